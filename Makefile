@@ -1,0 +1,103 @@
+# Baekman's one door, for people and for CI: `make help` lists what can be asked of it.
+#
+# .venv is made once from the standard library's venv, then filled from a hash-pinned lock by uv (4 s) or, where uv cannot
+# be had, by pip (100 s). Stamps inside .venv make a second run free. The development lock contains the runtime lock, so
+# once it is in, `make demo` asks for nothing more and the two never undo each other.
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+RUNTIME := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.runtime)
+DEV := $(VENV)/.dev
+WORKERS ?= 2
+
+# A home that is unset or cannot be written must not matter: then the caches stay in .venv.
+ifeq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),)
+export UV_CACHE_DIR ?= $(CURDIR)/$(VENV)/.cache/uv
+export PIP_CACHE_DIR ?= $(CURDIR)/$(VENV)/.cache/pip
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+.PHONY: help demo serve migrate test test-all check fix bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(RUNTIME)  ## show the whole product on sample data, from empty to a delivered extract (ARGS=... for options)
+	$(PY) -m app.cli demo $(ARGS)
+
+serve: $(RUNTIME)  ## run the service on this machine, data in ./var
+	$(PY) -m app.cli serve $(ARGS)
+
+migrate: $(RUNTIME)  ## bring the database up to the newest migration
+	$(PY) -m app.cli migrate $(ARGS)
+
+test: $(DEV)  ## run the tests, without those marked long (ARGS='tests/unit -k name' to choose)
+	$(PY) -m pytest -n $(WORKERS) -m "not long" $(ARGS)
+
+test-all: $(DEV)  ## run every test
+	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(DEV)  ## lint, format, types, import contracts, and migrations in step with the models
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m app.cli check-migrations
+
+fix: $(DEV)  ## let the tools mend style and format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(DEV)  ## measure; the numbers of docs come from here
+	@if [ -f benchmarks/requirements.lock ]; then $(MAKE) --no-print-directory $(VENV)-bench/.ready; fi
+	$(PY) -m benchmarks $(ARGS)
+
+lock: $(DEV)  ## resolve the dependencies of pyproject.toml anew and pin them by hash
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml -c requirements.lock --group dev -o requirements-dev.lock
+	echo uv | $(COMPILE) - -o requirements-uv.lock
+	if [ -f benchmarks/requirements.in ]; then $(COMPILE) benchmarks/requirements.in -o benchmarks/requirements.lock; fi
+
+clean:  ## remove what the tools made; ./var, which holds data, stays
+	rm -rf $(VENV) $(VENV)-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
+	--no-emit-index-url --no-emit-find-links
+
+# sync <venv>,<lock>: exactly what the lock says; pip where uv is missing or cannot reach a registry that pip knows of.
+define sync
+	@echo "installing $(2) into $(1)"
+	@if [ -x $(UV) ] && $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2); then :; else \
+		echo "uv could not, so pip does it; this takes minutes"; \
+		$(1)/bin/python -m pip install --quiet --require-hashes -r $(2); fi
+endef
+
+$(VENV)/.made:
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer with its venv module is needed (or say PYTHON=...)" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@[ -x $(PY) ] && $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --require-hashes -r requirements-uv.lock || echo "uv cannot be had; pip will do"
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made requirements.lock
+	$(if $(wildcard $(DEV)),,$(call sync,$(VENV),requirements.lock))
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made requirements-dev.lock
+	$(call sync,$(VENV),requirements-dev.lock)
+	@touch $@
+
+$(VENV)-bench/.ready: benchmarks/requirements.lock
+	@$(PYTHON) -m venv --clear $(VENV)-bench
+	$(call sync,$(VENV)-bench,benchmarks/requirements.lock)
+	@touch $@
