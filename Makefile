@@ -73,10 +73,9 @@ clean:  ## remove what the tools made; ./var, which holds data, stays
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
 	--no-emit-index-url --no-emit-find-links
 
-# sync <venv>,<lock>: exactly what the lock says; pip where uv is missing or cannot reach a registry that pip knows of.
+# sync <venv>,<lock>[,<unless>]: exactly what the lock says; by pip where uv is missing or knows of no registry but pip does.
 define sync
-	@echo "installing $(2) into $(1)"
-	@if [ -x $(UV) ] && $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2); then :; else \
+	@if $(or $(3),false); then exit 0; fi; echo "installing $(2) into $(1)"; if [ -x $(UV) ] && $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2); then :; else \
 		echo "uv could not, so pip does it; this takes minutes"; \
 		$(1)/bin/python -m pip install --quiet --require-hashes -r $(2); fi
 endef
@@ -90,7 +89,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.made requirements.lock
-	$(if $(wildcard $(DEV)),,$(call sync,$(VENV),requirements.lock))
+	$(call sync,$(VENV),requirements.lock,[ -e $(DEV) ])
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made requirements-dev.lock

@@ -1,0 +1,55 @@
+"""What every test may ask for: an empty database on either engine; and the seconds that each kind of test took."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import NoPostgres, fresh_database, running_server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The maintenance database of this run's PostgreSQL server, one for all workers. Without one, tests fail."""
+    base = tmp_path_factory.getbasetemp()
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    try:
+        return running_server(base.parent if is_worker else base, os.getppid() if is_worker else os.getpid())
+    except NoPostgres as reason:
+        pytest.fail(f"PostgreSQL is needed, not optional: {reason}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that exists and is empty; the test runs once on each engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'baekman.db'}"
+    else:
+        with fresh_database(request.getfixturevalue("postgres_url")) as url:
+            yield url
+
+
+class SecondsPerKind:
+    """Sums what the tests took by their kind, the first folder under tests/; in the process that sees all reports."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.tests: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        kind = report.nodeid.removeprefix("tests/").split("/")[0]
+        self.seconds[kind] += report.duration  # type: ignore[assignment]  # a Counter adds up floats as well
+        self.tests[kind] += report.when == "call"
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.seconds:
+            terminalreporter.section("seconds per kind, summed over the workers")
+        for kind, seconds in sorted(self.seconds.items(), key=lambda item: -item[1]):
+            terminalreporter.line(f"{kind:<14}{seconds:>8.1f} s {self.tests[kind]:>6} tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SecondsPerKind(), "seconds-per-kind")
