@@ -1,4 +1,4 @@
-"""What every test may ask for: an empty database on either engine; and the seconds that each kind of test took."""
+"""What every test may ask for: an empty database on either engine; and the seconds each kind of test took."""
 
 import os
 from collections import Counter
@@ -12,7 +12,7 @@ from tests.postgres import NoPostgres, fresh_database, running_server
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The maintenance database of this run's PostgreSQL server, one for all workers. Without one, tests fail."""
+    """The maintenance database of this run's one PostgreSQL server. Where none can be had, tests fail."""
     base = tmp_path_factory.getbasetemp()
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
     try:
@@ -32,7 +32,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 class SecondsPerKind:
-    """Sums what the tests took by their kind, the first folder under tests/; in the process that sees all reports."""
+    """Sums what the tests took by kind, the first folder under tests/, where all reports arrive."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()

@@ -1,8 +1,8 @@
-"""A throw-away PostgreSQL server for the tests: found on the machine or inside a wheel, gone when the tests are.
+"""A throw-away PostgreSQL server for the tests: found on the machine or in a wheel, gone when the tests are.
 
-The server listens on a Unix socket in a folder of its own, with its safety for crashes off and its time zone set to
-Asia/Seoul, so that code which trusts the session's zone fails here. A small keeper process runs it: this file, started
-as a script. The keeper ends server and folder as soon as the test run it serves is gone, however that run ended.
+The server listens on a Unix socket in a folder of its own, with its safety for crashes off and its time zone
+set to Asia/Seoul, so that code which trusts the session's zone fails here. A small keeper process runs it: this
+file, started as a script. The keeper ends server and folder once the test run is gone, however that run ended.
 """
 
 import fcntl
@@ -60,8 +60,8 @@ def find_binaries() -> Binaries:
         if holds_server(folder):
             return Binaries(folder, from_wheel=True)
     raise NoPostgres(
-        "no PostgreSQL server was found by PG_BIN, pg_config, PATH, /usr/lib/postgresql or the wheel; install one, or"
-        " run `make test`, which installs the wheel"
+        "no PostgreSQL server was found by PG_BIN, pg_config, PATH, /usr/lib/postgresql or the wheel;"
+        " install one, or run `make test`, which installs the wheel"
     )
 
 
@@ -78,7 +78,7 @@ def system_folders() -> Iterator[Path]:
 
 
 def wheel_folders() -> list[Path]:
-    """The servers inside the wheel, newest first. The wheel is never imported: its code would change the machine."""
+    """The servers inside the wheel, newest first. It is never imported: its code would change the machine."""
     spec = importlib.util.find_spec(WHEEL)
     places = spec.submodule_search_locations if spec else None
     return sorted(
@@ -113,7 +113,7 @@ def readable_by(account: pwd.struct_passwd | None, path: Path) -> bool:
 
 
 def copy_out(binaries: Binaries, into: Path) -> Path:
-    """Copies the wheel's server with the libraries beside the package, keeping their relative places; opens it to all."""
+    """Copies the wheel's server and the libraries beside it, in the same relative places, open to all."""
     install, package = binaries.folder.parent, binaries.folder.parent.parent
     libraries = package.parent / f"{WHEEL}.libs"
     shutil.copytree(install, into / WHEEL / install.name, symlinks=True)
@@ -214,7 +214,7 @@ def wait_until_it_answers(room: Path, keeper: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def fresh_database(server: str) -> Iterator[str]:
-    """The URL of an empty database of its own on that server; dropped at the end, whoever still holds it open."""
+    """The URL of an empty database of its own on that server; dropped at the end, whoever holds it open."""
     import psycopg
     from sqlalchemy.engine import make_url
 
@@ -229,7 +229,7 @@ def fresh_database(server: str) -> Iterator[str]:
 
 
 def keep(served: int, home: Path, postgres: str) -> None:
-    """Runs the server until the served process is gone, then stops it the quick, clean way and removes its folder."""
+    """Runs the server until the served process is gone, then stops it cleanly and removes its folder."""
     room = home / "room"
     told_to_end = False
 
