@@ -1,0 +1,1 @@
+"""Baekman: the sharing layer between consented biomedical cohorts and approved researchers."""

@@ -1,0 +1,109 @@
+"""One hash chain per stream: each line's digest covers the line before it, and one locked row is the chain's end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.audit.events import EVENTS
+from app.models import AuditHead, AuditLine
+from app.schemas.plan import canonical
+
+PLATFORM = "platform"
+GENESIS = hashlib.sha256(b"baekman audit chain").digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Where a chain does not hold: the number of the first line that is wrong, and how."""
+
+    stream: str
+    number: int
+    what: str  # altered | missing | head
+
+
+def institution_stream(institution_id: str) -> str:
+    """The stream of what happens to an institution's cohorts."""
+    return f"institution:{institution_id}"
+
+
+def project_stream(project_id: str) -> str:
+    """The stream of what a project asks for and gets."""
+    return f"project:{project_id}"
+
+
+def record(
+    session: Session,
+    *,
+    stream: str,
+    event: str,
+    actor: str,
+    object_id: str,
+    at: datetime,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Add one line. `data` holds ids, digests and counts only; an event that is not in `EVENTS` is a KeyError.
+
+    The head row is locked (SELECT ... FOR UPDATE; on SQLite the writer lock is held already), so that lines of one
+    stream are numbered without gaps.
+    """
+    if event not in EVENTS:
+        raise KeyError(event)
+    head = _locked_head(session, stream)
+    number, previous = head.number + 1, head.digest
+    body = dict(data or {})
+    digest = _digest(previous, stream, number, at, event, actor, object_id, body)
+    session.add(
+        AuditLine(
+            stream=stream, number=number, at=at, event=event, actor=actor, object_id=object_id, data=body,
+            previous=previous, digest=digest,
+        )  # fmt: skip
+    )
+    head.number, head.digest = number, digest
+    session.flush()
+
+
+def verify(session: Session, stream: str) -> tuple[int, Break | None]:
+    """The number of lines of the stream, and the first break in it, reading in batches."""
+    previous, number = GENESIS, 0
+    lines = select(AuditLine).where(AuditLine.stream == stream).order_by(AuditLine.number)
+    for line in session.scalars(lines.execution_options(yield_per=1000)):
+        number += 1
+        if line.number != number:
+            return number, Break(stream, number, "missing")
+        expected = _digest(
+            previous, stream, number, line.at, line.event, line.actor, line.object_id, line.data
+        )
+        if line.previous != previous or line.digest != expected:
+            return number, Break(stream, number, "altered")
+        previous = line.digest
+    head = session.get(AuditHead, stream)
+    if head is not None and (head.number, head.digest) != (number, previous):
+        return number, Break(stream, number, "head")
+    return number, None
+
+
+def _locked_head(session: Session, stream: str) -> AuditHead:
+    query = select(AuditHead).where(AuditHead.stream == stream).with_for_update()
+    if head := session.scalar(query):
+        return head
+    try:
+        with session.begin_nested():
+            session.execute(insert(AuditHead).values(stream=stream, number=0, digest=GENESIS))
+    except IntegrityError:
+        pass  # another transaction began the chain a moment ago; its row is the one to lock
+    return session.scalars(query).one()
+
+
+def _digest(
+    previous: bytes, stream: str, number: int, at: datetime, event: str, actor: str, object_id: str, data: Any
+) -> bytes:
+    line = [stream, number, at.astimezone(UTC).isoformat(), event, actor, object_id, data]
+    return hashlib.sha256(previous + canonical(line).encode()).digest()

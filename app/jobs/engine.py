@@ -1,0 +1,124 @@
+"""The engines that run job rows: DBOS (durable, resumes after a crash) and one that drains the queue in line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from sqlalchemy import select
+
+from app.clock import Clock
+from app.db import Database
+from app.jobs.rows import Task, execute
+from app.models import Job
+
+log = structlog.get_logger(__name__)
+QUEUE = "baekman_jobs"
+APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
+
+
+class Engine(Protocol):
+    """Runs every job row, each at least once."""
+
+    def start(self) -> None:
+        """Begin to take rows."""
+
+    def stop(self) -> None:
+        """Take no more rows and let the running ones come to rest."""
+
+
+class InlineEngine:
+    """Runs waiting rows in the caller's thread: for the shell and for tests."""
+
+    def __init__(self, db: Database, clock: Clock, tasks: Mapping[str, Task]) -> None:
+        self.db, self.clock, self.tasks = db, clock, tasks
+
+    def start(self) -> None:
+        """Nothing runs until `drain`."""
+
+    def stop(self) -> None:
+        """Nothing runs but in `drain`."""
+
+    def drain(self) -> int:
+        """Run rows, oldest first, until none waits; how many there were."""
+        ran = 0
+        while ids := _waiting(self.db):
+            for job_id in ids:
+                execute(self.db, self.clock, self.tasks, job_id)
+                ran += 1
+        return ran
+
+
+class DurableEngine:
+    """DBOS behind our rows. A relay thread enqueues each waiting row under the row's own id, so a row that is
+    handed over twice still runs as one workflow. After a crash DBOS resumes what was pending at `start`."""
+
+    def __init__(
+        self, db: Database, clock: Clock, tasks: Mapping[str, Task], *, system_url: str, executor_id: str, poll: float
+    ) -> None:
+        self.db, self.clock, self.tasks, self.poll = db, clock, tasks, poll
+        self._stopping = threading.Event()
+        self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
+        config: DBOSConfig = {
+            "name": "baekman",
+            "system_database_url": system_url,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": executor_id,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "ERROR",
+            "enable_otlp": False,
+            "max_executor_threads": 8,
+        }
+        DBOS(config=config)
+
+        @DBOS.workflow(name="baekman_job")
+        def run_job(job_id: str) -> None:
+            # The whole task is one step of DBOS: tasks are idempotent and keep their own place in our tables.
+            execute(self.db, self.clock, self.tasks, job_id)
+
+        self._workflow = run_job
+
+    def start(self) -> None:
+        """Launch DBOS (which resumes pending workflows) and the relay."""
+        DBOS.launch()
+        DBOS.register_queue(QUEUE, worker_concurrency=2, polling_interval_sec=self.poll)
+        self._relay.start()
+
+    def stop(self) -> None:
+        """Stop the relay, wait a little for running jobs, close DBOS."""
+        self._stopping.set()
+        if self._relay.is_alive():
+            self._relay.join(timeout=10)
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=10)
+
+    def _run_relay(self) -> None:
+        while not self._stopping.wait(self.poll):
+            try:
+                for job_id in _waiting(self.db):
+                    self._hand_over(job_id)
+            except Exception as error:  # the relay must outlive a database that is away for a moment
+                log.warning("relay waits", error=type(error).__name__)
+                self._stopping.wait(1.0)
+
+    def _hand_over(self, job_id: str) -> None:
+        with SetWorkflowID(job_id):
+            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id)
+        with self.db.unit_of_work() as session:
+            job = session.get(Job, job_id)
+            if job is not None and job.state == "waiting":
+                job.state = "queued"
+
+
+def embedded_system_url(var: Path) -> str:
+    """Where DBOS keeps its own tables in the embedded default."""
+    return f"sqlite:///{var.resolve() / 'jobs.db'}"
+
+
+def _waiting(db: Database) -> list[str]:
+    with db.read() as session:
+        query = select(Job.id).where(Job.state == "waiting").order_by(Job.created_at, Job.id).limit(100)
+        return list(session.scalars(query))

@@ -1,0 +1,91 @@
+"""One job: enqueued in the caller's transaction, executed at least once, its progress and end written to its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.clock import Clock
+from app.db import Database, new_id
+from app.errors import Problem
+from app.models import Job
+
+log = structlog.get_logger(__name__)
+ENDED = frozenset({"done", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What a task sees of its job."""
+
+    id: str
+    subject: str
+    arguments: dict[str, Any]
+    db: Database
+
+    def progress(self, **counts: Any) -> None:
+        """Write how far the job is; counts and step names only, people read it while they wait."""
+        with self.db.unit_of_work() as session:
+            if job := session.get(Job, self.id):
+                job.progress = {**job.progress, **counts}
+
+
+Task = Callable[[JobContext], None]
+
+
+def enqueue(
+    session: Session, kind: str, *, subject: str, arguments: Mapping[str, Any] | None = None, at: datetime
+) -> str:
+    """Add a job row to the caller's transaction; its id."""
+    job = Job(
+        id=new_id("job"), kind=kind, subject=subject, arguments=dict(arguments or {}), state="waiting",
+        progress={}, failure=None, created_at=at, finished_at=None,
+    )  # fmt: skip
+    session.add(job)
+    session.flush()
+    return job.id
+
+
+def execute(db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str) -> None:
+    """Run one job to its end. A `Problem` is the job's failure; anything else is logged by its type alone."""
+    with db.unit_of_work() as session:
+        job = session.get(Job, job_id)
+        if job is None or job.state in ENDED:
+            return
+        job.state = "running"
+        context = JobContext(job.id, job.subject, dict(job.arguments), db)
+        kind = job.kind
+    failure: dict[str, Any] | None = None
+    try:
+        tasks[kind](context)
+    except Problem as problem:
+        failure = problem.to_dict()
+    except Exception as error:
+        # The message of a library may hold a value, so only the type and the place are logged.
+        log.error("job failed", job=job_id, kind=kind, error=type(error).__name__, at=_place(error))
+        failure = Problem("internal", "The job failed on our side; it is recorded under its id.").to_dict()
+    with db.unit_of_work() as session:
+        if job := session.get(Job, job_id):
+            job.state = "failed" if failure else "done"
+            job.failure, job.finished_at = failure, clock()
+
+
+def view(job: Job) -> dict[str, Any]:
+    """A job as people see it."""
+    return {
+        "id": job.id, "kind": job.kind, "subject": job.subject, "state": job.state, "progress": job.progress,
+        "failure": job.failure, "created_at": job.created_at, "finished_at": job.finished_at,
+    }  # fmt: skip
+
+
+def _place(error: BaseException) -> str:
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

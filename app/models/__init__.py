@@ -1,0 +1,19 @@
+"""Every table of the database, by noun."""
+
+from app.models.audit import AuditHead, AuditLine
+from app.models.base import Base, Utc
+from app.models.cohorts import Cohort, Consent, ConsentChange, Participant
+from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable
+from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
+from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
+from app.models.institutions import Institution
+from app.models.jobs import IdempotentAnswer, Job
+from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
+from app.models.withdrawals import RecallNotice, Withdrawal
+
+__all__ = [
+    "AccessRequest", "Account", "AuditHead", "AuditLine", "AuthorizationCode", "Base", "BlockMark", "Client", "Cohort",
+    "Consent", "ConsentChange", "CountAnswer", "Dataset", "DatasetVersion", "DryRun", "Extract", "IdempotentAnswer",
+    "Institution", "Job", "LedgerChunk", "Part", "Participant", "Permit", "Project", "RecallNotice", "Recoding",
+    "RefreshToken", "Review", "SigningKey", "UsedToken", "Upload", "Utc", "VaultTable", "Withdrawal",
+]  # fmt: skip

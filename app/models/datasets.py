@@ -1,0 +1,83 @@
+"""Datasets, their versions, uploads that arrive and tables that were checked into the vault."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+
+class Dataset(Base):
+    """Tables registered from a cohort."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("cohort_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    name_ko: Mapped[str] = mapped_column(String(200), default="")
+    description: Mapped[str] = mapped_column(default="")
+    keywords: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class DatasetVersion(Base):
+    """draft -> validating -> (quarantined | ready) -> in_review -> published -> superseded | withdrawn."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (UniqueConstraint("dataset_id", "number"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(20))
+    dictionary: Mapped[dict[str, Any] | None]
+    dictionary_digest: Mapped[str | None] = mapped_column(String(64))
+    report: Mapped[dict[str, Any] | None]
+    people: Mapped[int] = mapped_column(default=0)
+    revision: Mapped[int] = mapped_column(default=1)  # the ETag; moves with every edit
+    created_at: Mapped[datetime]
+    published_at: Mapped[datetime | None]
+
+
+class Upload(Base):
+    """open -> receiving -> complete -> checking -> accepted | quarantined | rejected | expired."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    purpose: Mapped[str] = mapped_column(String(20))  # table | consents
+    table_name: Mapped[str | None] = mapped_column(String(64))
+    length: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    report: Mapped[dict[str, Any] | None]
+    original: Mapped[str] = mapped_column(String(20), default="kept")  # kept | removed
+    created_by: Mapped[str] = mapped_column(String(120))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class VaultTable(Base):
+    """One checked table of a version: an object of the vault, named by its content."""
+
+    __tablename__ = "vault_tables"
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    object_name: Mapped[str] = mapped_column(String(200))
+    upload_id: Mapped[str | None] = mapped_column(ForeignKey("uploads.id"))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    people: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]

@@ -1,0 +1,103 @@
+"""Access requests, their reviews, and what an approval makes: a project, a permit, an agreement."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+
+class AccessRequest(Base):
+    """A DAR: who asks, for what purpose, which columns and rows, until when."""
+
+    __tablename__ = "access_requests"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    applicant: Mapped[str] = mapped_column(String(120), index=True)
+    institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
+    title: Mapped[str] = mapped_column(String(300))
+    summary: Mapped[str] = mapped_column(default="")
+    purpose: Mapped[dict[str, Any]]  # DUO purpose
+    plan: Mapped[dict[str, Any]]
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    irb_reference: Mapped[str] = mapped_column(String(200), default="")
+    end_date: Mapped[date]
+    state: Mapped[str] = mapped_column(String(30), index=True)
+    duo_match: Mapped[dict[str, Any] | None]
+    claimed_by: Mapped[str | None] = mapped_column(String(120))
+    revision: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    submitted_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+
+
+class Review(Base):
+    """A sub-review: DRB or IRB, pending | approved | exempt | returned | rejected."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("request_id", "board"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("access_requests.id"))
+    board: Mapped[str] = mapped_column(String(10))  # DRB | IRB
+    state: Mapped[str] = mapped_column(String(20))
+    reviewer: Mapped[str] = mapped_column(String(120))
+    note: Mapped[str] = mapped_column(default="")
+    at: Mapped[datetime]
+
+
+class DryRun(Base):
+    """The gate's answer to: what would this plan release? Counts only."""
+
+    __tablename__ = "dry_runs"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("access_requests.id"), index=True)
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(20))  # queued | ready | failed
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class Project(Base):
+    """One approved request with its renewals and amendments; owns the key of its pseudonyms."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("access_requests.id"), unique=True)
+    holder: Mapped[str] = mapped_column(String(120), index=True)
+    institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
+    key_wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+
+
+class Permit(Base):
+    """pending_agreement -> active -> suspended -> expired | revoked | closed."""
+
+    __tablename__ = "permits"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"))
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    state: Mapped[str] = mapped_column(String(20))
+    plan: Mapped[dict[str, Any]]
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    dry_run_id: Mapped[str] = mapped_column(ForeignKey("dry_runs.id"))
+    purpose: Mapped[dict[str, Any]]
+    conditions: Mapped[list[Any]]
+    delivery: Mapped[str] = mapped_column(String(20), default="download")
+    valid_until: Mapped[date]
+    agreement_text: Mapped[str]
+    agreement_digest: Mapped[str] = mapped_column(String(64))
+    agreed_by: Mapped[str | None] = mapped_column(String(120))
+    agreed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]

@@ -1,0 +1,42 @@
+"""Withdrawals: taken at once, carried to every copy, closed by a receipt that names no one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base
+
+
+class Withdrawal(Base):
+    """taken -> blocked -> reissued -> closed. `participant_key` is cleared when the person's rows are destroyed."""
+
+    __tablename__ = "withdrawals"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    participant_key: Mapped[int | None]
+    domains: Mapped[list[Any]]
+    kind: Mapped[str] = mapped_column(String(20))  # no_further_contact | no_further_use | destroy
+    state: Mapped[str] = mapped_column(String(20))
+    receipt: Mapped[dict[str, Any]]
+    taken_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class RecallNotice(Base):
+    """What a holder must delete: pseudonyms of the holder's own project, sealed to that project."""
+
+    __tablename__ = "recall_notices"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    withdrawal_id: Mapped[str] = mapped_column(ForeignKey("withdrawals.id"), index=True)
+    extract_id: Mapped[str] = mapped_column(ForeignKey("extracts.id"), index=True)
+    pseudonym: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(20))  # open | destroyed | retained | frozen
+    ground: Mapped[str] = mapped_column(default="")
+    at: Mapped[datetime]
+    attested_at: Mapped[datetime | None]
