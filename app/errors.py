@@ -27,44 +27,98 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON; empty fields are left out."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v not in (None, ())}
+        return {
+            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v not in (None, ())
+        }
 
 
 # code -> (HTTP status, English title, Korean title). A client may rely on the codes; titles may be reworded.
 CODES: dict[str, tuple[int, str, str]] = {
-    "agreement_required": (409, "The data use agreement has not been accepted", "데이터 이용 약정이 아직 수락되지 않았습니다"),
-    "anonymity_unreachable": (422, "The anonymity target cannot be reached", "익명성 목표를 달성할 수 없습니다"),
+    "agreement_required": (
+        409,
+        "The data use agreement has not been accepted",
+        "데이터 이용 약정이 아직 수락되지 않았습니다",
+    ),
+    "anonymity_unreachable": (
+        422,
+        "The anonymity target cannot be reached",
+        "익명성 목표를 달성할 수 없습니다",
+    ),
     "conflict": (409, "The state of the object does not allow this", "현재 상태에서는 허용되지 않습니다"),
     "count_budget_spent": (429, "The count budget of this period is spent", "집계 질의 한도를 초과했습니다"),
-    "count_refused": (403, "This count is too close to an earlier one", "이전 집계와 차이가 너무 작아 거부되었습니다"),
+    "count_refused": (
+        403,
+        "This count is too close to an earlier one",
+        "이전 집계와 차이가 너무 작아 거부되었습니다",
+    ),
     "dictionary_invalid": (422, "The dictionary cannot be accepted", "데이터 사전을 받아들일 수 없습니다"),
-    "dry_run_required": (409, "A decision needs a dry run of this very plan", "이 계획의 모의 실행이 먼저 필요합니다"),
-    "duo_denied": (403, "The data use conditions do not allow this purpose", "데이터 이용 조건이 이 목적을 허용하지 않습니다"),
+    "dry_run_required": (
+        409,
+        "A decision needs a dry run of this very plan",
+        "이 계획의 모의 실행이 먼저 필요합니다",
+    ),
+    "duo_denied": (
+        403,
+        "The data use conditions do not allow this purpose",
+        "데이터 이용 조건이 이 목적을 허용하지 않습니다",
+    ),
     "extract_expired": (410, "The extract has expired", "추출물이 만료되었습니다"),
     "extract_failed": (409, "The extract could not be built", "추출물을 만들지 못했습니다"),
     "forbidden": (403, "You may not do this", "권한이 없습니다"),
-    "idempotency_conflict": (409, "The Idempotency-Key was used with another body", "같은 Idempotency-Key 가 다른 본문에 사용되었습니다"),
-    "idempotency_in_progress": (409, "The first call with this key is still running", "같은 키의 첫 호출이 아직 진행 중입니다"),
+    "idempotency_conflict": (
+        409,
+        "The Idempotency-Key was used with another body",
+        "같은 Idempotency-Key 가 다른 본문에 사용되었습니다",
+    ),
+    "idempotency_in_progress": (
+        409,
+        "The first call with this key is still running",
+        "같은 키의 첫 호출이 아직 진행 중입니다",
+    ),
     "insufficient_scope": (403, "The token lacks a scope", "토큰에 필요한 권한 범위가 없습니다"),
     "internal": (500, "Something failed on our side", "서버 내부 오류입니다"),
     "invalid_request": (422, "The request is not valid", "요청이 올바르지 않습니다"),
-    "invalid_token": (401, "The access token is missing, expired or not valid", "접근 토큰이 없거나 유효하지 않습니다"),
+    "invalid_token": (
+        401,
+        "The access token is missing, expired or not valid",
+        "접근 토큰이 없거나 유효하지 않습니다",
+    ),
     "method_not_allowed": (405, "The method is not allowed here", "허용되지 않는 메서드입니다"),
     "not_found": (404, "There is no such thing here", "찾을 수 없습니다"),
-    "outcome_worse_than_reviewed": (409, "The outcome is worse than what was reviewed", "결과가 심의된 내용보다 나쁩니다"),
-    "part_withdrawn": (410, "This part holds a person who has withdrawn", "동의를 철회한 참여자가 포함된 파일입니다"),
+    "outcome_worse_than_reviewed": (
+        409,
+        "The outcome is worse than what was reviewed",
+        "결과가 심의된 내용보다 나쁩니다",
+    ),
+    "part_withdrawn": (
+        410,
+        "This part holds a person who has withdrawn",
+        "동의를 철회한 참여자가 포함된 파일입니다",
+    ),
     "payload_too_large": (413, "The body is too large", "본문이 너무 큽니다"),
     "permit_not_live": (403, "The permit is not active", "허가가 유효하지 않습니다"),
     "plan_invalid": (422, "The plan cannot be accepted", "추출 계획을 받아들일 수 없습니다"),
-    "precondition_failed": (412, "The object has changed since you read it", "읽은 뒤에 대상이 변경되었습니다"),
+    "precondition_failed": (
+        412,
+        "The object has changed since you read it",
+        "읽은 뒤에 대상이 변경되었습니다",
+    ),
     "range_not_satisfiable": (416, "The range lies outside the file", "요청 범위가 파일을 벗어났습니다"),
     "too_many_requests": (429, "Too many requests", "요청이 너무 많습니다"),
     "unsupported_media_type": (415, "The media type is not supported", "지원하지 않는 형식입니다"),
-    "upload_offset_mismatch": (409, "The Upload-Offset is not where the upload stands", "업로드 위치가 일치하지 않습니다"),
+    "upload_offset_mismatch": (
+        409,
+        "The Upload-Offset is not where the upload stands",
+        "업로드 위치가 일치하지 않습니다",
+    ),
     "upload_gone": (410, "The upload has ended", "업로드가 종료되었습니다"),
     "upload_checksum_mismatch": (460, "The bytes do not match their checksum", "체크섬이 일치하지 않습니다"),
     "verification_failed": (409, "The verifier refused the staged release", "검증기가 공개를 거부했습니다"),
-    "version_not_ready": (409, "The dataset version is not in the state this needs", "데이터셋 버전의 상태가 맞지 않습니다"),
+    "version_not_ready": (
+        409,
+        "The dataset version is not in the state this needs",
+        "데이터셋 버전의 상태가 맞지 않습니다",
+    ),
 }
 
 

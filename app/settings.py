@@ -14,30 +14,58 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BAEKMAN_", env_file=".env", extra="ignore")
 
-    var: Path = Field(Path("var"), description="Folder of the embedded default: database, inbox, vault, outbox, spill.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite under `var`.")
-    public_url: str = Field("http://127.0.0.1:8000", description="Base of every URL we hand out; also the OAuth issuer.")
-    environment: Literal["embedded", "production"] = Field("embedded", description="Production refuses unsafe defaults.")
-    role: Literal["all", "web", "worker"] = Field("all", description="What this process does; `all` is the embedded default.")
+    var: Path = Field(
+        Path("var"), description="Folder of the embedded default: database, inbox, vault, outbox, spill."
+    )
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; unset: SQLite under `var`.")
+    public_url: str = Field(
+        "http://127.0.0.1:8000", description="Base of every URL we hand out; also the OAuth issuer."
+    )
+    environment: Literal["embedded", "production"] = Field(
+        "embedded", description="Production refuses unsafe defaults."
+    )
+    role: Literal["all", "web", "worker"] = Field(
+        "all", description="What this process does; `all` is the embedded default."
+    )
     master_key: SecretStr | None = Field(
-        None, description="Base64 of 32 bytes that wrap project and cohort keys; unset: made once under `var`."
+        None,
+        description="Base64 of 32 bytes that wrap project and cohort keys; unset: made once under `var`.",
     )
     engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs extracts.")
     engine_memory: str = Field("2GB", description="Memory limit of one engine.")
-    engine_threads: int = Field(2, ge=1, description="Threads of one engine.")
-    access_token_seconds: int = Field(3600, ge=60, description="Life of an access token.")
+    engine_threads: int = Field(default=2, ge=1, description="Threads of one engine.")
+    access_token_seconds: int = Field(default=3600, ge=60, description="Life of an access token.")
     upload_max_bytes: int = Field(20 * 2**30, ge=1, description="Largest single upload.")
-    upload_expiry_days: int = Field(14, ge=0, description="When originals of unfinished or quarantined uploads are removed.")
-    expansion_max_ratio: int = Field(200, ge=2, description="A file that grows more than this when read is a bomb.")
-    quarantine_share: float = Field(
-        0.01, ge=0, le=1, description="Share of rows without a known person or consent row above which an upload is quarantined."
+    upload_expiry_days: int = Field(
+        default=14, ge=0, description="When originals of unfinished or quarantined uploads are removed."
     )
-    min_cell: int = Field(11, ge=2, description="Smallest count shown; default of the CMS preset (1-10 hidden).")
-    round_to: int = Field(5, ge=1, description="Counts shown to researchers and the public are rounded to this.")
-    count_budget_per_day: int = Field(200, ge=1, description="Masked counts one asker may have in a day.")
-    extract_days: int = Field(90, ge=1, description="How long an extract can be downloaded, within its permit.")
-    goal: int = Field(1_000_000, ge=1, description="The number of consenting people the platform works towards.")
-    jobs_poll_seconds: float = Field(0.05, gt=0, description="How often the relay looks for new job rows.")
+    expansion_max_ratio: int = Field(
+        default=200, ge=2, description="A file that grows more than this when read is a bomb."
+    )
+    quarantine_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of rows without a known person or consent row above which an upload is quarantined.",
+    )
+    min_cell: int = Field(
+        default=11, ge=2, description="Smallest count shown; default of the CMS preset (1-10 hidden)."
+    )
+    round_to: int = Field(
+        default=5, ge=1, description="Counts shown to researchers and the public are rounded to this."
+    )
+    count_budget_per_day: int = Field(
+        default=200, ge=1, description="Masked counts one asker may have in a day."
+    )
+    extract_days: int = Field(
+        default=90, ge=1, description="How long an extract can be downloaded, within its permit."
+    )
+    goal: int = Field(
+        1_000_000, ge=1, description="The number of consenting people the platform works towards."
+    )
+    jobs_poll_seconds: float = Field(
+        default=0.05, gt=0, description="How often the relay looks for new job rows."
+    )
 
     @property
     def database(self) -> str:

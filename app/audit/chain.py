@@ -62,9 +62,16 @@ def record(
     digest = _digest(previous, stream, number, at, event, actor, object_id, body)
     session.add(
         AuditLine(
-            stream=stream, number=number, at=at, event=event, actor=actor, object_id=object_id, data=body,
-            previous=previous, digest=digest,
-        )  # fmt: skip
+            stream=stream,
+            number=number,
+            at=at,
+            event=event,
+            actor=actor,
+            object_id=object_id,
+            data=body,
+            previous=previous,
+            digest=digest,
+        )
     )
     head.number, head.digest = number, digest
     session.flush()

@@ -58,7 +58,14 @@ class DurableEngine:
     handed over twice still runs as one workflow. After a crash DBOS resumes what was pending at `start`."""
 
     def __init__(
-        self, db: Database, clock: Clock, tasks: Mapping[str, Task], *, system_url: str, executor_id: str, poll: float
+        self,
+        db: Database,
+        clock: Clock,
+        tasks: Mapping[str, Task],
+        *,
+        system_url: str,
+        executor_id: str,
+        poll: float,
     ) -> None:
         self.db, self.clock, self.tasks, self.poll = db, clock, tasks, poll
         self._stopping = threading.Event()

@@ -43,9 +43,16 @@ def enqueue(
 ) -> str:
     """Add a job row to the caller's transaction; its id."""
     job = Job(
-        id=new_id("job"), kind=kind, subject=subject, arguments=dict(arguments or {}), state="waiting",
-        progress={}, failure=None, created_at=at, finished_at=None,
-    )  # fmt: skip
+        id=new_id("job"),
+        kind=kind,
+        subject=subject,
+        arguments=dict(arguments or {}),
+        state="waiting",
+        progress={},
+        failure=None,
+        created_at=at,
+        finished_at=None,
+    )
     session.add(job)
     session.flush()
     return job.id
@@ -78,9 +85,15 @@ def execute(db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str) 
 def view(job: Job) -> dict[str, Any]:
     """A job as people see it."""
     return {
-        "id": job.id, "kind": job.kind, "subject": job.subject, "state": job.state, "progress": job.progress,
-        "failure": job.failure, "created_at": job.created_at, "finished_at": job.finished_at,
-    }  # fmt: skip
+        "id": job.id,
+        "kind": job.kind,
+        "subject": job.subject,
+        "state": job.state,
+        "progress": job.progress,
+        "failure": job.failure,
+        "created_at": job.created_at,
+        "finished_at": job.finished_at,
+    }
 
 
 def _place(error: BaseException) -> str:

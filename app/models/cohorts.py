@@ -24,7 +24,9 @@ class Cohort(Base):
     consent_form: Mapped[dict[str, Any]]  # {version, language, sha256, domains}
     duo: Mapped[list[Any]]  # [{term, ...modifier parameters}]
     identity_key_wrapped: Mapped[bytes] = mapped_column(LargeBinary)
-    epoch: Mapped[int] = mapped_column(default=0)  # moves with every consent change; locked by the gate's step 5
+    epoch: Mapped[int] = mapped_column(
+        default=0
+    )  # moves with every consent change; locked by the gate's step 5
     created_at: Mapped[datetime]
 
     __table_args__ = (UniqueConstraint("institution_id", "name"),)

@@ -35,7 +35,9 @@ class ParticipantId(Model):
 
 class RecordId(Model):
     kind: Literal["record_id"]
-    of: str | None = Field(None, description="Id space shared across tables, e.g. `visit`; default the column name.")
+    of: str | None = Field(
+        default=None, description="Id space shared across tables, e.g. `visit`; default the column name."
+    )
     drop: bool = False
 
 
@@ -45,10 +47,14 @@ class DirectIdentifier(Model):
 
 class QuasiIdentifier(Model):
     kind: Literal["quasi_identifier"]
-    hierarchy: str | None = Field(None, description="Name of a hierarchy of this dictionary; default by type.")
-    max_level: int | None = Field(None, ge=0, description="A class that needs a higher level is suppressed instead.")
-    min_level: int = Field(0, ge=0, description="Never released finer than this level.")
-    weight: float = Field(1.0, gt=0)
+    hierarchy: str | None = Field(
+        default=None, description="Name of a hierarchy of this dictionary; default by type."
+    )
+    max_level: int | None = Field(
+        default=None, ge=0, description="A class that needs a higher level is suppressed instead."
+    )
+    min_level: int = Field(default=0, ge=0, description="Never released finer than this level.")
+    weight: float = Field(default=1.0, gt=0)
 
 
 class Site(Model):
@@ -60,9 +66,9 @@ class Site(Model):
 
 class Sensitive(Model):
     kind: Literal["sensitive"]
-    l: int | None = Field(None, ge=2)  # noqa: E741 - the field's own name for l-diversity
-    t: float | None = Field(None, gt=0, lt=1)
-    closed: tuple[str, ...] = Field((), description="Values that must not be inferable; empty: all.")
+    l: int | None = Field(default=None, ge=2)  # noqa: E741 - the field's own name for l-diversity
+    t: float | None = Field(default=None, gt=0, lt=1)
+    closed: tuple[str, ...] = Field(default=(), description="Values that must not be inferable; empty: all.")
 
 
 class Date(Model):
@@ -74,13 +80,13 @@ class Code(Model):
     kind: Literal["code"]
     vocabulary: str
     version: str | None = None
-    min_participants: int | None = Field(None, ge=1, description="Default: the plan's k.")
-    roll_up: str | None = Field(None, description="Hierarchy to climb before a rare code is dropped.")
+    min_participants: int | None = Field(default=None, ge=1, description="Default: the plan's k.")
+    roll_up: str | None = Field(default=None, description="Hierarchy to climb before a rare code is dropped.")
 
 
 class Number(Model):
     kind: Literal["number"]
-    round: float | None = Field(None, gt=0, description="Round to multiples of this.")
+    round: float | None = Field(default=None, gt=0, description="Round to multiples of this.")
     bottom: float | None = None
     top: float | None = None
 
@@ -136,13 +142,19 @@ class Column(Model):
 
     name: Name
     type: FieldType = "string"
-    format: str | None = Field(None, description="strptime pattern of dates, e.g. %Y%m%d; default ISO 8601.")
+    format: str | None = Field(
+        default=None, description="strptime pattern of dates, e.g. %Y%m%d; default ISO 8601."
+    )
     title: Title = Title()
     description: str = ""
     role: Role
-    missing: dict[str, MissingReason] = Field(default_factory=dict, description="Code -> reason; split off before any use.")
-    labels: dict[str, Title] = Field(default_factory=dict, description="Value -> label in Korean and English.")
-    unit: str | None = Field(None, description="UCUM code.")
+    missing: dict[str, MissingReason] = Field(
+        default_factory=dict, description="Code -> reason; split off before any use."
+    )
+    labels: dict[str, Title] = Field(
+        default_factory=dict, description="Value -> label in Korean and English."
+    )
+    unit: str | None = Field(default=None, description="UCUM code.")
     unit_column: Name | None = None
     required: bool = False
 
@@ -164,9 +176,13 @@ class Table(Model):
     domain: Literal["clinical", "genomic", "lifelog", "public"] = "clinical"
     participant: tuple[Name, ...] = ()
     participant_via: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9_]{1,64}\.[^.]{1,128}$", description="`table.column`: the person of that row."
+        None,
+        pattern=r"^[A-Za-z0-9_]{1,64}\.[^.]{1,128}$",
+        description="`table.column`: the person of that row.",
     )
-    via_column: Name | None = Field(None, description="Own column holding the value; default: same name as in `participant_via`.")
+    via_column: Name | None = Field(
+        default=None, description="Own column holding the value; default: same name as in `participant_via`."
+    )
     primary_key: tuple[Name, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     format: Literal["csv", "parquet"] = "csv"

@@ -35,8 +35,8 @@ class Condition(Model):
 
     table: str
     column: Name
-    level: int = Field(0, ge=0)
-    values: tuple[str, ...] = Field((), description="Any of these released values.", max_length=1000)
+    level: int = Field(default=0, ge=0)
+    values: tuple[str, ...] = Field(default=(), description="Any of these released values.", max_length=1000)
     at_least: float | None = None
     at_most: float | None = None
 
@@ -45,13 +45,20 @@ class Privacy(Model):
     """The anonymity target and the limits of the outcome."""
 
     preset: str | None = None
-    k: int = Field(11, ge=2)
-    reserve: int = Field(2, ge=0)
+    k: int = Field(default=11, ge=2)
+    reserve: int = Field(default=2, ge=0)
     method: Literal["local", "global"] = "local"
-    max_suppression: float = Field(0.1, ge=0, le=1, description="Share of the eligible people that may be left out.")
-    min_cell: int = Field(11, ge=2)
-    round_to: int = Field(5, ge=1)
-    tolerance: float = Field(0.05, ge=0, le=1, description="How much worse than the dry run the outcome may be (share of people).")
+    max_suppression: float = Field(
+        default=0.1, ge=0, le=1, description="Share of the eligible people that may be left out."
+    )
+    min_cell: int = Field(default=11, ge=2)
+    round_to: int = Field(default=5, ge=1)
+    tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="How much worse than the dry run the outcome may be (share of people).",
+    )
 
 
 class Plan(Model):

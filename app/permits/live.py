@@ -1,0 +1,64 @@
+"""A permit at one moment: live, or the reason why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.errors import Problem, not_found
+from app.models import Permit, Project
+from app.schemas.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class LivePermit:
+    """What the gate needs to know of a permit that is live."""
+
+    id: str
+    project_id: str
+    holder: str
+    version_id: str
+    cohort_id: str
+    plan: Plan
+    plan_hash: str
+    dry_run_id: str
+    purpose: dict[str, Any]
+    key_wrapped: bytes
+    valid_until: date
+
+
+def refusal(state: str, valid_until: date, on: date) -> str | None:
+    """Why a permit in this state is not live on this day; None where it is. `valid_until` is its last day."""
+    if state == "pending_agreement":
+        return "The data use agreement has not been accepted."
+    if state != "active":
+        return f"The permit is {state}."
+    if on > valid_until:
+        return "The permit has expired."
+    return None
+
+
+def must_be_live(session: Session, permit_id: str, on: date, *, lock: bool = False) -> LivePermit:
+    """The permit, read now (and locked until the transaction ends, where asked); a Problem where it is not live."""
+    permit = session.get(Permit, permit_id, with_for_update=lock, populate_existing=True)
+    if permit is None:
+        raise not_found("permit")
+    if why := refusal(permit.state, permit.valid_until, on):
+        raise Problem("agreement_required" if permit.state == "pending_agreement" else "permit_not_live", why)
+    project = session.get_one(Project, permit.project_id)
+    return LivePermit(
+        id=permit.id,
+        project_id=project.id,
+        holder=project.holder,
+        version_id=permit.version_id,
+        cohort_id=permit.cohort_id,
+        plan=Plan.model_validate(permit.plan),
+        plan_hash=permit.plan_hash,
+        dry_run_id=permit.dry_run_id,
+        purpose=permit.purpose,
+        key_wrapped=project.key_wrapped,
+        valid_until=permit.valid_until,
+    )
