@@ -60,7 +60,7 @@ bench: $(DEV)  ## measure; the numbers of docs come from here
 	@if [ -f benchmarks/requirements.lock ]; then $(MAKE) --no-print-directory $(VENV)-bench/.ready; fi
 	$(PY) -m benchmarks $(ARGS)
 
-lock: $(DEV)  ## resolve the dependencies of pyproject.toml anew and pin them by hash
+lock: $(VENV)/.made  ## resolve the dependencies of pyproject.toml anew and pin them by hash
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) pyproject.toml -c requirements.lock --group dev -o requirements-dev.lock
 	echo uv | $(COMPILE) - -o requirements-uv.lock

@@ -1,8 +1,9 @@
 """A throw-away PostgreSQL server for the tests: found on the machine or in a wheel, gone when the tests are.
 
-The server listens on a Unix socket in a folder of its own, with its safety for crashes off and its time zone
-set to Asia/Seoul, so that code which trusts the session's zone fails here. A small keeper process runs it: this
-file, started as a script. The keeper ends server and folder once the test run is gone, however that run ended.
+The server listens on a Unix socket in a folder of its own, with its safety for crashes off and its time
+zone set to Asia/Seoul, so that code which trusts the session's zone fails here. A small keeper process runs
+it: this file, started as a script. The keeper ends server and folder once the test run is gone, however that
+run ended.
 """
 
 import fcntl
