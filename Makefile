@@ -22,6 +22,10 @@ ifeq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo y
 export UV_CACHE_DIR ?= $(CURDIR)/$(VENV)/.cache/uv
 export PIP_CACHE_DIR ?= $(CURDIR)/$(VENV)/.cache/pip
 endif
+# A network that opens TLS on its way is trusted by the machine's own certificates, which uv would not look at.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS ?= true
+endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
