@@ -1,0 +1,40 @@
+"""The room of what was released: parts that the gate put here and extracts deliver in ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.storage.store import Store, Stored, open_store
+
+
+class Outbox:
+    """Released parts, each named by its content."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, url: str) -> Outbox:
+        """The outbox behind one store URL."""
+        return cls(open_store(url))
+
+    def put_file(self, path: Path, name: str) -> Stored:
+        """Keep a copy of the file under the name; the same bytes again are fine, others a `NameTaken`."""
+        return self._store.put_file(path, name)
+
+    def chunks(self, name: str, start: int, end: int) -> Iterator[bytes]:
+        """Bytes `start` up to but not including `end`, at most 1 MiB at a time."""
+        return self._store.chunks(name, start, end)
+
+    def size(self, name: str) -> int:
+        """Bytes of the part; `FileNotFoundError` where there is none."""
+        return self._store.size(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether the part is here."""
+        return self._store.exists(name)
+
+    def delete(self, name: str) -> None:
+        """Remove the part; it is no error where it is gone already."""
+        self._store.delete(name)

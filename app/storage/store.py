@@ -1,0 +1,259 @@
+"""One place for whole objects: written once under a name, read in ranges, never changed in place.
+
+A store is one URL. A new kind is one more entry in `KINDS`; tests/spec/test_stores.py then runs over it by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import LocalStore, MemoryStore
+
+CHUNK = 1 << 20  # bytes; 1 MiB chunks are on par with nginx, 64 KiB chunks reach a quarter of it
+STAGING = "staging"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
+
+
+class NameTaken(Exception):
+    """The name already holds other bytes; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store holds under a name: its size in bytes and its SHA-256 in lower-case hex."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+def checked(name: str) -> str:
+    """The name itself where it is one: at most 200 ASCII characters, no `..`, no hidden or staging name."""
+    if len(name) > 200 or not _NAME.fullmatch(name) or name.split("/")[0] == STAGING:
+        raise ValueError("not a name of an object")
+    return name
+
+
+class Store:
+    """Objects under names. Two writers of one name end in one object: the first stands, the same bytes are fine."""
+
+    def __init__(self, objects: LocalStore | MemoryStore, root: Path | None = None) -> None:
+        self._objects = objects
+        self._root = root  # where objects are plain files of this machine
+
+    def put_file(self, path: Path, name: str) -> Stored:
+        """Store a copy of the file and say what was stored; `NameTaken` where the name holds other bytes.
+
+        The object appears whole or not at all: it is staged under a random name, then copied on condition that
+        the name is free. Memory stays at a few chunks. Where objects are files it is durable on return.
+        """
+        checked(name)
+        staged = f"{STAGING}/{secrets.token_hex(16)}"
+        self._make_folders(staged, name)
+        reading = _Digest(path)
+        self._objects.put(staged, iter(reading), chunk_size=5 * CHUNK, max_concurrency=4)
+        try:
+            self._seal(staged)
+            self._objects.copy(staged, name, overwrite=False)
+        except AlreadyExistsError:
+            if self.digest(name) != (reading.bytes, reading.hex):
+                raise NameTaken(name) from None
+        finally:
+            self._objects.delete(staged)
+        self._sync_folder(name)
+        return Stored(name, reading.bytes, reading.hex)
+
+    def adopt_file(self, path: Path, name: str) -> Stored:
+        """Like `put_file`, but the store takes the file over: no copy where it lies on the store's own disk.
+
+        The caller must not write to the file any more and removes it when it likes.
+        """
+        if self._root is None:
+            return self.put_file(path, name)
+        reading = _Digest(path)
+        for _chunk in reading:
+            pass
+        self._make_folders(checked(name))
+        try:
+            os.link(path, self._root / name)
+        except FileExistsError:
+            if self.digest(name) != (reading.bytes, reading.hex):
+                raise NameTaken(name) from None
+        except OSError:  # another disk, or one without links
+            return self.put_file(path, name)
+        self._seal(name)
+        self._sync_folder(name)
+        return Stored(name, reading.bytes, reading.hex)
+
+    def chunks(self, name: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to but not including `end` (default: the end), at most 1 MiB at a time.
+
+        `FileNotFoundError` at the first chunk where the object is gone.
+        """
+        end = self.size(name) if end is None else end
+        if self._root is not None:
+            yield from _file_chunks(self._root / checked(name), start, end)
+            return
+        for position in range(start, end, CHUNK):
+            stop = min(position + CHUNK, end)
+            yield bytes(self._objects.get_range(checked(name), start=position, end=stop))
+
+    def size(self, name: str) -> int:
+        """The size in bytes; `FileNotFoundError` where there is none."""
+        return int(self._objects.head(checked(name))["size"])
+
+    def exists(self, name: str) -> bool:
+        """Whether the name holds an object."""
+        try:
+            self._objects.head(checked(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, name: str) -> None:
+        """Remove the object; it is no error where it is gone already."""
+        try:
+            self._objects.delete(checked(name))
+        except FileNotFoundError:
+            return
+        self._sync_folder(name)
+
+    def names(self) -> list[str]:
+        """Every name, sorted; what is being staged has none yet."""
+        found = [meta["path"] for batch in self._objects.list() for meta in batch]
+        return sorted(name for name in found if not name.startswith(f"{STAGING}/"))
+
+    def fetch(self, name: str, to: Path) -> None:
+        """Copy the object to a new file (0600); nothing is left at `to` where it fails."""
+        partial = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
+        try:
+            with open(partial, "xb", opener=private) as file:
+                file.writelines(self.chunks(name))
+            partial.replace(to)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def local_path(self, name: str, scratch: Path) -> Path:
+        """A file with the bytes, to read only: the object itself where it is a file, else a copy in `scratch`."""
+        if self._root is not None:
+            if not (path := self._root / checked(name)).is_file():
+                raise FileNotFoundError(name)
+            return path
+        copy = scratch / checked(name).replace("/", "__")
+        self.fetch(name, copy)
+        return copy
+
+    def digest(self, name: str) -> tuple[int, str]:
+        """Size in bytes and SHA-256 of what is stored, read from the store."""
+        size, digest = 0, hashlib.sha256()
+        for chunk in self.chunks(name):
+            size += len(chunk)
+            digest.update(chunk)
+        return size, digest.hexdigest()
+
+    def sweep(self, before: datetime) -> int:
+        """Remove what was staged before that moment and never finished (the process died); how many."""
+        batches = self._objects.list(STAGING)
+        dead = [meta["path"] for batch in batches for meta in batch if meta["last_modified"] < before]
+        if dead:
+            self._objects.delete(dead)
+        return len(dead)
+
+    def _make_folders(self, *names: str) -> None:
+        if self._root is None:
+            return
+        for name in names:
+            folder = self._root
+            for segment in name.split("/")[:-1]:
+                folder = folder / segment
+                folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _seal(self, name: str) -> None:
+        """Where objects are files: readable by their owner only, and on the disk."""
+        if self._root is not None:
+            (self._root / name).chmod(0o600)
+            _sync(self._root / name)
+
+    def _sync_folder(self, name: str) -> None:
+        if self._root is not None:
+            _sync((self._root / name).parent)
+
+
+class _Digest:
+    """Reads a file once in chunks and knows, when it was read, how many bytes there were and their SHA-256."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                self.bytes += len(chunk)
+                self._digest.update(chunk)
+                yield chunk
+
+    @property
+    def hex(self) -> str:
+        return self._digest.hexdigest()
+
+
+def private(path: str, flags: int) -> int:
+    """An opener of files for their owner alone (0600), whatever the umask."""
+    return os.open(path, flags, 0o600)
+
+
+def _file_chunks(path: Path, start: int, end: int) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while start < end and (chunk := file.read(min(CHUNK, end - start))):
+            start += len(chunk)
+            yield chunk
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private_folder(path: Path) -> Path:
+    """The folder, made where it is missing, for its owner alone (0700)."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.chmod(0o700)
+    return path
+
+
+def _file(url: str) -> Store:
+    parts = urlsplit(url)
+    if parts.netloc or not parts.path.startswith("/"):
+        raise ValueError("a file store is file:///and/an/absolute/folder")
+    root = make_private_folder(Path(unquote(parts.path)))
+    return Store(LocalStore(root), root)
+
+
+def _memory(_url: str) -> Store:
+    return Store(MemoryStore())
+
+
+KINDS: dict[str, Callable[[str], Store]] = {"file": _file, "memory": _memory}
+
+
+def open_store(url: str) -> Store:
+    """The store behind the URL: `file:///folder` or, for tests and tries, `memory://`; else a ValueError."""
+    scheme = urlsplit(url).scheme
+    if scheme not in KINDS:
+        raise ValueError(f"no store of the kind {scheme!r}; known: {', '.join(sorted(KINDS))}")
+    return KINDS[scheme](url)

@@ -1,0 +1,39 @@
+"""The room of what was checked: whole tables that engines read. The web never comes here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.storage.store import Store, Stored, open_store
+
+
+class Vault:
+    """Checked tables under names that are never reused for other bytes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, url: str) -> Vault:
+        """The vault behind one store URL."""
+        return cls(open_store(url))
+
+    def put_file(self, path: Path, name: str) -> Stored:
+        """Keep a copy of the file under the name; the same bytes again are fine, others a `NameTaken`."""
+        return self._store.put_file(path, name)
+
+    def local_path(self, name: str, scratch: Path) -> Path:
+        """A file to read, never to write: the object itself where the store is a folder, else a copy in `scratch`."""
+        return self._store.local_path(name, scratch)
+
+    def fetch(self, name: str, to: Path) -> None:
+        """Copy the object to a new file; `FileNotFoundError` where there is none."""
+        self._store.fetch(name, to)
+
+    def delete(self, name: str) -> None:
+        """Destroy the object; it is no error where it is gone already."""
+        self._store.delete(name)
+
+    def list(self) -> list[str]:
+        """Every name, sorted."""
+        return self._store.names()
