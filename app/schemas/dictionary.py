@@ -183,6 +183,9 @@ class Table(Model):
     via_column: Name | None = Field(
         default=None, description="Own column holding the value; default: same name as in `participant_via`."
     )
+    max_unmatched: float | None = Field(
+        None, ge=0, le=1, description="Stated share of rows whose person is not in the participant table; default: a setting."
+    )
     primary_key: tuple[Name, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     format: Literal["csv", "parquet"] = "csv"
