@@ -1,4 +1,4 @@
-"""Who may do what, on which object: pure rules over plain values, each as `may_x` (a decision) and `must_x` (a refusal).
+"""Who may do what, on which object: pure rules, each as `may_x` (a decision) and `must_x` (a refusal).
 
 A scope says what a token may try; the rules here say on which object. What lies outside the asker's institution or
 project is answered as if it did not exist (404); what lies inside without the right, with the reason (403).
@@ -56,6 +56,7 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
 }  # fmt: skip
 
 REASONS: dict[str, str] = {
+    "applicant_only": "Only the applicant may do this.",
     "holder_only": "Only the holder of the project may do this.",
     "institution_only": "Only the institution that holds the cohort may do this.",
     "not_published": "The dataset version is not published.",
@@ -303,7 +304,7 @@ def may_edit_request(actor: Actor, facts: RequestFacts) -> Decision:
     """Edit, submit, withdraw, nudge: the applicant alone."""
     if actor.subject == facts.applicant:
         return _YES
-    return _seen("holder_only") if may_read_request(actor, facts).visible else _UNSEEN
+    return _seen("applicant_only") if may_read_request(actor, facts).visible else _UNSEEN
 
 
 def may_review_request(actor: Actor, facts: RequestFacts) -> Decision:

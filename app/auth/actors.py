@@ -1,0 +1,55 @@
+"""From the claims of a token to who is asking now: what was revoked, switched off or narrowed since counts at once."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy.orm import Session
+
+from app.auth import queries
+from app.auth.policy import ROLE_SCOPES, Actor, Role
+from app.auth.registered import Person, RegisteredClient, role_scopes
+from app.auth.tokens import AccessClaims
+from app.models import Account, Client
+
+REVOKED, FAMILY, CODE, ASSERTION = "revoked", "family", "code", "assertion"  # kinds of used tokens
+
+
+def active_client(session: Session, client_id: str) -> RegisteredClient | None:
+    """The client, if it exists and is active."""
+    row = session.get(Client, client_id)
+    return RegisteredClient.of(row) if row is not None and row.active else None
+
+
+def active_person(session: Session, account_id: str) -> Person | None:
+    """The person, if the account exists and is active."""
+    row = session.get(Account, account_id)
+    return Person.of(row) if row is not None and row.active else None
+
+
+def actor_of(session: Session, claims: AccessClaims) -> Actor | None:
+    """Who asks with this token; None where the token, its family, its client or its account no longer counts.
+
+    Role and institution come from the row, not from the token, and the scopes are cut to what client and role may
+    have now: a change of either acts on the next request.
+    """
+    noted = {(REVOKED, claims.jti)} | ({(FAMILY, claims.family)} if claims.family else set())
+    if queries.any_remembered(session, noted):
+        return None
+    client = active_client(session, claims.client_id)
+    if client is None:
+        return None
+    who: Person | RegisteredClient | None = client
+    if claims.subject.startswith("account:"):
+        who = active_person(session, claims.subject.removeprefix("account:"))
+    if who is None or who.subject != claims.subject or who.role not in ROLE_SCOPES:
+        return None
+    scopes = set(claims.scope.split()) & client.scopes & role_scopes(who.role)
+    return Actor(claims.subject, client.id, cast("Role", who.role), who.institution_id, frozenset(scopes))
+
+
+def first_use(session: Session, kind: str, name: str, until: datetime) -> bool:
+    """Whether `name` comes for the first time; it is remembered by its digest until then."""
+    return queries.remember(session, kind, hashlib.sha256(name.encode()).hexdigest(), until)

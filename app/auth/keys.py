@@ -1,0 +1,84 @@
+"""The issuer's signing keys: made here, stored wrapped by the master key, rotated with both ends in the JWKS."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from joserfc.jwk import KeySet, RSAKey
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from app.keyring import Keyring
+from app.models import SigningKey
+
+# RFC 9068 2.1 and OpenID Connect Discovery 3 both require RS256 of every issuer, so it is the one we sign with.
+ALGORITHM = "RS256"
+KEY_BITS = 2048
+_LENGTH_BYTES = 4
+_BLOCK = 8  # AES key wrap takes multiples of 8 bytes
+
+
+def make_key(session: Session, keyring: Keyring, at: datetime) -> str:
+    """Add a signing key; its kid (the RFC 7638 thumbprint) is returned. From its commit on it signs every token."""
+    key = RSAKey.generate_key(KEY_BITS, parameters={"alg": ALGORITHM, "use": "sig"})
+    kid = key.thumbprint()
+    row = SigningKey(
+        kid=kid,
+        algorithm=ALGORITHM,
+        public_jwk={**key.as_dict(private=False), "kid": kid},
+        private_wrapped=keyring.wrap(_padded(key.as_der(private=True))),
+        created_at=at,
+        retired_at=None,
+    )
+    session.add(row)
+    session.flush()
+    return kid
+
+
+def retire_others(session: Session, kid: str, at: datetime) -> list[str]:
+    """Let every key but `kid` stop signing; they verify until the tokens they signed have expired."""
+    others = session.scalars(
+        select(SigningKey).where(SigningKey.kid != kid, SigningKey.retired_at.is_(None))
+    ).all()
+    for row in others:
+        row.retired_at = at
+    session.flush()
+    return [row.kid for row in others]
+
+
+def signing_key(session: Session, keyring: Keyring) -> RSAKey:
+    """The newest key that is not retired, with its private part. Raises where `bootstrap` has not run."""
+    newest = select(SigningKey).where(SigningKey.retired_at.is_(None))
+    row = session.scalars(newest.order_by(SigningKey.created_at.desc(), SigningKey.kid)).first()
+    if row is None:
+        raise LookupError("there is no signing key: bootstrap has not run")
+    der = _unpadded(keyring.unwrap(row.private_wrapped))
+    return RSAKey.import_key(der, parameters={"kid": row.kid, "alg": row.algorithm, "use": "sig"})
+
+
+def public_keys(session: Session, at: datetime, token_life: timedelta) -> KeySet:
+    """The keys that verify at `at`: those that sign, and those retired less than a token's life ago."""
+    rows = session.scalars(_verifying(at, token_life)).all()
+    return KeySet([RSAKey.import_key(row.public_jwk) for row in rows])
+
+
+def jwks(session: Session, at: datetime, token_life: timedelta) -> dict[str, Any]:
+    """The JWKS document (RFC 7517): public parts only."""
+    rows = session.scalars(_verifying(at, token_life)).all()
+    return {"keys": [row.public_jwk for row in rows]}
+
+
+def _verifying(at: datetime, token_life: timedelta) -> Any:
+    live = or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > at - token_life)
+    return select(SigningKey).where(live).order_by(SigningKey.created_at.desc(), SigningKey.kid)
+
+
+def _padded(der: bytes) -> bytes:
+    framed = len(der).to_bytes(_LENGTH_BYTES, "big") + der
+    return framed + bytes(-len(framed) % _BLOCK)
+
+
+def _unpadded(framed: bytes) -> bytes:
+    length = int.from_bytes(framed[:_LENGTH_BYTES], "big")
+    return framed[_LENGTH_BYTES : _LENGTH_BYTES + length]

@@ -1,0 +1,105 @@
+"""The SQL of clients, accounts, codes, refresh tokens and used tokens; what must happen once is one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.models import Account, AuthorizationCode, Client, Institution, RefreshToken, UsedToken
+
+_FIRST_START_LOCK = 0x6261656B  # an arbitrary number, ours alone
+
+
+@dataclass(frozen=True, slots=True)
+class TakenCode:
+    """What a code stood for; it has left the table."""
+
+    code_hash: str
+    client_id: str
+    account_id: str
+    redirect_uri: str
+    scope: str
+    code_challenge: str
+    nonce: str | None
+    expires_at: datetime
+
+
+def lock_first_start(session: Session) -> None:
+    """Let one process at a time look whether this is the first start (SQLite: the writer lock does that already)."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _FIRST_START_LOCK})
+
+
+def count_platform_clients(session: Session) -> int:
+    """How many active clients can administer the platform by themselves."""
+    query = select(func.count()).select_from(Client).where(Client.role == "platform", Client.active)
+    return session.scalars(query).one()
+
+
+def institution_exists(session: Session, institution_id: str) -> bool:
+    """Whether there is such an institution."""
+    return session.get(Institution, institution_id) is not None
+
+
+def account_by_name(session: Session, username: str) -> Account | None:
+    """The account of a user name, active or not."""
+    return session.scalar(select(Account).where(Account.username == username))
+
+
+def page(session: Session, table: type[Client] | type[Account], after: str, limit: int) -> list[Any]:
+    """Up to `limit` rows whose id comes after `after`, by id (ids sort by age)."""
+    return list(session.scalars(select(table).where(table.id > after).order_by(table.id).limit(limit)))
+
+
+def take_code(session: Session, code_hash: str) -> TakenCode | None:
+    """The code, taken by one DELETE ... RETURNING: of two redemptions at the same time one gets it, ever."""
+    columns = [getattr(AuthorizationCode, name) for name in TakenCode.__dataclass_fields__]
+    row = session.execute(
+        delete(AuthorizationCode).where(AuthorizationCode.code_hash == code_hash).returning(*columns)
+    ).one_or_none()
+    return None if row is None else TakenCode(*row)
+
+
+def use_refresh_token(session: Session, token_hash: str, at: datetime) -> bool:
+    """Mark the token used; False where it was used already: of two uses at the same time one is told True, ever."""
+    row = session.execute(
+        update(RefreshToken)
+        .where(RefreshToken.token_hash == token_hash, RefreshToken.used_at.is_(None))
+        .values(used_at=at)
+        .returning(RefreshToken.token_hash)
+    ).one_or_none()
+    return row is not None
+
+
+def remember(session: Session, kind: str, jti: str, until: datetime) -> bool:
+    """Note that `jti` may not be used (again) as `kind` until then; False where that was noted before."""
+    try:
+        with session.begin_nested():
+            session.execute(insert(UsedToken).values(jti=jti, kind=kind, expires_at=until))
+    except IntegrityError:
+        return False
+    return True
+
+
+def any_remembered(session: Session, pairs: Iterable[tuple[str, str]]) -> bool:
+    """Whether any of these (kind, jti) was noted."""
+    wanted = set(pairs)
+    rows = session.execute(
+        select(UsedToken.kind, UsedToken.jti).where(UsedToken.jti.in_({jti for _, jti in wanted}))
+    )
+    return any((kind, jti) in wanted for kind, jti in rows)
+
+
+def sweep(session: Session, at: datetime) -> int:
+    """Delete what has expired and can no longer matter; the number of rows."""
+    removed = 0
+    for table in (UsedToken, AuthorizationCode, RefreshToken):
+        gone = delete(table).where(table.expires_at < at).returning(table.expires_at)
+        removed += len(session.execute(gone).all())
+    return removed
