@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from typing import cast
 
@@ -14,11 +15,14 @@ from app.auth.registered import Person, RegisteredClient, role_scopes
 from app.auth.tokens import AccessClaims
 from app.models import Account, Client
 
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,80}")
 REVOKED, FAMILY, CODE, ASSERTION = "revoked", "family", "code", "assertion"  # kinds of used tokens
 
 
 def active_client(session: Session, client_id: str) -> RegisteredClient | None:
-    """The client, if it exists and is active."""
+    """The client, if it exists and is active. The id may come from anyone: what cannot be one is not looked up."""
+    if not _ID.fullmatch(client_id):
+        return None
     row = session.get(Client, client_id)
     return RegisteredClient.of(row) if row is not None and row.active else None
 

@@ -78,6 +78,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
     """A person signs in and agrees; the client redeems the code once, with its verifier."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ALL_METHODS
+    PKCE = S256(required=True)
     server: IssuerServer
     request: WireRequest
 

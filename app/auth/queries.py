@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.models import Account, AuthorizationCode, Client, Institution, RefreshToken, UsedToken
+from app.models import Account, AuthorizationCode, Client, Institution, RefreshToken, SigningKey, UsedToken
 
 _FIRST_START_LOCK = 0x6261656B  # an arbitrary number, ours alone
 
@@ -42,6 +42,12 @@ def count_platform_clients(session: Session) -> int:
     return session.scalars(query).one()
 
 
+def count_signing_keys(session: Session) -> int:
+    """How many keys may sign."""
+    query = select(func.count()).select_from(SigningKey).where(SigningKey.retired_at.is_(None))
+    return session.scalars(query).one()
+
+
 def institution_exists(session: Session, institution_id: str) -> bool:
     """Whether there is such an institution."""
     return session.get(Institution, institution_id) is not None
@@ -50,6 +56,15 @@ def institution_exists(session: Session, institution_id: str) -> bool:
 def account_by_name(session: Session, username: str) -> Account | None:
     """The account of a user name, active or not."""
     return session.scalar(select(Account).where(Account.username == username))
+
+
+def client_or_account(
+    session: Session, table: type[Client] | type[Account], row_id: str
+) -> Client | Account | None:
+    """The row of that id. The id may come from anyone: what PostgreSQL could not even compare is not looked up."""
+    if not row_id.isprintable():
+        return None
+    return session.get(Client, row_id) if table is Client else session.get(Account, row_id)
 
 
 def page(session: Session, table: type[Client] | type[Account], after: str, limit: int) -> list[Any]:

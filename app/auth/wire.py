@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from authlib.oauth2.rfc6749.requests import OAuth2Payload, OAuth2Request
 from authlib.oauth2.rfc6749.util import extract_basic_authorization
+
+MAX_FORM_BYTES = 64 * 1024
+_MAX_FIELDS = 50
+
+
+def fields_of(encoded: bytes) -> tuple[tuple[str, str], ...]:
+    """The pairs of an application/x-www-form-urlencoded query or body; none where it is too large or garbled."""
+    if len(encoded) > MAX_FORM_BYTES:
+        return ()
+    try:
+        pairs = parse_qsl(
+            encoded.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
+        )
+    except ValueError:
+        return ()
+    return tuple(pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,11 @@ class Call:
     def repeated(self) -> bool:
         """Whether a parameter comes more than once, which RFC 6749 3.1 forbids."""
         return len({name for name, _ in self.parameters}) < len(self.parameters)
+
+    @property
+    def garbled(self) -> bool:
+        """Whether a parameter holds a control character: none of ours does, and PostgreSQL stores no NUL."""
+        return any(not text.isprintable() for pair in self.parameters for text in pair)
 
     def basic(self) -> tuple[str | None, str | None]:
         """Name and secret of HTTP Basic; ValueError where the header is garbled."""

@@ -1,0 +1,1 @@
+"""Pages for people: Korean and English, no script needed, nothing loaded from elsewhere."""

@@ -1,0 +1,157 @@
+"""DOOR 1: who asks, with which scope. A route is closed unless it names its scopes here or its path is in `PUBLIC`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, cast
+
+from fastapi import FastAPI, Request, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import OAuthFlowAuthorizationCode, OAuthFlowClientCredentials, OAuthFlows
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import OAuth2, SecurityScopes
+
+from app.auth.policy import Actor, Scope
+from app.auth.registered import IDENTITY_SCOPES
+from app.auth.service import AuthService
+from app.errors import Problem
+
+# Everything that answers without a token. Nothing else does.
+PUBLIC = frozenset(
+    {
+        "/",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/docs",
+        "/docs/oauth2-redirect",
+        "/ga4gh/drs/v1/service-info",
+        "/healthz",
+        "/metrics",
+        "/oauth/authorize",
+        "/oauth/introspect",
+        "/oauth/jwks",
+        "/oauth/revoke",
+        "/oauth/token",
+        "/openapi.json",
+        "/readyz",
+        "/redoc",
+        "/v1/progress",
+    }
+)
+
+_DESCRIPTIONS: dict[str, str] = {
+    "audit:read": "Read and verify audit streams",
+    "catalog:read": "Search the catalogue and ask for masked counts",
+    "cohorts:read": "Read cohorts, dictionaries and reports",
+    "cohorts:write": "Register cohorts, datasets and versions",
+    "consents:write": "Load consents and take withdrawals",
+    "datasets:publish": "Publish or return dataset versions",
+    "extracts:read": "Read and download extracts",
+    "extracts:write": "Order extracts",
+    "openid": "Say who you are",
+    "permits:manage": "Suspend and revoke permits",
+    "platform:admin": "Register institutions, clients and accounts",
+    "profile": "Tell your name",
+    "requests:review": "Review and decide access requests",
+    "requests:write": "Write access requests and accept agreements",
+    "uploads:write": "Upload files",
+}
+
+ALL_SCOPES: dict[str, str] = {
+    name: _DESCRIPTIONS[name] for name in sorted(frozenset(map(str, Scope)) | IDENTITY_SCOPES)
+}
+
+_TOKEN_URL, _AUTHORIZE_URL = "/oauth/token", "/oauth/authorize"
+_MACHINE_SCOPES = {name: text for name, text in ALL_SCOPES.items() if name not in IDENTITY_SCOPES}
+_scheme = OAuth2(
+    scheme_name="oauth2",
+    auto_error=False,
+    flows=OAuthFlows(
+        clientCredentials=OAuthFlowClientCredentials(tokenUrl=_TOKEN_URL, scopes=_MACHINE_SCOPES),
+        authorizationCode=OAuthFlowAuthorizationCode(
+            tokenUrl=_TOKEN_URL, refreshUrl=_TOKEN_URL, authorizationUrl=_AUTHORIZE_URL, scopes=ALL_SCOPES
+        ),
+    ),
+)
+
+Guard = Callable[..., Coroutine[Any, Any, Actor]]
+
+
+def auth_service(request: Request) -> AuthService:
+    """The issuer of this application."""
+    return cast("AuthService", request.app.state.house.auth)
+
+
+def _authenticated(
+    request: Request, asked: SecurityScopes, _shown: Annotated[str | None, Security(_scheme)]
+) -> Actor:
+    """Who asks, if the token holds and has every scope; plain `def`, for it reads the database."""
+    actor = auth_service(request).authenticate(_bearer(request))
+    if not actor.scopes.issuperset(asked.scopes):
+        needed = " ".join(sorted(asked.scopes))
+        raise Problem(
+            "insufficient_scope",
+            f"This needs the scope {needed}.",
+            headers={
+                "WWW-Authenticate": f'Bearer realm="baekman", error="insufficient_scope", scope="{needed}"'
+            },
+        )
+    return actor
+
+
+def _bearer(request: Request) -> str:
+    """The token of the one Authorization header. A token in the query or in a form is never looked at: URLs are
+    logged and shared (RFC 9700 4.3.2)."""
+    headers = request.headers.getlist("authorization")
+    scheme, _, token = headers[0].partition(" ") if headers else ("", "", "")
+    if len(headers) != 1 or scheme.lower() != "bearer" or not token.strip():
+        # RFC 6750 3.1: without a token the challenge carries no error code.
+        raise Problem(
+            "invalid_token",
+            "Send an access token: Authorization: Bearer ...",
+            headers={"WWW-Authenticate": 'Bearer realm="baekman"'},
+        )
+    return token.strip()
+
+
+def requires(*scopes: str) -> Guard:
+    """A dependency that gives the `Actor` if their token holds all these scopes; OpenAPI shows them at the route.
+
+    `actor: Annotated[Actor, Depends(requires(Scope.COHORTS_WRITE))]`. 401 and 403 as RFC 6750 asks. At least one
+    scope; an unknown one is a KeyError when the module is loaded.
+    """
+    if not scopes:
+        raise ValueError("a guarded route names at least one scope")
+    names = [str(scope) for scope in scopes]
+    for name in names:
+        ALL_SCOPES[name]
+
+    async def guard(actor: Actor = Security(_authenticated, scopes=names)) -> Actor:
+        return actor
+
+    return guard
+
+
+def unguarded_routes(app: FastAPI) -> Iterator[str]:
+    """Method and path of every route that neither asks for a token nor is `PUBLIC`.
+
+    FastAPI's routes are a tree: `app.routes` alone would miss everything that was included. Mounts and plain
+    Starlette routes cannot be guarded this way and must be public.
+    """
+    for context in iter_route_contexts(app.routes):
+        path = context.path_format or context.path or ""
+        if path in PUBLIC:
+            continue
+        if isinstance(context.original_route, APIRoute) and _is_guarded(context.dependant):
+            continue
+        yield f"{','.join(sorted(context.methods or {'ANY'}))} {path}"
+
+
+def assert_every_route_guarded(app: FastAPI) -> None:
+    """Raise AssertionError naming every route that is open by oversight; for a test, and for the start of the app."""
+    if found := sorted(unguarded_routes(app)):
+        raise AssertionError("routes without a guard: " + "; ".join(found))
+
+
+def _is_guarded(dependant: Dependant) -> bool:
+    return dependant.call is _authenticated or any(_is_guarded(inner) for inner in dependant.dependencies)
