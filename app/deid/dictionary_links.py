@@ -9,6 +9,9 @@ from app.deid.dictionary_shape import near, pointer
 from app.errors import Finding
 from app.schemas.dictionary import Column, Dictionary, ForeignKey, RecordId, Table
 
+DROPPED = frozenset({"direct_identifier", "free_text", "linkage_token"})
+"""Roles whose values are never stored: they are left behind when a file is checked."""
+
 
 def own_participants(table: Table) -> tuple[str, ...]:
     """The names of a table's own participant columns, in the order of `participant`, else of the fields."""
@@ -128,7 +131,11 @@ def _foreign_key(tables: dict[str, Table], table: Table, key: ForeignKey, here: 
 
 
 def _pair(table: Table, own: Column, there: Column, here: str) -> Iterator[Finding]:
-    """Two columns that hold the same values must be of one type, and their ids keyed in one space."""
+    """Two columns that hold the same values must be of one type and stored, and their ids keyed in one space."""
+    for column in (own, there):
+        if column.role.kind in DROPPED:
+            detail = f"a {column.role.kind} is not stored, so no table can be joined by it"
+            yield Finding("contradiction", detail, table.name, column.name, pointer=here)
     if own.type != there.type:
         yield Finding(
             "types_differ", f"the column is of type {own.type}, what it points at of type {there.type}",

@@ -9,14 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.deid.dictionary_links import link_findings, no_column, own_participants
+from app.deid.dictionary_links import DROPPED, link_findings, no_column, own_participants
 from app.deid.dictionary_shape import near, pointer, shape_findings
 from app.deid.hierarchies import HierarchyError, default_spec, fit
 from app.errors import Finding, refuse_all
 from app.schemas.dictionary import Column, Dictionary, QuasiIdentifier, Table
-
-DROPPED = frozenset({"direct_identifier", "free_text", "linkage_token"})
-"""Roles whose values are never stored: they are read, and left behind, when a file is checked."""
 
 _OF_PEOPLE = frozenset(
     {"participant_id", "direct_identifier", "quasi_identifier", "site", "sensitive", "family_id"}
@@ -167,6 +164,8 @@ def _column(dictionary: Dictionary, table: Table, column: Column, here: str) -> 
     if column.unit_column is not None:
         if column.unit is not None:
             yield found("contradiction", "the unit is either one code or a column, not both", "/unit_column")
+        if any(c.name == column.unit_column and c.role.kind in DROPPED for c in table.fields):
+            yield found("contradiction", "the unit column is not stored", "/unit_column")
         if all(c.name != column.unit_column for c in table.fields):
             yield no_column(table, column.unit_column, here + "/unit_column")
     pattern = _TYPED.get(column.type)

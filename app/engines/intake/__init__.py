@@ -1,0 +1,7 @@
+"""From an upload to a table in the vault: read, check, key, cluster, write."""
+
+from app.engines.intake.arrival import Bounds
+from app.engines.intake.report import Kept, TableReport
+from app.engines.intake.session import Intake, IntakeEngine, IntakeLimits, Parent
+
+__all__ = ["Bounds", "Intake", "IntakeEngine", "IntakeLimits", "Kept", "Parent", "TableReport"]

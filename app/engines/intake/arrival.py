@@ -1,0 +1,283 @@
+"""What arrived, made readable or refused: a CSV becomes strict UTF-8 lines, a Parquet file is held to its own footer.
+
+Nothing here is trusted: not the name, not the size that a file claims to have. No value is ever told.
+"""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.deid.dictionary_shape import near
+from app.deid.identifiers import looks_like
+from app.errors import Finding
+from app.schemas.dictionary import Table
+
+if TYPE_CHECKING:
+    import _csv
+
+LINES = 20  # line numbers told of one finding
+_CHUNK = 1 << 20
+LONGEST_LINE = 1 << 20  # bytes; a longer one is no row of a table
+# The first bytes of what is packed or is no text at all: a packed CSV is refused, so it cannot be a bomb.
+_MAGIC = {
+    b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstandard", b"7z\xbc\xaf\x27\x1c": "7-zip", b"\x04\x22\x4d\x18": "lz4", b"Rar!": "rar",
+    b"PAR1": "Parquet", b"%PDF": "PDF", b"\xd0\xcf\x11\xe0": "an old Office file", b"SQLite format 3": "SQLite",
+}  # fmt: skip
+_NESTED = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large a file may become when it is read: times its size, and bytes in all."""
+
+    ratio: int
+    expanded_bytes: int
+
+
+@dataclass
+class Arrival:
+    """A file that can be read: where, and which of its columns is which of the table's (None: it is not there)."""
+
+    path: Path
+    kind: str
+    names: list[str] = field(default_factory=list)
+    position: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    renamed: int = 0
+
+
+def receive(source: Path, target: Path, table: Table, bounds: Bounds) -> Arrival:
+    """Read the file's outside. Where `findings` is not empty the file is not to be read any further."""
+    with source.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        return _refused(source, table, "empty_file", "the file has no bytes")
+    if table.format == "parquet":
+        return _receive_parquet(source, head, table, bounds)
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            detail = f"the file is not CSV but {name}; packed files are not opened"
+            return _refused(
+                source, table, "not_csv", detail, hint="upload the plain CSV file, or say format parquet"
+            )
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _refused(source, table, "wrong_encoding", "the file is UTF-16; save it as UTF-8")
+    arrival = Arrival(target, "csv")
+    arrival.findings += _transcode(source, target, table)
+    if not arrival.findings:
+        _match(arrival, table, _header(target, table))
+    return arrival
+
+
+def _refused(path: Path, table: Table, code: str, detail: str, hint: str | None = None) -> Arrival:
+    return Arrival(path, table.format, findings=[Finding(code, detail, table.name, hint=hint)])
+
+
+def _transcode(source: Path, target: Path, table: Table) -> list[Finding]:
+    """Write the file as UTF-8 with plain line ends, chunk by chunk; every line that cannot be decoded is told."""
+    notes: dict[str, list[int]] = {"encoding": [], "nul": []}
+    counts = {"encoding": 0, "nul": 0, "other": 0}
+    line, rest, blank = 1, b"", True
+    with source.open("rb") as file, target.open("w", encoding="utf-8", newline="") as out:
+        start = file.read(3)
+        rest = b"" if start == b"\xef\xbb\xbf" else start
+        while True:
+            chunk = file.read(_CHUNK)
+            block, rest = _whole_lines(rest + chunk) if chunk else (rest, b"")
+            if len(rest) > LONGEST_LINE:
+                detail = f"a line is longer than {LONGEST_LINE} bytes"
+                return [Finding("line_too_long", detail, table.name, lines=(line + block.count(b"\n"),))]
+            text = _decode(block, table.encoding, line, notes["encoding"], counts)
+            if "\0" in text:
+                _note_nul(text, line, notes["nul"], counts)
+            blank = blank and not text.strip()
+            line += text.count("\n")
+            out.write(text)
+            if not chunk:
+                break
+    return _transcode_findings(table, notes, counts, blank)
+
+
+def _transcode_findings(
+    table: Table, notes: dict[str, list[int]], counts: dict[str, int], blank: bool
+) -> list[Finding]:
+    findings = []
+    if counts["encoding"]:
+        other = "cp949" if table.encoding == "utf-8" else "utf-8"
+        fits = counts["other"] == counts["encoding"]
+        findings.append(
+            Finding(
+                "wrong_encoding",
+                f"lines are not {table.encoding}",
+                table.name,
+                lines=tuple(notes["encoding"]),
+                count=counts["encoding"],
+                hint=f"they can be read as {other}" if fits else None,
+            )
+        )
+    if counts["nul"]:
+        findings.append(
+            Finding(
+                "nul_byte",
+                "lines hold a zero byte",
+                table.name,
+                lines=tuple(notes["nul"]),
+                count=counts["nul"],
+            )
+        )
+    if blank and not findings:
+        findings.append(Finding("empty_file", "the file has nothing but blank lines", table.name))
+    return findings
+
+
+def _whole_lines(data: bytes) -> tuple[bytes, bytes]:
+    """The lines that are complete, and the rest. Neither byte of a line end is ever part of a cp949 or UTF-8 letter."""
+    cut = data.rfind(b"\n") + 1
+    if not cut:  # a file of old line ends has only these; the last byte might be the first half of \r\n
+        cut = data.rfind(b"\r", 0, max(len(data) - 1, 0)) + 1
+    return data[:cut], data[cut:]
+
+
+def _decode(block: bytes, encoding: str, line: int, noted: list[int], counts: dict[str, int]) -> str:
+    try:
+        return _plain_ends(block.decode(encoding))
+    except UnicodeDecodeError:
+        pass
+    other = "cp949" if encoding == "utf-8" else "utf-8"
+    lines = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    for i, one in enumerate(lines):
+        if _decodes(one, encoding):
+            continue
+        counts["encoding"] += 1
+        counts["other"] += _decodes(one, other)
+        if len(noted) < LINES:
+            noted.append(line + i)
+    return "\n" * (len(lines) - 1)  # the file is refused, so only its line numbers matter from here
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _plain_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _note_nul(text: str, line: int, noted: list[int], counts: dict[str, int]) -> None:
+    for i, one in enumerate(text.split("\n")):
+        if "\0" in one:
+            counts["nul"] += 1
+            if len(noted) < LINES:
+                noted.append(line + i)
+
+
+def _header(path: Path, table: Table) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(records(file, table), [])
+
+
+def records(file: IO[str], table: Table) -> _csv.Reader:
+    """The records of a transcoded file, read as the engine reads them."""
+    csv.field_size_limit(4 * LONGEST_LINE)
+    return csv.reader(file, delimiter=table.delimiter, strict=False)
+
+
+def _match(arrival: Arrival, table: Table, header: list[str]) -> None:
+    """Find every column: by its exact name first, else ignoring case (OMOP files come in both)."""
+    names = [unicodedata.normalize("NFC", name.strip()) for name in header]
+    arrival.names = names
+    exact = {name: i for i, name in enumerate(names)}
+    loose = {name.casefold(): i for i, name in enumerate(names)}
+    for column in table.fields:
+        wanted = unicodedata.normalize("NFC", column.name)
+        place = exact.get(wanted, loose.get(wanted.casefold()))
+        if place is not None:
+            arrival.position[column.name] = place
+            arrival.renamed += wanted not in exact
+    used = set(arrival.position.values())
+    strangers = [i for i in range(len(names)) if i not in used]
+    if 2 * len(used) < min(len(names), len(table.fields)):
+        # Without a header the first line is data, so not even the names may be told.
+        detail = "the first line does not name the columns of the table"
+        arrival.findings.append(Finding("no_header", detail, table.name, count=len(strangers), lines=(1,)))
+        return
+    for column in table.fields:
+        if column.name not in arrival.position:
+            guesses = near(column.name, [names[i] for i in strangers if _is_name(names[i])])
+            detail = "the file lacks this column"
+            arrival.findings.append(Finding("missing_column", detail, table.name, column.name, near=guesses))
+    for i in strangers:
+        arrival.findings.append(_stranger(table, names, i, exact, loose))
+
+
+def _stranger(
+    table: Table, names: list[str], i: int, exact: dict[str, int], loose: dict[str, int]
+) -> Finding:
+    if exact[names[i]] != i or loose[names[i].casefold()] != i:
+        return Finding(
+            "duplicate_column",
+            f"column {i + 1} of the file has the name of another one",
+            table.name,
+            lines=(1,),
+        )
+    told = names[i] if _is_name(names[i]) else None
+    guesses = near(names[i], (c.name for c in table.fields))
+    return Finding(
+        "unexpected_column", f"column {i + 1} of the file is not in the dictionary", table.name, told, near=guesses,
+        hint="describe it in the dictionary or leave it out of the file",
+    )  # fmt: skip
+
+
+def _is_name(text: str) -> bool:
+    """Whether the text of a first line may be told: it could be a value where a file has no header."""
+    return 0 < len(text) <= 64 and not any(c.isdigit() for c in text[:1]) and looks_like(text) is None
+
+
+def _receive_parquet(source: Path, head: bytes, table: Table, bounds: Bounds) -> Arrival:
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        file.seek(max(size - 8, 0))
+        tail = file.read()
+    if head[:4] != b"PAR1":
+        return _refused(source, table, "not_parquet", "the file does not begin as Parquet does")
+    footer = int.from_bytes(tail[:4], "little")
+    if size < 12 or tail[4:] != b"PAR1" or footer > size - 12:
+        return _refused(
+            source, table, "truncated", "the file ends before its footer: it is cut off or damaged"
+        )
+    try:
+        with pq.ParquetFile(source) as file:
+            meta, schema = file.metadata, file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError):
+        return _refused(
+            source, table, "truncated", "the footer of the file cannot be read: it is cut off or damaged"
+        )
+    arrival = Arrival(source, "parquet")
+    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+    expanded = sum(group.total_byte_size for group in groups)
+    # Repeated values cost next to nothing, so rows are held against bytes too: each row has a key of its own.
+    grown = max(expanded, meta.num_rows)
+    if grown > bounds.expanded_bytes or grown > bounds.ratio * size:
+        detail = f"the file would grow to more than {bounds.ratio} times its size, or beyond what may be read"
+        arrival.findings.append(Finding("bomb", detail, table.name))
+        return arrival
+    _match(arrival, table, list(schema.names))
+    for name, place in arrival.position.items():
+        if any(test(schema.field(place).type) for test in _NESTED):
+            detail = "the file holds lists, records or bytes here, not single values"
+            arrival.findings.append(Finding("wrong_type", detail, table.name, name))
+    if meta.num_rows == 0 and not arrival.findings:
+        arrival.findings.append(Finding("empty_file", "the file has no rows", table.name))
+    return arrival

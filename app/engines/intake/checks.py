@@ -1,0 +1,223 @@
+"""What a staged table is asked: types, identifiers, keys, labels, units. Counts and lines come back, never values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.deid.dictionary_links import own_participants
+from app.deid.identifiers import bare_is_hit, scan_of
+from app.engines.intake.arrival import LINES
+from app.engines.intake.reading import (
+    BARE,
+    LONG,
+    VAULT_TYPES,
+    Staged,
+    literal,
+    quoted,
+    scanned_columns,
+    staged_columns,
+)
+from app.errors import Finding
+from app.schemas.dictionary import Column, Table
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
+Lines = Callable[[Sequence[int]], tuple[int, ...]]
+_BATCH = (
+    30  # columns asked about in one query, so that a wide table does not make one of thousands of aggregates
+)
+
+
+def column_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
+    """Values of the wrong type, values that must be there and are not."""
+    needed = {*table.primary_key, *(own_participants(table) if table.kind == "participant" else ())}
+    for batch in _batches(staged_columns(table)):
+        asked = ", ".join(
+            f"count(*) FILTER ({s.bad}), min(__row, {LINES}) FILTER ({s.bad}),"
+            f" count(*) FILTER ({s.value} IS NULL), min(__row, {LINES}) FILTER ({s.value} IS NULL)"
+            for s in batch
+        )
+        row = ask(f"SELECT {asked} FROM stage")[0]
+        for i, staged in enumerate(batch):
+            bad, bad_rows, absent, absent_rows = row[4 * i : 4 * i + 4]
+            column = staged.column
+            if bad:
+                yield Finding(
+                    "wrong_type",
+                    f"values are not of the type {_told(column)}",
+                    table.name,
+                    column.name,
+                    lines(bad_rows),
+                    bad,
+                )
+            if (column.required or column.name in needed) and absent > bad:
+                yield Finding(
+                    "missing_value", "values are missing where one is required", table.name, column.name,
+                    lines(absent_rows), absent - bad,
+                )  # fmt: skip
+
+
+def identifier_findings(table: Table, ask: Ask, lines: Lines) -> tuple[list[Finding], list[Finding]]:
+    """Columns declared harmless that hold what looks like an identifier; and, apart, what may be chance."""
+    hits: list[Finding] = []
+    doubts: list[Finding] = []
+    for staged in scanned_columns(table):
+        scan = scan_of(staged.column)
+        counts: dict[int, int] = dict(
+            ask(f"SELECT {staged.mark}, count(*) FROM stage WHERE {staged.mark} > 0 GROUP BY ALL")
+        )
+        if scan is None or not counts:
+            continue
+        kinds = dict(enumerate(scan.marked, 1)) | {BARE: "resident_number"}
+        bare, long = counts.get(BARE, 0), counts.get(BARE, 0) + counts.get(LONG, 0)
+        if not bare_is_hit(staged.column, bare, long):
+            del kinds[BARE]
+            if bare:
+                detail = "a few of the column's long numbers begin with a date, as chance would have it"
+                doubts.append(Finding("long_numbers", detail, table.name, staged.column.name, count=bare))
+        found = sorted({kinds[mark] for mark in counts if mark in kinds})
+        if not found:
+            continue
+        which = ", ".join(str(mark) for mark in kinds)
+        rows = ask(f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {staged.mark} IN ({which})")[0]
+        hits.append(
+            Finding(
+                "identifier",
+                f"values look like: {', '.join(found)}",
+                table.name,
+                staged.column.name,
+                lines(rows[1]),
+                rows[0],
+                hint="declare the column a direct_identifier or free_text: then it is not stored; or take it out",
+            )
+        )
+    return hits, doubts
+
+
+def key_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
+    """Primary keys that occur more than once; the line told is that of the second occurrence."""
+    if not table.primary_key:
+        return
+    key = ", ".join(_value(table, name) for name in table.primary_key)
+    present = " AND ".join(f"{_value(table, name)} IS NOT NULL" for name in table.primary_key)
+    groups = f"FROM stage WHERE {present} GROUP BY {key} HAVING count(*) > 1"
+    twice = f"SELECT min(__row, 2)[2] AS row, count(*) - 1 AS n {groups}"
+    count, rows = ask(f"SELECT sum(n), min(row, {LINES}) FROM ({twice})")[0]
+    if count:
+        yield Finding(
+            "duplicate_key", "rows have the primary key of an earlier row", table.name, ", ".join(table.primary_key),
+            lines(rows), int(count),
+        )  # fmt: skip
+
+
+def foreign_findings(
+    table: Table, parents: Mapping[str, Path], left_out: Mapping[str, Path], ask: Ask, lines: Lines
+) -> Iterator[Finding]:
+    """Values that name a row of another table which is not there.
+
+    A row that was left out there because its person is unknown does count as being there. Keys that lead to the
+    participant table are no matter of this check: an unknown person is left out and counted, not refused.
+    """
+    for key in table.foreign_keys:
+        if table.column(key.column).role.kind == "participant_id":
+            continue
+        value = _value(table, key.column)
+        if key.table == table.name:
+            there = f"SELECT {_value(table, key.references)} AS k FROM stage"
+        else:
+            there = (
+                f"SELECT {quoted(key.references)} AS k FROM read_parquet({literal(str(parents[key.table]))})"
+            )
+        yield from orphans(table, key.column, value, there, left_out.get(key.table), ask, lines)
+
+
+def orphans(
+    table: Table, column: str, value: str, there: str, left_out: Path | None, ask: Ask, lines: Lines
+) -> Iterator[Finding]:
+    """Rows whose `value` is neither in the query `there` nor among the keys left out."""
+    known = f"EXISTS (FROM ({there}) p WHERE p.k = stage.{value})"
+    if left_out is not None:
+        known += f" OR EXISTS (FROM read_parquet({literal(str(left_out))}) o WHERE o.k = {hashed(f'stage.{value}')})"
+    query = f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {value} IS NOT NULL AND NOT ({known})"
+    count, rows = ask(query)[0]
+    if count:
+        yield Finding(
+            "no_parent",
+            "values name a row of another table that is not there",
+            table.name,
+            column,
+            lines(rows),
+            count,
+        )
+
+
+def warnings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
+    """What is odd but no reason to refuse: values without a label, codes measured in more than one unit."""
+    for staged in staged_columns(table):
+        column = staged.column
+        if column.labels:
+            labels = ", ".join(
+                f"TRY_CAST({literal(v.strip())} AS {_sql_type(column)})" for v in column.labels
+            )
+            query = f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {staged.value} NOT IN ({labels})"
+            count, rows = ask(query)[0]
+            if count:
+                yield Finding("no_label", "values have no label", table.name, column.name, lines(rows), count)
+        if column.unit_column is not None:
+            yield from _mixed_units(table, column, ask)
+
+
+def _mixed_units(table: Table, column: Column, ask: Ask) -> Iterator[Finding]:
+    unit = _value(table, column.unit_column or "")
+    codes = table.of_role("code")
+    by = ", ".join(_value(table, c.name) for c in codes if c.name != column.unit_column) or "true"
+    used = f"SELECT 1 FROM stage WHERE {_value(table, column.name)} IS NOT NULL AND {unit} IS NOT NULL"
+    mixed = ask(f"SELECT count(*) FROM ({used} GROUP BY {by} HAVING count(DISTINCT {unit}) > 1)")[0][0]
+    if mixed:
+        detail = "codes are measured in more than one unit"
+        yield Finding(
+            "mixed_units",
+            detail,
+            table.name,
+            column.name,
+            count=mixed,
+            hint="the unit column leaves with the value",
+        )
+
+
+def column_counts(table: Table, ask: Ask) -> list[dict[str, Any]]:
+    """Per column that is kept: how many values are null, and how many of these for each stated reason."""
+    counted = []
+    for staged in staged_columns(table):
+        nulls = ask(f"SELECT count(*) FROM stage WHERE {staged.value} IS NULL")[0][0]
+        entry: dict[str, Any] = {"name": staged.column.name, "nulls": nulls}
+        if staged.column.missing:
+            groups = (
+                f"SELECT {staged.reason}, count(*) FROM stage WHERE {staged.reason} IS NOT NULL GROUP BY ALL"
+            )
+            entry["missing"] = dict(sorted(ask(groups)))
+        counted.append(entry)
+    return counted
+
+
+def hashed(value: str) -> str:
+    """A record id as 64 bits, so that ids of rows that were left out are not kept as they are."""
+    return f"md5_number_lower(CAST({value} AS VARCHAR))"
+
+
+def _value(table: Table, name: str) -> str:
+    return next(s.value for s in staged_columns(table) if s.column.name == name)
+
+
+def _sql_type(column: Column) -> str:
+    return VAULT_TYPES[column.type]
+
+
+def _told(column: Column) -> str:
+    return f"{column.type} ({column.format})" if column.format else column.type
+
+
+def _batches(columns: list[Staged]) -> Iterator[list[Staged]]:
+    for start in range(0, len(columns), _BATCH):
+        yield columns[start : start + _BATCH]

@@ -1,0 +1,57 @@
+"""A DuckDB connection that sees one upload and a folder, and nothing else of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from app.engines.intake.reading import literal
+
+
+class Connection:
+    """Queries over the files it was given. Its settings are locked: no query can widen what it sees."""
+
+    def __init__(self, folder: Path, memory: str, threads: int, files: Sequence[Path]) -> None:
+        self._con = duckdb.connect()
+        paths = ", ".join(literal(str(path)) for path in files)
+        for setting in (
+            f"memory_limit = {literal(memory)}",
+            f"threads = {int(threads)}",
+            f"temp_directory = {literal(str(folder / 'spill'))}",
+            f"allowed_paths = [{paths}]",
+            f"allowed_directories = [{literal(str(folder) + '/')}]",
+            "enable_external_access = false",
+            "autoinstall_known_extensions = false",
+            "autoload_known_extensions = false",
+            "TimeZone = 'UTC'",
+            "preserve_insertion_order = true",
+            "lock_configuration = true",
+        ):
+            self.ask(f"SET {setting}")
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a statement; all its rows."""
+        return list(self._con.execute(query).fetchall())
+
+    def one(self, query: str) -> int:
+        """The number that a query answers with."""
+        return int(self.ask(query)[0][0])
+
+    def batches(self, query: str, rows: int) -> Iterator[pa.Array]:
+        """The first column of a query, at most `rows` at a time; to be drained before the next question."""
+        for batch in self._con.sql(query).to_arrow_reader(rows):
+            yield batch.column(0)
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Let queries read an Arrow table under a name."""
+        self._con.register(name, table)
+
+    def close(self) -> None:
+        """Close the connection; nothing can be asked any more."""
+        with suppress(duckdb.Error):
+            self._con.close()

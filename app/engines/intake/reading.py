@@ -1,0 +1,169 @@
+"""The SQL that turns text into the types of the dictionary: missing codes split off first, then one strict reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.deid.dictionary_links import DROPPED
+from app.deid.identifiers import SHORTEST, scan_of
+from app.engines.intake.arrival import Arrival
+from app.schemas.dictionary import Column, Table
+
+VAULT_TYPES = {
+    "string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE",
+    "datetime": "TIMESTAMP",
+}  # fmt: skip
+BARE, LONG = 98, 99  # marks of a scan beside the numbered patterns
+_ISO_TIME = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A column on its way: its place in the table, and the columns of the stage that hold what was read of it."""
+
+    index: int
+    column: Column
+
+    @property
+    def value(self) -> str:
+        """The typed value; null where there is none, or a missing code."""
+        return f"v{self.index}"
+
+    @property
+    def reason(self) -> str:
+        """Why it is missing."""
+        return f"m{self.index}"
+
+    @property
+    def bad(self) -> str:
+        """Whether something stood there that is not of the type."""
+        return f"b{self.index}"
+
+    @property
+    def mark(self) -> str:
+        """Which identifier it looks like: 0 none, 1.. a pattern, BARE, LONG."""
+        return f"h{self.index}"
+
+
+def staged_columns(table: Table) -> list[Staged]:
+    """The columns that are read: all but those left behind; a participant id is read to find the key."""
+    return [Staged(i, column) for i, column in enumerate(table.fields) if column.role.kind not in DROPPED]
+
+
+def scanned_columns(table: Table) -> list[Staged]:
+    """The columns scanned for identifiers: everything that is declared harmless, linkage tokens too."""
+    return [Staged(i, column) for i, column in enumerate(table.fields) if scan_of(column) is not None]
+
+
+def stage_query(table: Table, raw: str) -> str:
+    """Everything that is needed of a file, in one pass over its text: `raw` has `__row` and `c<index>` texts."""
+    parts = ["__row"]
+    for staged in staged_columns(table):
+        text = f"c{staged.index}"
+        trimmed = f"nullif(trim({text}, ' \t\n\r\f\v'), '')"
+        reason = _reason(staged.column, trimmed)
+        value = _value(staged.column, trimmed)
+        if reason:
+            value = f"CASE WHEN {reason} IS NULL THEN {value} END"
+            parts.append(f"{reason} AS {staged.reason}")
+        parts.append(f"{value} AS {staged.value}")
+        parts.append(
+            f"({trimmed} IS NOT NULL AND ({value}) IS NULL{f' AND {reason} IS NULL' if reason else ''}) AS {staged.bad}"
+        )
+    parts += [
+        f"{_mark(staged.column, f'c{staged.index}')} AS {staged.mark}" for staged in scanned_columns(table)
+    ]
+    return f"SELECT {', '.join(parts)} FROM {raw}"
+
+
+def _reason(column: Column, text: str) -> str | None:
+    """The reason behind a missing code; a code that is a number also matches 888.0 in a column of numbers."""
+    if not column.missing:
+        return None
+    cases = []
+    for code, reason in column.missing.items():
+        same = f"{text} = {literal(code.strip())}"
+        if column.type in ("integer", "number") and _is_number(code):
+            same += f" OR TRY_CAST({text} AS DOUBLE) = {float(code)!r}"
+        cases.append(f"WHEN {same} THEN {literal(reason)}")
+    return f"CASE {' '.join(cases)} END"
+
+
+def _value(column: Column, text: str) -> str:
+    if column.type == "string":
+        return f"nfc_normalize({text})"
+    if column.type == "integer":
+        whole = rf"regexp_full_match({text}, '[+-]?[0-9]{{1,19}}(\.0*)?')"
+        return rf"CASE WHEN {whole} THEN TRY_CAST(regexp_replace({text}, '\.0*$', '') AS BIGINT) END"
+    if column.type == "number":
+        number = rf"regexp_full_match({text}, '[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')"
+        cast = f"TRY_CAST({text} AS DOUBLE)"
+        return f"CASE WHEN {number} AND isfinite({cast}) THEN {cast} END"
+    if column.type == "boolean":
+        yes, no = "('true', 't', 'yes', 'y', '1')", "('false', 'f', 'no', 'n', '0')"
+        return f"CASE WHEN lower({text}) IN {yes} THEN true WHEN lower({text}) IN {no} THEN false END"
+    moment = f"TRY_CAST({text} AS TIMESTAMP)"
+    if column.format is not None:
+        moment = f"try_strptime({text}, {literal(column.format)})"
+    else:
+        moment = f"CASE WHEN regexp_full_match({text}, '{_ISO_TIME}') THEN {moment} END"
+    if column.type == "datetime":
+        return moment
+    # A date may come with a time of midnight (exports do that); any other time would be lost, so it is no date.
+    return f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
+
+
+def _mark(column: Column, text: str) -> str:
+    scan = scan_of(column)
+    if scan is None:
+        raise ValueError("the column is not scanned")
+    cases = [f"WHEN {text} IS NULL OR length({text}) < {SHORTEST} THEN 0"]
+    cases += [
+        f"WHEN regexp_matches({text}, {literal(p)}) THEN {i}" for i, p in enumerate(scan.marked.values(), 1)
+    ]
+    cases.append(f"WHEN regexp_matches({text}, {literal(scan.bare)}) THEN {BARE}")
+    cases.append(f"WHEN regexp_matches({text}, {literal(scan.long)}) THEN {LONG}")
+    return f"CAST(CASE {' '.join(cases)} ELSE 0 END AS UTINYINT)"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity")
+
+
+def csv_source(arrival: Arrival, table: Table) -> str:
+    """The rows of a transcoded CSV as texts `c<index>`; what cannot be read goes to `reject_errors`."""
+    columns = ", ".join(f"'f{i}': 'VARCHAR'" for i in range(len(arrival.names)))
+    options = (
+        f"columns = {{{columns}}}, auto_detect = false, header = true, delim = {literal(table.delimiter)},"
+        " quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = true, new_line = '\\n', compression = 'none',"
+        " strict_mode = true, store_rejects = true, rejects_limit = 0"
+    )
+    source = f"read_csv({literal(str(arrival.path))}, {options})"
+    picked = ", ".join(f"f{arrival.position[c.name]} AS c{i}" for i, c in enumerate(table.fields))
+    return f"(SELECT row_number() OVER () AS __row, {picked} FROM {source})"
+
+
+def parquet_source(arrival: Arrival, table: Table) -> str:
+    """The rows of a Parquet file as texts, so that one strict reading holds for both formats."""
+    source = f"read_parquet({literal(str(arrival.path))}, file_row_number = true)"
+    picked = ", ".join(
+        f"CAST({quoted(arrival.names[arrival.position[c.name]])} AS VARCHAR) AS c{i}"
+        for i, c in enumerate(table.fields)
+    )
+    return f"(SELECT file_row_number + 1 AS __row, {picked} FROM {source})"
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
