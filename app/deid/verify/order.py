@@ -1,0 +1,121 @@
+"""Order and tracing: rows run by (pseudonym, released columns) within and across parts; who has rows where.
+
+One streaming pass over a table compares every row with the one before; nothing is sorted. It leaves a temporary table
+`seen_<n>` (p): the distinct people of the table.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+
+from app.deid.verify.evidence import refusal
+from app.deid.verify.parts import Part
+from app.deid.verify.reader import Reader, name, scan
+from app.deid.verify.scope import Leaving
+from app.errors import Finding
+
+
+def check_order(reader: Reader, tables: list[Leaving], parts: dict[str, list[Part]]) -> list[Finding]:
+    """Findings of every table; afterwards `seen_<n>` exists for the n-th table where it holds people."""
+    findings: list[Finding] = []
+    numbers = {table.name: n for n, table in enumerate(tables)}
+    by_name = {table.name: table for table in tables}
+    direct = [t for t in tables if t.persons or not t.personal]
+    for table in [*direct, *_parents_first([t for t in tables if t not in direct])]:
+        if table.via is None:
+            findings += _direct(reader, table, numbers[table.name], parts[table.name])
+        else:
+            number, (_, parent, column) = numbers[table.name], table.via
+            rows = scan([p.path for p in parts[parent]])
+            source = persons(by_name[parent], numbers[parent], rows, column)
+            reader.do(
+                f"CREATE TEMP TABLE owner_{number} AS SELECT DISTINCT v AS k, p FROM ({source}) WHERE v IS NOT NULL"
+            )
+            findings += _via(reader, table, number, parts[table.name])
+    return findings
+
+
+def persons(table: Leaving, number: int, rows: str, column: str) -> str:
+    """SQL of (v, p): each row's value of `column` with each of its people; after `check_order`."""
+    if table.via is None:
+        return " UNION ALL ".join(
+            f"SELECT {name(column)} AS v, {name(p)} AS p FROM {rows}" for p in table.persons
+        )
+    return f"SELECT t.{name(column)} AS v, o.p FROM {rows} t JOIN owner_{number} o ON o.k = t.{name(table.via[0])}"
+
+
+def _parents_first(tables: list[Leaving]) -> list[Leaving]:
+    waiting, ordered = list(tables), []
+    while waiting:
+        names = {t.name for t in waiting}
+        ready = [t for t in waiting if t.via is None or t.via[1] not in names]
+        ordered += ready
+        waiting = [t for t in waiting if t not in ready]
+    return ordered
+
+
+def _sort_key(table: Leaving) -> str:
+    first = table.persons[:1]
+    return ", ".join(name(n) for n in [*first, *(n for n in table.names if n not in first)])
+
+
+def _direct(reader: Reader, table: Leaving, number: int, parts: list[Part]) -> list[Finding]:
+    here, key = f"seen_{number}", _sort_key(table)
+    person = name(table.persons[0]) if table.persons else "NULL"
+    reader.do(
+        f"CREATE TEMP TABLE runs AS SELECT p, unsorted FROM (SELECT {person} AS p, lag({person}) OVER () AS q, "
+        f"row({key}) < lag(row({key})) OVER () AS unsorted FROM {scan([p.path for p in parts])}) "
+        "WHERE p IS DISTINCT FROM q OR unsorted"
+    )
+    findings = []
+    if unsorted := reader.number("SELECT count(*) FROM runs WHERE unsorted"):
+        findings.append(refusal("rows_unsorted", table=table.name, count=unsorted))
+    if table.persons:
+        reader.do(f"CREATE TEMP TABLE {here} AS SELECT DISTINCT p FROM runs")
+        for other in table.persons[1:]:
+            reader.do(
+                f"INSERT INTO {here} SELECT DISTINCT {name(other)} FROM {scan([p.path for p in parts])}"
+            )
+        if table.persons[1:]:
+            reader.do(f"CREATE OR REPLACE TEMP TABLE {here} AS SELECT DISTINCT p FROM {here}")
+        findings += _overlap(reader, table, person, parts)
+    reader.do("DROP TABLE runs")
+    return findings
+
+
+def _overlap(reader: Reader, table: Leaving, person: str, parts: list[Part]) -> list[Finding]:
+    ends = [reader.row(f"SELECT min({person}) AS a, max({person}) AS b FROM {scan([p.path])}") for p in parts]
+    held = [(e["a"], e["b"]) for e in ends if e["a"] is not None]
+    torn = sum(before[1] >= after[0] for before, after in pairwise(held))
+    return [refusal("parts_overlap", table=table.name, count=torn)] if torn else []
+
+
+def _via(reader: Reader, table: Leaving, number: int, parts: list[Part]) -> list[Finding]:
+    """No pseudonym in the row: its place in the order is that of its parent's person. A person's rows must be one
+    run, runs in the order of pseudonyms, and only the first row of a run may be less than the row before it."""
+    own, key = name(table.via[0] if table.via else ""), _sort_key(table)
+    rows = scan([p.path for p in parts])
+    reader.do(
+        f"CREATE TEMP TABLE runs AS SELECT p, min(r) AS first, max(r) AS last, count(*) AS n FROM (SELECT {own} AS k, "
+        f"row_number() OVER () AS r FROM {rows}) LEFT JOIN owner_{number} USING (k) GROUP BY p"
+    )
+    reader.do(
+        "CREATE TEMP TABLE descents AS SELECT r FROM (SELECT row_number() OVER () AS r, "
+        f"row({key}) < lag(row({key})) OVER () AS less FROM {rows}) WHERE less"
+    )
+    torn = reader.number(
+        "SELECT (SELECT count(*) FROM runs WHERE last - first + 1 <> n) + (SELECT count(*) FROM (SELECT first, "
+        "lag(first) OVER (ORDER BY p NULLS LAST) AS f FROM runs) WHERE first < f) + "
+        "(SELECT count(*) FROM descents WHERE r NOT IN (SELECT first FROM runs))"
+    )
+    starts = {1 + total for total in accumulate(p.rows for p in parts)} - {1, 1 + sum(p.rows for p in parts)}
+    listed = ", ".join(str(start) for start in sorted(starts))
+    cut = reader.number(
+        f"SELECT count(*) FROM unnest([{listed}]::BIGINT[]) s(r) WHERE r NOT IN (SELECT first FROM runs)"
+    )
+    orphans = reader.number("SELECT sum(n) FROM runs WHERE p IS NULL")
+    reader.do(f"CREATE TEMP TABLE seen_{number} AS SELECT p FROM runs WHERE p IS NOT NULL")
+    reader.do("DROP TABLE runs")
+    reader.do("DROP TABLE descents")
+    found = {"rows_unsorted": torn, "parts_overlap": cut, "orphan_rows": orphans}
+    return [refusal(code, table=table.name, count=count) for code, count in found.items() if count]

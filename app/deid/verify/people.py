@@ -1,0 +1,188 @@
+"""People: consent, suppression, k in every table, and what the classes tell of sensitive values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.deid.verify.evidence import Expectation, Guess, refusal
+from app.deid.verify.order import persons
+from app.deid.verify.parts import Part
+from app.deid.verify.reader import Reader, name, scan, text
+from app.deid.verify.scope import Leaving, labels_of
+from app.errors import Finding
+from app.schemas.dictionary import Sensitive
+
+OUTSIDE = -1  # the class of people who have no row in the participant table, so no labels either
+
+
+@dataclass
+class Census:
+    """What was counted; `k_reached` is None while nobody was."""
+
+    people: dict[str, int] = field(default_factory=dict)
+    classes: int = 0
+    k_reached: int | None = None
+    suppressed: float = 0.0
+    gains: dict[str, Guess] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def refuse(self, code: str, count: int, **where: str) -> None:
+        """Note a refusal if there is anything to refuse."""
+        if count:
+            self.findings.append(refusal(code, count=count, **where))
+
+
+def check_people(
+    reader: Reader, tables: list[Leaving], parts: dict[str, list[Part]], expectation: Expectation
+) -> Census:
+    """Everything that is judged by people, over the tables `seen_<n>` that `check_order` left."""
+    census = Census()
+    reader.load("eligible_in_full", expectation.eligible)
+    reader.do(
+        'CREATE TEMP TABLE allowed AS SELECT DISTINCT "table" AS t, pseudonym AS p FROM eligible_in_full'
+    )
+    k = max(expectation.k, expectation.plan.privacy.k)
+    roster = next((t for t in tables if t.table.kind == "participant"), None)
+    _classes(reader, roster, parts, expectation, census)
+    for number, table in enumerate(tables):
+        if table.personal:
+            _consent(reader, table, number, census)
+            _present(reader, table, number, roster, expectation, census)
+            _cells(reader, table, number, k, census)
+            for out in table.of_role("sensitive"):
+                rows = scan([p.path for p in parts[table.name]])
+                _sensitive(reader, table, number, rows, out.name, out.column.role, census)
+    _suppression(reader, tables, roster, expectation, census)
+    return census
+
+
+def _classes(
+    reader: Reader,
+    roster: Leaving | None,
+    parts: dict[str, list[Part]],
+    expectation: Expectation,
+    census: Census,
+) -> None:
+    """`member` (p, unit, class): the released labels make the classes; a unit is a family, else a person."""
+    if roster is None:
+        reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
+        return
+    labels = [name(label) for label in labels_of(expectation.plan, roster)]
+    families = [name(out.name) for out in roster.of_role("family_id")]
+    person = name(roster.persons[0])
+    unit = f"coalesce('family ' || {families[0]}, {person})" if families else person
+    rows = scan([p.path for p in parts[roster.name]])
+    reader.do(
+        f"CREATE TEMP TABLE labelled AS SELECT {person} AS p, {unit} AS unit, row({', '.join(['true', *labels])}) AS l "
+        f"FROM {rows}"
+    )
+    reader.do(
+        "CREATE TEMP TABLE classes AS SELECT l, row_number() OVER ()::INTEGER AS class "
+        "FROM (SELECT DISTINCT l FROM labelled)"
+    )
+    reader.do("CREATE TEMP TABLE member AS SELECT p, unit, class FROM labelled JOIN classes USING (l)")
+    census.classes = reader.number("SELECT count(*) FROM classes")
+    twice = reader.number("SELECT count(*) - count(DISTINCT p) FROM member WHERE p IS NOT NULL")
+    census.refuse("person_repeated", twice, table=roster.name)
+    reader.do("DROP TABLE labelled")
+
+
+def _consent(reader: Reader, table: Leaving, number: int, census: Census) -> None:
+    census.people[table.name] = reader.number(f"SELECT count(p) FROM seen_{number}")
+    nobody = reader.number(f"SELECT count(*) FROM seen_{number} WHERE p IS NULL")
+    census.refuse("person_unknown", nobody, table=table.name)
+    malformed = reader.number(
+        f"SELECT count(*) FROM seen_{number} WHERE NOT regexp_full_match(p, '[0-9a-f]{{16}}')"
+    )
+    census.refuse("key_not_keyed", malformed, table=table.name)
+    others = f"SELECT p FROM seen_{number} ANTI JOIN (SELECT p FROM allowed WHERE t = {text(table.name)}) USING (p)"
+    census.refuse("not_eligible", reader.number(f"SELECT count(p) FROM ({others})"), table=table.name)
+
+
+def _present(
+    reader: Reader,
+    table: Leaving,
+    number: int,
+    roster: Leaving | None,
+    expectation: Expectation,
+    census: Census,
+) -> None:
+    """Whoever may be in the participant table and is not was suppressed. Others have consented to other domains
+    only: where a filter chooses people it cannot have chosen them."""
+    if roster is None or table is roster:
+        return
+    chosen = any(c.table == roster.name for c in expectation.plan.filter)
+    may = "" if chosen else f"SEMI JOIN (SELECT p FROM allowed WHERE t = {text(roster.name)}) USING (p)"
+    absent = f"SELECT p FROM (SELECT p FROM seen_{number} ANTI JOIN member USING (p)) {may}"
+    census.refuse("suppressed_person", reader.number(f"SELECT count(p) FROM ({absent})"), table=table.name)
+
+
+def _cells(reader: Reader, table: Leaving, number: int, k: int, census: Census) -> None:
+    """Every (class, table) holds nobody or at least k."""
+    cells = (
+        f"SELECT coalesce(class, {OUTSIDE}) AS class, count(DISTINCT coalesce(unit, p)) AS n "
+        f"FROM seen_{number} LEFT JOIN member USING (p) WHERE p IS NOT NULL GROUP BY ALL"
+    )
+    found = reader.row(f"SELECT min(n) AS least, count(*) FILTER (WHERE n < {k}) AS small FROM ({cells})")
+    if found["least"] is not None:
+        census.k_reached = min(found["least"], census.k_reached or found["least"])
+    census.refuse("class_below_k", found["small"], table=table.name)
+
+
+def _sensitive(
+    reader: Reader, table: Leaving, number: int, rows: str, column: str, role: object, census: Census
+) -> None:
+    """Missing values are no values: they neither make a class diverse nor can they be inferred."""
+    if not isinstance(role, Sensitive):
+        return
+    where = {"table": table.name, "column": column}
+    reader.do(
+        f"CREATE TEMP TABLE held AS SELECT coalesce(class, {OUTSIDE}) AS class, v, count(*) AS n FROM (SELECT DISTINCT "
+        f"v::VARCHAR AS v, p FROM ({persons(table, number, rows, column)})) LEFT JOIN member USING (p) GROUP BY ALL"
+    )
+    closed = f"v IN ({', '.join(text(v) for v in role.closed)})" if role.closed else "true"
+    least = role.l or (2 if role.closed else 1)
+    guarded = "true" if role.l else f"bool_or({closed})"
+    poor = reader.number(
+        "SELECT count(*) FROM (SELECT class FROM held WHERE v IS NOT NULL GROUP BY class "
+        f"HAVING count(*) < {least} AND {guarded})"
+    )
+    census.refuse("sensitive_homogeneous", poor, **where)
+    if role.t is not None:
+        census.refuse("sensitive_far", _far(reader, role.t), **where)
+    known = "(FROM held WHERE v IS NOT NULL)"
+    best = reader.row(
+        f"SELECT (SELECT max(n) FROM (SELECT sum(n) AS n FROM {known} GROUP BY v)) AS base, sum(size) AS n, "
+        "sum(top) AS best, max(top / size) AS surest FROM "
+        f"(SELECT max(n) AS top, sum(n) AS size FROM {known} GROUP BY class)"
+    )
+    if best["n"]:
+        total = float(best["n"])
+        guess = Guess(float(best["base"]) / total, float(best["best"]) / total, float(best["surest"]))
+        census.gains[f"{table.name}.{column}"] = guess
+    reader.do("DROP TABLE held")
+
+
+def _far(reader: Reader, t: float) -> int:
+    """Classes whose total variation distance to all people is beyond t; missing counts as a value here.
+
+    Half the sum over all values, those that a class lacks included: 1 - sum of min(p, q).
+    """
+    return reader.number(
+        "WITH a AS (SELECT v, sum(n) / sum(sum(n)) OVER () AS q FROM held GROUP BY v), "
+        "c AS (SELECT class, v, n / sum(n) OVER (PARTITION BY class) AS p FROM held) "
+        "SELECT count(*) FROM (SELECT class FROM c JOIN a ON a.v IS NOT DISTINCT FROM c.v GROUP BY class "
+        f"HAVING 1 - sum(least(p, q)) > {t + 1e-9!r})"
+    )
+
+
+def _suppression(
+    reader: Reader, tables: list[Leaving], roster: Leaving | None, expectation: Expectation, census: Census
+) -> None:
+    numbers = [n for n, table in enumerate(tables) if table.personal and (roster is None or table is roster)]
+    everyone = " UNION ".join(f"SELECT p FROM seen_{n}" for n in numbers) or "SELECT NULL AS p"
+    released, before = reader.number(f"SELECT count(p) FROM ({everyone})"), expectation.people_before
+    census.refuse("people_unexpected", max(0, released - before))
+    census.suppressed = 1 - released / before if before else 0.0
+    if census.suppressed > expectation.plan.privacy.max_suppression + 1e-12:
+        census.refuse("too_many_suppressed", before - released)

@@ -1,0 +1,86 @@
+"""One bounded DuckDB over the staged bytes; what it answers is counts, never values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+# Plans that trust the footer's statistics would let a lying footer hide rows from the verifier.
+DISTRUSTED = "statistics_propagation,filter_pushdown"
+
+
+def name(identifier: str) -> str:
+    """An SQL identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """An SQL string literal; for paths, patterns and names, never for values that come from people."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def scan(paths: Sequence[Path]) -> str:
+    """The parts as one relation, rows in the order of the files."""
+    listed = ", ".join(text(str(path)) for path in paths)
+    return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = false)"
+
+
+class Reader:
+    """A connection and the few questions that are put to it."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+
+    def do(self, statement: str) -> None:
+        """Run a statement."""
+        self._con.execute(statement)
+
+    def row(self, query: str) -> dict[str, Any]:
+        """The one row of an aggregate, by column name."""
+        rows: list[dict[str, Any]] = self._con.sql(query).to_arrow_table().to_pylist()
+        return rows[0]
+
+    def number(self, query: str) -> int:
+        """The one number of an aggregate; null is 0."""
+        return int(next(iter(self.row(query).values())) or 0)
+
+    def types(self, relation: str) -> dict[str, str]:
+        """DuckDB's type of each column of a relation."""
+        described = self._con.sql(f"DESCRIBE SELECT * FROM {relation}").to_arrow_table().to_pylist()
+        return {row["column_name"]: row["column_type"] for row in described}
+
+    def load(self, table: str, rows: pa.Table | Path) -> None:
+        """A temporary table from Arrow or from one Parquet file."""
+        if isinstance(rows, Path):
+            self.do(f"CREATE TEMP TABLE {table} AS FROM {scan([rows])}")
+            return
+        self._con.register(f"{table}_in", rows)
+        self.do(f"CREATE TEMP TABLE {table} AS FROM {table}_in")
+        self._con.unregister(f"{table}_in")
+
+
+@contextmanager
+def reader(spill: Path, memory: str, threads: int) -> Iterator[Reader]:
+    """A reader with `memory` such as `1GB`, which spills into `spill` and whose settings are then locked."""
+    con = duckdb.connect(":memory:")
+    settings = {
+        "memory_limit": text(memory),
+        "threads": str(int(threads)),
+        "temp_directory": text(str(spill / "verify")),
+        "TimeZone": "'UTC'",
+        "disabled_optimizers": text(DISTRUSTED),
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "lock_configuration": "true",
+    }
+    try:
+        for key, value in settings.items():
+            con.execute(f"SET {key} = {value}")
+        yield Reader(con)
+    finally:
+        con.close()
