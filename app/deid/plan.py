@@ -1,0 +1,302 @@
+"""Drafting a plan from a dictionary, and checking one: everything wrong is told at once, never a value.
+
+The classes that must hold k are those of the participant table's quasi-identifiers as they leave. A plan may do
+without the participant table: then no quasi-identifier of it leaves and none is filtered, all people are one class,
+and k bounds the number of people and, through `min_participants`, every code and place on the event tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import ValidationError
+
+from app.deid.choices import Chosen, allowed, date_mode, default, find, reason_of, weaknesses
+from app.deid.dictionary_shape import near, pointer
+from app.deid.filters import condition_findings
+from app.deid.presets import presets
+from app.deid.transforms import transforms
+from app.errors import Finding, refuse_all
+from app.schemas.dictionary import Column, Dictionary, Sensitive, Table
+from app.schemas.plan import Condition, Plan, PlannedColumn, PlannedTable, Privacy
+
+_REFUSED = "The plan asks for what cannot leave, or contradicts the dictionary or itself."
+_DATE_PARTS = re.compile(
+    r"(?:^|_)(?:date|datetime|time|timestamp|dt|year|month|day|of)(?=_|$)|(?:연도|년도|연월|년월|일자|일시|날짜)$"
+)
+
+
+def draft(
+    dictionary: Dictionary,
+    tables_and_columns: Mapping[str, Sequence[str]] | None,
+    filter: Sequence[Condition],  # noqa: A002 - the plan's own word
+    privacy: Privacy,
+    version_id: str,
+) -> Plan:
+    """The plan that releases the asked columns by the default transform of their roles, checked.
+
+    `tables_and_columns` names columns per table; no columns means all that may leave; None means every table about
+    people (reference tables leave only when named). Participant columns and the reasons of missing values come along
+    unasked. Tables and columns stand in the dictionary's order, so that equal wishes have equal hashes.
+    Raises `Problem("plan_invalid")` with every finding at once.
+    """
+    asked = tables_and_columns
+    if asked is None:
+        asked = {table.name: () for table in dictionary.tables if table.kind != "reference"}
+    found = list(_selection_findings(dictionary, asked))
+    tables = []
+    for table in dictionary.tables:
+        if table.name in asked:
+            columns = _planned(dictionary, table, asked[table.name], privacy)
+            tables += [PlannedTable(name=table.name, columns=columns)] if columns else []
+            silent = tables_and_columns is None or any(one.table == table.name for one in found)
+            if not columns and not silent:
+                found.append(Finding("nothing_leaves", "no column of this table may leave", table.name))
+    if not tables:
+        refuse_all("plan_invalid", _REFUSED, found or [Finding("nothing_asked", "no table is asked for")])
+    plan = Plan(version_id=version_id, tables=tuple(tables), filter=tuple(filter), privacy=privacy)
+    refuse_all("plan_invalid", _REFUSED, [*found, *plan_findings(plan, dictionary)])
+    return plan
+
+
+def check(plan: Plan, dictionary: Dictionary) -> None:
+    """Raise `Problem("plan_invalid")` with every finding at once; a checked plan can be run."""
+    refuse_all("plan_invalid", _REFUSED, plan_findings(plan, dictionary))
+
+
+def filter_columns(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """(table, column) of every filter, each once, sorted; the verifier counts them as quasi-identifiers."""
+    return tuple(sorted({(condition.table, condition.column) for condition in plan.filter}))
+
+
+def plan_findings(plan: Plan, dictionary: Dictionary) -> Iterator[Finding]:
+    """Everything that is wrong with a plan."""
+    chosen: dict[tuple[str, str], tuple[Table, Chosen]] = {}
+    for name, count in Counter(table.name for table in plan.tables).items():
+        if count > 1:
+            yield Finding("duplicate_table", "a table is planned once", name, count=count, pointer="/tables")
+    for i, planned in enumerate(plan.tables):
+        table = _table(dictionary, planned.name)
+        if table is None:
+            yield _unknown_table(dictionary, planned.name, pointer("tables", i))
+            continue
+        yield from _table_findings(table, planned, pointer("tables", i))
+        for j, column in enumerate(planned.columns):
+            here = pointer("tables", i, "columns", j)
+            result = _resolve(dictionary, table, column, plan.privacy, here)
+            if isinstance(result, Chosen):
+                chosen[table.name, column.name] = (table, result)
+            else:
+                yield from result
+    yield from _timeline(chosen)
+    yield from _twins(chosen)
+    yield from _privacy(plan.privacy, [choice for _, choice in chosen.values()])
+    for i, condition in enumerate(plan.filter):
+        yield from _condition(plan, dictionary, chosen, condition, pointer("filter", i))
+
+
+def _planned(
+    dictionary: Dictionary, table: Table, asked: Sequence[str], privacy: Privacy
+) -> tuple[PlannedColumn, ...]:
+    planned: list[PlannedColumn] = []
+    for column in table.fields:
+        reason = reason_of(table, column)
+        wanted = not asked or column.name in asked or column.role.kind == "participant_id"
+        choice = default(dictionary, table, column, privacy) if wanted else None
+        if choice is not None:
+            planned.append(choice)
+        if reason is not None and (choice is not None or reason.name in asked):
+            planned.append(reason)
+    # People alone are no answer to a wish for columns of which none may leave.
+    wished = not asked or any(
+        column.transform != "pseudonymise" or column.name in asked for column in planned
+    )
+    return tuple(planned) if wished else ()
+
+
+def _selection_findings(dictionary: Dictionary, asked: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    for name, columns in asked.items():
+        table = _table(dictionary, name)
+        if table is None:
+            yield _unknown_table(dictionary, name)
+            continue
+        for wish in dict.fromkeys(columns):
+            try:
+                column, is_reason = find(table, wish)
+            except KeyError:
+                yield _unknown_column(table, wish)
+                continue
+            if not allowed(table, column, is_reason) - {"drop"}:
+                yield _never(table, wish, column, is_reason)
+
+
+def _table_findings(table: Table, planned: PlannedTable, here: str) -> Iterator[Finding]:
+    for name, count in Counter(column.name for column in planned.columns).items():
+        if count > 1:
+            yield Finding(
+                "duplicate_column", "a column is planned once", table.name, name, count=count, pointer=here
+            )
+    present = {column.name for column in planned.columns if column.transform != "drop"}
+    if not present:
+        yield Finding("nothing_leaves", "no column of this table leaves", table.name, pointer=here)
+    elif table.kind != "reference":
+        for column in table.of_role("participant_id"):
+            if column.name not in present:
+                yield Finding(
+                    "pseudonym_missing", "who holds the extract must be able to delete a person's rows: add the column",
+                    table.name, column.name, pointer=here,
+                )  # fmt: skip
+
+
+def _resolve(
+    dictionary: Dictionary, table: Table, planned: PlannedColumn, privacy: Privacy, here: str
+) -> Chosen | list[Finding]:
+    def found(code: str, detail: str, at: str = "", near: tuple[str, ...] = ()) -> Finding:
+        return Finding(code, detail, table.name, planned.name, pointer=here + at, near=near)
+
+    try:
+        column, is_reason = find(table, planned.name)
+    except KeyError:
+        return [_unknown_column(table, planned.name, here)]
+    transform = transforms().get(planned.transform)
+    if transform is None:
+        return [
+            found(
+                "unknown_transform",
+                "there is no such transform",
+                "/transform",
+                near(planned.transform, transforms()),
+            )
+        ]
+    options = allowed(table, column, is_reason)
+    if transform.name not in options:
+        if not options - {"drop"}:
+            return [_never(table, planned.name, column, is_reason, here)]
+        kind = f"a {column.role.kind} of type {column.type} in a {table.kind} table"
+        detail = f"{kind} leaves by {', '.join(sorted(options))}"
+        return [found("transform_not_allowed", detail, "/transform")]
+    try:
+        params = transform.Params.model_validate(planned.params)
+    except ValidationError as error:
+        # Only the library's codes and places: its messages quote the input.
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        return [found("bad_params", one["type"], pointer("params", *one["loc"])) for one in details]
+    if misfit := transform.fits(column, params):
+        return [found("bad_params", misfit, "/params")]
+    weak = list(weaknesses(dictionary, table, column, params, transform.name, privacy))
+    return [found(*one, "/params") for one in weak] or Chosen(planned, column, transform, params, is_reason)
+
+
+def _timeline(chosen: Mapping[tuple[str, str], tuple[Table, Chosen]]) -> Iterator[Finding]:
+    """One way for all dates of a person: the true year beside a shifted date gives the shift away."""
+    modes = {
+        place: mode
+        for place, (table, choice) in chosen.items()
+        if table.kind != "reference" and (mode := date_mode(choice.transform.name, choice.params))
+    }
+    if len(set(modes.values())) > 1:
+        for (table, column), mode in modes.items():
+            yield Finding(
+                "date_modes_conflict", f"leaves by {mode}; all dates of a person must leave by one mode", table, column,
+                hint=f"choose one of {', '.join(sorted(set(modes.values())))} and leave the other dates out",
+            )  # fmt: skip
+
+
+def _twins(chosen: Mapping[tuple[str, str], tuple[Table, Chosen]]) -> Iterator[Finding]:
+    """A moved date beside the true year of the same event (YEAR_OF_BIRTH, BIRTH_DATETIME), told by their names."""
+    events: dict[tuple[str, str], list[tuple[str, str | None]]] = defaultdict(list)
+    for (table, name), (kind, choice) in chosen.items():
+        event, parts = _DATE_PARTS.subn("", name.casefold())
+        if parts and kind.kind != "reference" and not choice.is_reason:
+            mode = date_mode(choice.transform.name, choice.params)
+            events[table, event.strip("_")].append((name, mode))
+    for (table, _), twins in events.items():
+        modes = {mode for _, mode in twins}
+        if None in modes and modes & {"shift", "relative_day"}:
+            for name, mode in twins:
+                if mode is not None:
+                    others = ", ".join(other for other, way in twins if way is None)
+                    yield Finding(
+                        "date_twin", "beside the true date part of the same event a moved date tells the move",
+                        table, name, hint=f"leave out this column, or {others}",
+                    )  # fmt: skip
+
+
+def _privacy(privacy: Privacy, chosen: Sequence[Chosen]) -> Iterator[Finding]:
+    known = presets()
+    preset = known.rows.get(privacy.preset or "")
+    if privacy.preset in known.counts:
+        yield Finding(
+            "contradiction", "this preset is one of counts and releases no rows", pointer="/privacy/preset"
+        )
+    elif privacy.preset is not None and preset is None:
+        yield Finding(
+            "unknown_preset",
+            "there is no such preset",
+            pointer="/privacy/preset",
+            near=near(privacy.preset, known.rows),
+        )
+    if preset is not None and privacy.k < preset.k:
+        yield Finding("contradiction", f"the preset asks for k of at least {preset.k}", pointer="/privacy/k")
+    wanted = max((c.column.role.l or 0 for c in chosen if isinstance(c.column.role, Sensitive)), default=0)
+    if privacy.k < wanted:
+        detail = f"{wanted} distinct sensitive values need classes of at least {wanted} people"
+        yield Finding("contradiction", detail, pointer="/privacy/k")
+
+
+def _condition(
+    plan: Plan,
+    dictionary: Dictionary,
+    chosen: Mapping[tuple[str, str], tuple[Table, Chosen]],
+    condition: Condition,
+    here: str,
+) -> Iterator[Finding]:
+    table = _table(dictionary, condition.table)
+    if table is None:
+        yield _unknown_table(dictionary, condition.table, here)
+        return
+    place = chosen.get((condition.table, condition.column))
+    if place is not None:
+        for code, detail in condition_findings(dictionary, table, condition, place[1]):
+            yield Finding(code, detail, condition.table, condition.column, pointer=here)
+        return
+    try:
+        find(table, condition.column)
+    except KeyError:
+        yield _unknown_column(table, condition.column, here)
+        return
+    if not any(
+        t.name == table.name and any(c.name == condition.column and c.transform != "drop" for c in t.columns)
+        for t in plan.tables
+    ):
+        yield Finding(
+            "filter_not_in_plan",
+            "a filter uses only columns that leave",
+            condition.table,
+            condition.column,
+            pointer=here,
+        )
+
+
+def _table(dictionary: Dictionary, name: str) -> Table | None:
+    return next((table for table in dictionary.tables if table.name == name), None)
+
+
+def _unknown_table(dictionary: Dictionary, name: str, here: str | None = None) -> Finding:
+    close = near(name, (table.name for table in dictionary.tables))
+    return Finding("unknown_table", "the dictionary has no such table", name[:64], pointer=here, near=close)
+
+
+def _unknown_column(table: Table, name: str, here: str | None = None) -> Finding:
+    close = near(name, (column.name for column in table.fields))
+    return Finding(
+        "unknown_column", "the table has no such column", table.name, name[:128], pointer=here, near=close
+    )
+
+
+def _never(table: Table, name: str, column: Column, is_reason: bool, here: str | None = None) -> Finding:
+    kind = f"a {column.role.kind} of type {column.type} in a {table.kind} table"
+    what = f"the reason why {kind} is missing" if is_reason else kind
+    return Finding("never_leaves", f"{what} never leaves", table.name, name, pointer=here)

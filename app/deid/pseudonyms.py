@@ -1,0 +1,103 @@
+"""Pseudonyms, date shifts and keyed ids: of random ids under a project's own random key, never of a person's data."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+KEY_BYTES = 32
+ID_BYTES = 16
+SHIFT_WINDOW_DAYS = 364
+"""Default: up to 52 weeks either way, so that neither season nor year can be read off within a year."""
+
+_BLOCK = 64  # bytes of SHA-256's block
+_BATCH = 65_536
+_SEPARATOR = b"\x1f"
+
+Ids = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
+
+
+class PseudonymError(Exception):
+    """A key or the ids are unusable, or two ids met in one pseudonym; the text holds counts only."""
+
+
+def subkey(key: bytes, purpose: str) -> bytes:
+    """The 32-byte key of one purpose: one block of HKDF-Expand (RFC 5869) with a label of ours as `info`.
+
+    Knowing all shifts, then, says nothing about pseudonyms, nor the other way round.
+    """
+    if len(key) != KEY_BYTES:
+        raise PseudonymError(f"a key has {KEY_BYTES} bytes")
+    return hmac.digest(key, b"baekman/1 " + purpose.encode() + b"\x01", "sha256")
+
+
+def pseudonyms(key: bytes, ids: Ids) -> npt.NDArray[np.bytes_]:
+    """16 lower-case hex characters (`S16`) for each row of `ids`, uint8 of shape (n, 16), random and distinct.
+
+    HMAC-SHA256 under the project key's subkey, cut to 64 bits. Raises PseudonymError where two rows come out alike:
+    an id given twice, or (with a chance of n * n / 2**65) a collision; either would merge two people.
+    """
+    words = macs(subkey(key, "pseudonym"), ids)
+    alike = len(words) - len(np.unique(words))
+    if alike:
+        raise PseudonymError(f"{alike} of {len(words)} pseudonyms are not unique")
+    return np.frombuffer(words.astype(">u8").tobytes().hex().encode(), dtype="S16")
+
+
+def shift_days(key: bytes, ids: Ids, window: int = SHIFT_WINDOW_DAYS) -> npt.NDArray[np.int32]:
+    """Days to add to every date of each person: a multiple of 7 within +-window, never 0, all equally likely.
+
+    A multiple of 7 keeps weekdays, so that the weekday pattern of a person's events does not tell the shift.
+    """
+    weeks = window // 7
+    if weeks < 1:
+        raise PseudonymError("the window must be at least 7 days")
+    # The upper 32 bits times the number of choices: uniform to one part in 2**25 for windows of years.
+    drawn = (macs(subkey(key, "shift"), ids) >> np.uint64(32)) * np.uint64(2 * weeks) >> np.uint64(32)
+    steps = drawn.astype(np.int32) - weeks
+    return ((steps + (steps >= 0)) * 7).astype(np.int32)
+
+
+def pads(key: bytes) -> tuple[bytes, bytes]:
+    """(ipad, opad): the two 64-byte blocks from which SQL builds the keyed ids of a project. Secret, like the key."""
+    block = subkey(key, "record").ljust(_BLOCK, b"\0")
+    return _xor(block, 0x36), _xor(block, 0x5C)
+
+
+def keyed_id(key: bytes, space: str, value: str) -> str:
+    """What `Rendering.keyed` computes in SQL: 16 lower-case hex characters of one id in one space."""
+    message = space.encode() + _SEPARATOR + value.encode()
+    return hmac.digest(subkey(key, "record"), message, "sha256").hex()[:16]
+
+
+def macs(key: bytes, ids: Ids) -> Words:
+    """The first 64 bits of HMAC-SHA256 of each 16-byte row under `key`, big-endian; in batches, so that little
+    more than the result is held. Raises PseudonymError on ids of another shape."""
+    if ids.dtype != np.uint8 or ids.ndim != 2 or ids.shape[1] != ID_BYTES:
+        raise PseudonymError(f"ids must be rows of {ID_BYTES} bytes")
+    result = np.empty(len(ids), dtype=np.uint64)
+    for first in range(0, len(ids), _BATCH):
+        rows = np.ascontiguousarray(ids[first : first + _BATCH]).tobytes()
+        digests = b"".join(_macs(key, rows))
+        result[first : first + _BATCH] = np.frombuffer(digests, dtype=">u8")
+    return result
+
+
+def _macs(key: bytes, rows: bytes) -> Iterator[bytes]:
+    # Copying the two keyed states costs less than half of `hmac.digest`, which hashes both pads for each id.
+    block = key.ljust(_BLOCK, b"\0")
+    inner, outer = hashlib.sha256(_xor(block, 0x36)), hashlib.sha256(_xor(block, 0x5C))
+    for first in range(0, len(rows), ID_BYTES):
+        inside, outside = inner.copy(), outer.copy()
+        inside.update(rows[first : first + ID_BYTES])
+        outside.update(inside.digest())
+        yield outside.digest()[:8]
+
+
+def _xor(block: bytes, mask: int) -> bytes:
+    return bytes(byte ^ mask for byte in block)

@@ -1,0 +1,83 @@
+"""SQL that differs between engines, in one place; everything else in transforms is common to DuckDB and Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.schemas.dictionary import FieldType
+
+_SEPARATOR = 31  # unit separator: a space name never holds it, so (space, value) cannot be read two ways
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """The SQL of one dialect, and the SQL under which a row finds its person and the project's key.
+
+    `pseudonym` (text), `shift_days` (integer) and `anchor_date` (date) are expressions over the crosswalk row of the
+    person; on a link table the engine makes one rendering per participant column. `ipad` and `opad` are expressions
+    over the two blobs of `pseudonyms.pads(project_key)`: a prepared parameter or a one-row table, so that no key
+    ever stands in SQL text.
+    """
+
+    dialect: Literal["duckdb"] = "duckdb"
+    pseudonym: str = "crosswalk.pseudonym"
+    shift_days: str = "crosswalk.shift_days"
+    anchor_date: str = "crosswalk.anchor_date"
+    ipad: str = "(SELECT ipad FROM secrets)"
+    opad: str = "(SELECT opad FROM secrets)"
+
+    def name(self, identifier: str) -> str:
+        """A quoted identifier."""
+        return '"' + identifier.replace('"', '""') + '"'
+
+    def text(self, value: str) -> str:
+        """A text literal."""
+        return "'" + value.replace("'", "''") + "'"
+
+    def number(self, value: float) -> str:
+        """A double literal that means the same on every engine."""
+        return f"CAST('{value!r}' AS DOUBLE)"
+
+    def whole(self, value: float) -> str:
+        """A 64-bit literal of a number that is whole."""
+        return f"CAST({int(value)} AS BIGINT)"
+
+    def finite(self, expression: str) -> str:
+        """The number as a double; NULL where it is NaN or infinite: such values sort and compare differently."""
+        value = f"CAST({expression} AS DOUBLE)"
+        return f"(CASE WHEN isfinite({value}) THEN {value} END)"
+
+    def day(self, expression: str) -> str:
+        """The calendar day of a date or time stamp."""
+        return f"CAST({expression} AS DATE)"
+
+    def add_days(self, expression: str, days: str, kind: FieldType) -> str:
+        """A date or time stamp moved by whole days."""
+        if kind == "datetime":
+            return f"(CAST({expression} AS TIMESTAMP) + to_days(CAST({days} AS INTEGER)))"
+        return f"({self.day(expression)} + CAST({days} AS INTEGER))"
+
+    def days_between(self, first: str, last: str) -> str:
+        """Whole days of the calendar from `first` to `last`, as an integer."""
+        return f"CAST({self.day(last)} - {self.day(first)} AS INTEGER)"
+
+    def id_text(self, expression: str, kind: FieldType) -> str:
+        """An id as text, the same whether a table stores 12 as a whole number or as 12.0; no id where it is empty."""
+        if kind == "number":
+            value = self.finite(expression)
+            whole = f"{value} = FLOOR({value}) AND ABS({value}) < 1e15"
+            return (
+                f"(CASE WHEN {whole} THEN CAST(CAST({value} AS BIGINT) AS VARCHAR)"
+                f" ELSE CAST({value} AS VARCHAR) END)"
+            )
+        return f"NULLIF(CAST({expression} AS VARCHAR), '')"
+
+    def keyed(self, expression: str, space: str) -> str:
+        """16 lower-case hex characters of HMAC-SHA256 (RFC 2104) of the space and the text `expression`; NULL of NULL.
+
+        Equal to `pseudonyms.keyed_id`: 64 bits, so among 100 million ids two are alike with a chance of 0.0003.
+        """
+        message = f"encode({self.text(space)} || chr({_SEPARATOR}) || {expression})"
+        inner = f"unhex(sha256({self.ipad} || {message}))"
+        return f"substr(sha256({self.opad} || {inner}), 1, 16)"
