@@ -83,6 +83,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The access token is missing, expired or not valid",
         "접근 토큰이 없거나 유효하지 않습니다",
     ),
+    "length_required": (411, "The length of the body must be announced", "본문의 길이를 알려야 합니다"),
     "method_not_allowed": (405, "The method is not allowed here", "허용되지 않는 메서드입니다"),
     "not_found": (404, "There is no such thing here", "찾을 수 없습니다"),
     "outcome_worse_than_reviewed": (
@@ -90,6 +91,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The outcome is worse than what was reviewed",
         "결과가 심의된 내용보다 나쁩니다",
     ),
+    "part_checking": (503, "A withdrawal is being carried to this extract", "동의 철회를 반영하고 있습니다"),
     "part_withdrawn": (
         410,
         "This part holds a person who has withdrawn",
@@ -103,8 +105,16 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The object has changed since you read it",
         "읽은 뒤에 대상이 변경되었습니다",
     ),
+    "precondition_required": (
+        428,
+        "Say by If-Match which version you have read",
+        "If-Match 로 읽은 버전을 알려 주세요",
+    ),
     "range_not_satisfiable": (416, "The range lies outside the file", "요청 범위가 파일을 벗어났습니다"),
+    "request_timeout": (408, "The body stopped coming", "본문 전송이 중단되었습니다"),
+    "reviews_required": (409, "The reviews have not been settled", "심의가 아직 끝나지 않았습니다"),
     "too_many_requests": (429, "Too many requests", "요청이 너무 많습니다"),
+    "tus_version_unsupported": (412, "This version of tus is not spoken here", "지원하지 않는 tus 버전입니다"),
     "unsupported_media_type": (415, "The media type is not supported", "지원하지 않는 형식입니다"),
     "upload_offset_mismatch": (
         409,
@@ -112,6 +122,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "업로드 위치가 일치하지 않습니다",
     ),
     "upload_gone": (410, "The upload has ended", "업로드가 종료되었습니다"),
+    "upload_locked": (423, "Another request is writing to this upload", "다른 요청이 이 업로드에 쓰고 있습니다"),
     "upload_checksum_mismatch": (460, "The bytes do not match their checksum", "체크섬이 일치하지 않습니다"),
     "verification_failed": (409, "The verifier refused the staged release", "검증기가 공개를 거부했습니다"),
     "version_not_ready": (

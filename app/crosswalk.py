@@ -1,0 +1,100 @@
+"""participant -> pseudonym, shift, and whether each domain's rows may leave: read from consent at this moment.
+
+Every row that leaves reaches its person through this table; who is not in it has no way out. Only the worker builds
+it, because only the worker holds project keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.consents import queries as consents
+from app.deid import pseudonyms
+from app.models import Participant
+
+Keys = npt.NDArray[np.int32]
+_BATCH = 50_000
+
+
+@dataclass(frozen=True)
+class Crosswalk:
+    """The table handed to an engine (see `engines.protocol.Source`) and the people behind each domain."""
+
+    table: pa.Table
+    covered: Mapping[str, Keys]
+    epoch: int
+    on: date
+
+    @property
+    def people(self) -> int:
+        """How many people have a way out for at least one domain."""
+        return int(self.table.num_rows)
+
+
+def covered_now(
+    session: Session, cohort_id: str, domains: Iterable[str], purpose: Mapping[str, Any] | None, on: date
+) -> dict[str, Keys]:
+    """Per domain the sorted keys of the people whose consent covers the purpose on this day."""
+    return {d: consents.covered(session, cohort_id, d, purpose, on) for d in sorted(set(domains))}
+
+
+def build(
+    session: Session,
+    *,
+    cohort_id: str,
+    epoch: int,
+    domains: Iterable[str],
+    purpose: Mapping[str, Any] | None,
+    project_key: bytes,
+    on: date,
+) -> Crosswalk:
+    """The crosswalk of a project over a cohort, ordered by participant key."""
+    covered = covered_now(session, cohort_id, domains, purpose, on)
+    anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
+    ids = random_ids(session, cohort_id, anyone)
+    names = pseudonyms.pseudonyms(project_key, ids)
+    order = np.argsort(names, kind="stable")
+    rank = np.empty(len(anyone), dtype=np.int32)
+    rank[order] = np.arange(len(anyone), dtype=np.int32)
+    columns: dict[str, Any] = {
+        "key": anyone,
+        "rank": rank,
+        "pseudonym": pa.array(names, pa.binary()).cast(pa.string()),
+        "slice": slices(names),
+        "shift_days": pseudonyms.shift_days(project_key, ids),
+    }
+    for domain, keys in covered.items():
+        columns[f"in_{domain}"] = np.isin(anyone, keys)
+    return Crosswalk(pa.table(columns), covered, epoch, on)
+
+
+def slices(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint32]:
+    """The first 32 bits of each pseudonym (S16): its place among the parts."""
+    first = names.astype("S8").tobytes().decode()
+    return np.frombuffer(bytes.fromhex(first), dtype=">u4").astype(np.uint32)
+
+
+def random_ids(session: Session, cohort_id: str, keys: Keys) -> pseudonyms.Ids:
+    """The random ids of `keys` (sorted), uint8 (n, 16), read in key order so that the two line up."""
+    found = bytearray()
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        query = (
+            select(Participant.key, Participant.random_id)
+            .where(Participant.cohort_id == cohort_id, Participant.key.between(int(batch[0]), int(batch[-1])))
+            .order_by(Participant.key)
+        )
+        wanted = set(batch.tolist())
+        found += b"".join(random_id for key, random_id in session.execute(query) if key in wanted)
+    if len(found) != len(keys) * pseudonyms.ID_BYTES:
+        raise LookupError("a consent without its participant")
+    return np.frombuffer(bytes(found), dtype=np.uint8).reshape(len(keys), pseudonyms.ID_BYTES)

@@ -1,0 +1,251 @@
+"""DuckDB in the worker: the default engine. One run is one connection in memory over the vault's Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from app.deid.fitting import hierarchy_spec
+from app.engines.duckdb import codes as rare
+from app.engines.duckdb import people
+from app.engines.duckdb.columns import joins
+from app.engines.duckdb.filters import predicate, row_filter
+from app.engines.duckdb.sql import connect, persons_of, quoted, text
+from app.engines.duckdb.writing import position_of, write_table
+from app.engines.protocol import Classes, Groups, Keys, Limits, Progress, Run, Source, StagedPart
+from app.schemas.dictionary import Table
+from app.schemas.plan import Condition
+from app.storage.vault import Vault
+
+MAX_PARTS = 256
+
+
+class DuckDbRun:
+    """One plan over one source (see `engines.protocol.Run`)."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, source: Source, limits: Limits) -> None:
+        self.con, self.source, self.limits = con, source, limits
+        self.dictionary = source.dictionary
+        self._codes: dict[str, dict[str, str]] = {}
+        self._rolled: dict[str, dict[str, int]] = {}
+
+    def groups(self) -> Groups:
+        """The frequency table of the eligible people who pass the filter."""
+        attrition = people.gather(self.con, self.source)
+        people.gather_outsiders(self.con, self.source)
+        people.refresh_inside(self.con)
+        people.gather_presence(self.con, self.source)
+        return people.group(self.con, self.source, attrition, self.source.plan.privacy.k)
+
+    def classify(self, classes: Classes) -> None:
+        """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
+        people.classify(self.con, self.source, classes)
+        self._anchor()
+        for table in self._tables():
+            self._codes[table.name] = self._roll_up(table)
+
+    def members(self) -> Keys:
+        """The participant keys with at least one row in what will be written, sorted."""
+        each = [self._keys(t) for t in self._tables() if t.kind != "reference"]
+        if not each:
+            return np.empty(0, dtype=np.int32)
+        found = self.con.sql(
+            f"SELECT DISTINCT key FROM ({' UNION '.join(each)}) ORDER BY key"
+        ).to_arrow_table()
+        return np.asarray(found["key"].to_numpy(), dtype=np.int32)
+
+    def people_of(self, table: str) -> int:
+        """The people with rows in what will be written of a table; 0 for a reference table."""
+        named = self.dictionary.table(table)
+        if named.kind == "reference":
+            return 0
+        return self._number(f"SELECT count(DISTINCT key) FROM ({self._keys(named)})")
+
+    def part_counts(self) -> dict[str, int]:
+        """Parts per table = clamp(rows / rows_per_part, 1, 256), over the rows that will be written."""
+        counts = {}
+        for table in self._tables():
+            rows = 1 if table.kind == "reference" else self._number(f"SELECT count(*) {self._rows(table)}")
+            wanted = -(-rows // self.limits.rows_per_part)
+            counts[table.name] = min(MAX_PARTS, max(1, wanted))
+        return counts
+
+    def write(self, staging: Path, parts: Mapping[str, int], progress: Progress) -> list[StagedPart]:
+        """Write every table of the plan, cut into the given number of parts by pseudonym."""
+        written: list[StagedPart] = []
+        for table in self._tables():
+            codes = self._codes[table.name]
+            number = 1 if table.kind == "reference" else parts[table.name]
+            written += write_table(self.con, self.source, table, codes, staging, number, progress)
+            progress(done=len(written))
+        return written
+
+    def eligible(self) -> pa.Table:
+        """(table, pseudonym) of everyone whose consent covers each table."""
+        each = [
+            f'SELECT {text(t.name)} AS "table", pseudonym FROM x WHERE in_{t.domain}'
+            for t in self._tables()
+            if t.kind != "reference"
+        ]
+        return self.con.sql(" UNION ALL ".join(each)).to_arrow_table()
+
+    def rolled_up(self) -> dict[str, dict[str, int]]:
+        """Per `table.column` of codes: codes kept, rolled up, dropped."""
+        return dict(self._rolled)
+
+    def rows_in(self) -> dict[str, int]:
+        """Per table of the plan, the rows in the vault."""
+        return {t.name: self._number(f"SELECT count(*) FROM {quoted(t.name)}") for t in self._tables()}
+
+    def _tables(self) -> list[Table]:
+        return [self.dictionary.table(t.name) for t in self.source.plan.tables]
+
+    def _rows(self, table: Table) -> str:
+        return (
+            f"FROM {quoted(table.name)} t {joins(self.source, table, {})} "
+            f"WHERE {row_filter(self.con, self.source, table, 't')}"
+        )
+
+    def _keys(self, table: Table) -> str:
+        rows = self._rows(table)
+        return " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons_of(table))))
+
+    def _roll_up(self, table: Table) -> dict[str, str]:
+        """The mapping table of each rolled-up column of a table."""
+        names: dict[str, str] = {}
+        for planned in self.source.plan.table(table.name).columns:
+            if planned.transform != "roll_up":
+                continue
+            column = table.column(planned.name)
+            name = f"code_{len(self._rolled)}"
+            named = planned.params.get("hierarchy")
+            spec = self.dictionary.hierarchies[named] if named else None
+            if spec is None and column.role.kind in ("quasi_identifier", "site"):
+                spec = hierarchy_spec(self.dictionary, column)
+            rollup = rare.Rollup(
+                table, column, planned.params["min_participants"], spec, planned.params.get("min_level", 0)
+            )
+            self._rolled[rollup.key] = rare.build(self.con, rollup, name, self._rows(table))
+            names[column.name] = name
+        return names
+
+    def _anchor(self) -> None:
+        """`anchor_date` of the crosswalk: the person's earliest date among the columns that leave as relative days."""
+        each = [
+            f"SELECT t.{person} AS key, min(CAST(t.{quoted(c.name)} AS DATE)) AS day FROM {quoted(table.name)} t "
+            f"WHERE t.{quoted(c.name)} IS NOT NULL GROUP BY 1"
+            for table in self._tables()
+            if table.kind != "reference"
+            for c in self.source.plan.table(table.name).columns
+            if c.transform == "relative_day"
+            for person in persons_of(table)[:1]
+        ]
+        self.con.execute("ALTER TABLE cross_ ADD COLUMN anchor_date DATE")
+        if each:
+            days = f"SELECT key, min(day) AS day FROM ({' UNION ALL '.join(each)}) GROUP BY key"
+            self.con.execute(
+                f"UPDATE cross_ SET anchor_date = d.day FROM ({days}) d WHERE d.key = cross_.key"
+            )
+
+    def _number(self, query: str) -> int:
+        row = self.con.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+
+class DuckDbEngine:
+    """Opens runs over the vault's files; each has a connection of its own that reads nothing else."""
+
+    name = "duckdb"
+    version = f"duckdb {duckdb.__version__}"
+
+    def __init__(self, limits: Limits, vault: Vault) -> None:
+        self.limits, self.vault = limits, vault
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator[Run]:
+        """A run over the source; the connection is closed at the end."""
+        con = self._connect(source)
+        try:
+            yield DuckDbRun(con, source, self.limits)
+        finally:
+            con.close()
+
+    def matching(self, source: Source, conditions: tuple[Condition, ...]) -> Keys:
+        """The keys of the people of the crosswalk who meet all conditions (an event condition: in any row)."""
+        con = self._connect(source)
+        try:
+            anyone = f"SELECT key FROM x WHERE in_{source.dictionary.people.domain}"
+            query = " INTERSECT ".join([anyone, *self._meeting(con, source, conditions)])
+            found = con.sql(f"SELECT key FROM ({query}) ORDER BY key").to_arrow_table()
+            return np.asarray(found["key"].to_numpy(), dtype=np.int32)
+        finally:
+            con.close()
+
+    def places(
+        self, source: Source, participant_key: int, parts: Mapping[str, int], slice_: int
+    ) -> list[tuple[str, int]]:
+        """The (table, position) places with rows of a person: as first person of a row by the person's own slice, as
+        another person of a link row by the slice of the first, which only the row tells: there every part counts."""
+        con = self._connect(source)
+        try:
+            found: list[tuple[str, int]] = []
+            for planned in source.plan.tables:
+                table = source.dictionary.table(planned.name)
+                if table.kind != "reference":
+                    found += self._places(con, table, participant_key, parts.get(table.name, 1), slice_)
+            return found
+        finally:
+            con.close()
+
+    def _places(
+        self, con: duckdb.DuckDBPyConnection, table: Table, key: int, parts: int, slice_: int
+    ) -> list[tuple[str, int]]:
+        first, *others = (
+            bool(con.execute(f"SELECT 1 FROM {quoted(table.name)} WHERE {p} = ? LIMIT 1", [key]).fetchall())
+            for p in persons_of(table)
+        )
+        if any(others):
+            return [(table.name, position) for position in range(parts)]
+        return [(table.name, position_of(slice_, parts))] if first else []
+
+    def _meeting(
+        self, con: duckdb.DuckDBPyConnection, source: Source, conditions: tuple[Condition, ...]
+    ) -> list[str]:
+        queries = []
+        for condition in conditions:
+            table = source.dictionary.table(condition.table)
+            clause = predicate(con, source.dictionary, source.plan, condition, "t")
+            person = persons_of(table)[0]
+            queries.append(
+                f"SELECT x.key FROM {quoted(table.name)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
+                f"WHERE {clause}"
+            )
+        return queries
+
+    def _connect(self, source: Source) -> duckdb.DuckDBPyConnection:
+        scratch = source.spill / "vault"
+        scratch.mkdir(exist_ok=True)
+        files = {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
+        readable = sorted({path.parent for path in files.values()} | {source.spill.parent})
+        con = connect(self.limits, source.spill, readable)
+        con.execute("CREATE SEQUENCE numbers")
+        con.execute("CREATE TABLE excluded (key INTEGER)")
+        for name, path in files.items():
+            con.execute(f"CREATE VIEW {quoted(name)} AS FROM read_parquet({text(str(path))})")
+        con.register("crosswalk_in", source.crosswalk)
+        con.execute("CREATE TABLE x AS FROM crosswalk_in")
+        con.unregister("crosswalk_in")
+        ipad, opad = source.pads
+        blobs = {"ipad": pa.array([ipad], pa.binary()), "opad": pa.array([opad], pa.binary())}
+        con.register("secrets_in", pa.table(blobs))
+        con.execute("CREATE TABLE secrets AS FROM secrets_in")
+        con.unregister("secrets_in")
+        return con
+
+
+ENGINE = DuckDbEngine

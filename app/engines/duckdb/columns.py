@@ -1,0 +1,76 @@
+"""The planned columns of a table as SQL over the crosswalk: one expression per column, by the column's transform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.deid.transforms import Rendering, transforms
+from app.engines.duckdb.people import quasi_identifiers
+from app.engines.duckdb.sql import persons_of, quoted
+from app.engines.protocol import Source
+from app.schemas.dictionary import Column, Table
+from app.schemas.plan import PlannedColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One released column: its name and its SQL."""
+
+    name: str
+    sql: str
+
+
+def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected]:
+    """The released columns of a table, in plan order. `codes` has the mapping table of each rolled-up column."""
+    found = []
+    for planned in source.plan.table(table.name).columns:
+        column = table.column(planned.name)
+        transform = transforms()[planned.transform]
+        params = transform.Params.model_validate(planned.params)
+        expression = _expression(source, table, column, planned, codes)
+        sql = transform.sql(expression, column, params, _rendering(table, column))
+        if sql is not None:
+            found.append(Selected(released_name(planned), sql))
+    return found
+
+
+def released_name(planned: PlannedColumn) -> str:
+    """The name a planned column leaves by."""
+    return f"{planned.name}__missing" if planned.transform == "label_missing" else planned.name
+
+
+def joins(source: Source, table: Table, codes: dict[str, str]) -> str:
+    """The one crosswalk join (one a person on a link table), then the labels and code mappings it needs.
+
+    Only here do rows meet people: who is not in the crosswalk has no row.
+    """
+    parts = [
+        f"JOIN cross_ x{n} ON t.{person} = x{n}.key AND x{n}.in_{table.domain}"
+        for n, person in enumerate(persons_of(table))
+    ]
+    if table.name == source.dictionary.people.name:
+        parts.append("JOIN classes l ON l.class = x0.class")
+    for column, name in codes.items():
+        parts.append(f"LEFT JOIN {name} ON {name}.v = t.{quoted(column)}")
+    return " ".join(parts)
+
+
+def _expression(
+    source: Source, table: Table, column: Column, planned: PlannedColumn, codes: dict[str, str]
+) -> str:
+    if planned.transform == "roll_up":
+        return f"{codes[column.name]}.released"
+    if planned.transform == "generalise":
+        names = [c.name for c in quasi_identifiers(source)]
+        return f"l.label_{names.index(column.name)}"
+    return f"t.{quoted(released_name(planned))}"
+
+
+def _rendering(table: Table, column: Column) -> Rendering:
+    """The person whose pseudonym and shift a column takes: the one it names, else the row's first person."""
+    number = list(table.participant).index(column.name) if column.name in table.participant else 0
+    return Rendering(
+        pseudonym=f"x{number}.pseudonym",
+        shift_days=f"x{number}.shift_days",
+        anchor_date=f"x{number}.anchor_date",
+    )

@@ -1,0 +1,221 @@
+"""Who may be in the extract, in which groups: the frequency table, and the class each person is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from app.engines.duckdb.filters import people_filter, row_filter
+from app.engines.duckdb.sql import persons_of, quoted
+from app.engines.protocol import Classes, Groups, Source
+from app.schemas.dictionary import Column, Table
+
+UNLABELLED = -2  # people who consent to other domains than the participant table's: they have no labels
+
+
+def quasi_identifiers(source: Source) -> list[Column]:
+    """The quasi-identifiers and sites of the participant table that the plan releases, in plan order."""
+    people = source.dictionary.people
+    planned = [c.name for t in source.plan.tables if t.name == people.name for c in t.columns]
+    return [
+        people.column(name)
+        for name in planned
+        if people.column(name).role.kind in ("quasi_identifier", "site")
+    ]
+
+
+def sensitive_columns(source: Source) -> list[Column]:
+    """The sensitive columns of the participant table that the plan releases."""
+    people = source.dictionary.people
+    planned = [c.name for t in source.plan.tables if t.name == people.name for c in t.columns]
+    return [people.column(name) for name in planned if people.column(name).role.kind == "sensitive"]
+
+
+def event_tables(source: Source) -> list[Table]:
+    """The event and link tables of the plan, in plan order."""
+    tables = [source.dictionary.table(t.name) for t in source.plan.tables]
+    return [t for t in tables if t.kind in ("event", "link")]
+
+
+def gather(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, int]:
+    """Make `people` (key, qi_<i>, sv_<i>, unit): those of the participant table with consent who pass the filter.
+
+    `unit` is 1 for one representative of each family and 0 for its other members, so that a class with k units
+    has at least k families, whoever else is in it (k is counted per family). Answers the attrition counts.
+    """
+    people, table = source.dictionary.people, quoted(source.dictionary.people.name)
+    columns = [f"t.{quoted(c.name)} AS qi_{i}" for i, c in enumerate(quasi_identifiers(source))]
+    columns += [f"t.{quoted(c.name)} AS sv_{i}" for i, c in enumerate(sensitive_columns(source))]
+    consented = f"FROM {table} t JOIN x ON t.__participant = x.key AND x.in_{people.domain}"
+    con.execute(
+        f"CREATE OR REPLACE TABLE people AS SELECT x.key, {', '.join([_unit(people), *columns])} "
+        f"{consented} WHERE {people_filter(con, source, 't')}"
+    )
+    filtered = _number(con, "SELECT count(*) FROM people")
+    con.execute("DELETE FROM people WHERE key IN (FROM excluded)")
+    return {
+        "registered": _number(con, f"SELECT count(*) FROM {table}"),
+        "consented": _number(con, f"SELECT count(*) {consented}"),
+        "filtered": filtered,
+    }
+
+
+def gather_outsiders(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Make `outsiders` (key): people with consent for another domain of the plan only. A filter on people cannot
+    be judged for them, so where there is one they stay out."""
+    people = source.dictionary.people
+    filtered = any(c.table == people.name for c in source.plan.filter)
+    con.execute(
+        "CREATE OR REPLACE TABLE outsiders AS SELECT key FROM x "
+        f"WHERE NOT in_{people.domain} AND {'false' if filtered else 'true'}"
+    )
+
+
+def gather_presence(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Make `present_<i>` (key) per event or link table: the people with rows there that would leave."""
+    for i, table in enumerate(event_tables(source)):
+        persons = persons_of(table)
+        joins = " ".join(
+            f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.key"
+            for n, p in enumerate(persons)
+        )
+        rows = f"FROM {quoted(table.name)} t {joins} WHERE {row_filter(con, source, table, 't')}"
+        each = " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons)))
+        con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT DISTINCT key FROM ({each})")
+
+
+def drop_small_outsiders(con: duckdb.DuckDBPyConnection, source: Source, k: int) -> dict[str, int]:
+    """Outsiders form one class of their own in every table; below k in any table none of them leaves.
+
+    Answers the people of that class per table, before it was dropped."""
+    counts = {}
+    for i, table in enumerate(event_tables(source)):
+        counts[table.name] = _number(con, f"SELECT count(*) FROM present_{i} JOIN outsiders USING (key)")
+    if any(0 < count < k for count in counts.values()):
+        con.execute("DELETE FROM outsiders")
+        refresh_inside(con)
+        gather_presence(con, source)
+    return counts
+
+
+def refresh_inside(con: duckdb.DuckDBPyConnection) -> None:
+    """`inside` (key): everyone who may still be in the extract."""
+    con.execute("CREATE OR REPLACE TABLE inside AS SELECT key FROM people UNION SELECT key FROM outsiders")
+
+
+def group(con: duckdb.DuckDBPyConnection, source: Source, attrition: Mapping[str, int], k: int) -> Groups:
+    """The frequency table of `people`, ordered by its tuples so that it is the same for the same people."""
+    identifiers, tables = quasi_identifiers(source), event_tables(source)
+    outsiders = drop_small_outsiders(con, source, k)
+    keys = [f"qi_{i}" for i in range(len(identifiers))]
+    marks = [f"count(p{i}.key) AS n_{i}" for i in range(len(tables))]
+    joins = " ".join(f"LEFT JOIN present_{i} p{i} ON p{i}.key = people.key" for i in range(len(tables)))
+    by = f"GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}" if keys else ""
+    select = ", ".join([*keys, "sum(unit)::BIGINT AS n", *marks])
+    con.execute(f"CREATE OR REPLACE TABLE tuples AS SELECT {select} FROM people {joins} {by}")
+    con.execute("ALTER TABLE tuples ADD COLUMN tuple INTEGER")
+    con.execute("UPDATE tuples SET tuple = rowid")
+    found = con.sql("SELECT * FROM tuples ORDER BY tuple").to_arrow_table()
+    columns, codes = _codes(found, keys)
+    counts = [found["n"], *(found[f"n_{i}"] for i in range(len(tables)))]
+    return Groups(
+        names=tuple(c.name for c in identifiers),
+        columns=columns,
+        codes=codes,
+        counts=np.stack([c.to_numpy().astype(np.int64) for c in counts], axis=1),
+        tables=tuple(t.name for t in tables),
+        histograms=_histograms(con, source, found.num_rows),
+        attrition=attrition,
+        outsiders=outsiders,
+    )
+
+
+def classify(con: duckdb.DuckDBPyConnection, source: Source, classes: Classes) -> int:
+    """Make `cross` (the crosswalk of those who leave, with class) and `classes` (class, label_<i>).
+
+    Suppressed people are removed from `people`, and stay out if the people are gathered again (their going can take
+    rows of a link table from others, so that presence must be counted anew). Answers how many they were."""
+    of_tuple = pa.table(
+        {
+            "tuple": np.arange(len(classes.of_tuple), dtype=np.int32),
+            "class": classes.of_tuple.astype(np.int32),
+        }
+    )
+    con.register("of_tuple", of_tuple)
+    size = len(quasi_identifiers(source))
+    match = " AND ".join(f"p.qi_{i} IS NOT DISTINCT FROM t.qi_{i}" for i in range(size)) or "true"
+    con.execute(
+        "CREATE OR REPLACE TABLE labelled AS SELECT p.key, c.class FROM people p "
+        f"JOIN tuples t ON {match} JOIN of_tuple c ON c.tuple = t.tuple"
+    )
+    con.unregister("of_tuple")
+    _register_labels(con, classes, size)
+    con.execute("INSERT INTO excluded SELECT key FROM labelled WHERE class = -1")
+    suppressed = _number(con, "SELECT count(*) FROM labelled WHERE class = -1")
+    con.execute("DELETE FROM people WHERE key IN (SELECT key FROM labelled WHERE class = -1)")
+    refresh_inside(con)
+    con.execute(
+        f"CREATE OR REPLACE TABLE cross_ AS SELECT x.*, coalesce(l.class, {UNLABELLED}) AS class FROM x "
+        "JOIN inside USING (key) LEFT JOIN labelled l USING (key)"
+    )
+    return suppressed
+
+
+def _register_labels(con: duckdb.DuckDBPyConnection, classes: Classes, size: int) -> None:
+    ids = sorted(classes.labels)
+    columns: dict[str, pa.Array] = {"class": pa.array(ids, pa.int32())}
+    for i in range(size):
+        columns[f"label_{i}"] = pa.array([classes.labels[c][i] for c in ids], pa.string())
+    con.register("labels_in", pa.table(columns))
+    con.execute("CREATE OR REPLACE TABLE classes AS SELECT * FROM labels_in")
+    con.unregister("labels_in")
+
+
+def _unit(people: Table) -> str:
+    families = people.of_role("family_id")
+    if not families:
+        return "1 AS unit"
+    family = f"t.{quoted(families[0].name)}"
+    first = f"row_number() OVER (PARTITION BY {family} ORDER BY x.key) = 1"
+    return f"CASE WHEN {family} IS NULL OR {first} THEN 1 ELSE 0 END AS unit"
+
+
+def _codes(found: pa.Table, keys: list[str]) -> tuple[tuple[list[object], ...], npt.NDArray[np.int32]]:
+    columns, codes = [], []
+    for key in keys:
+        values = pc.unique(found[key])
+        codes.append(pc.index_in(found[key], value_set=values).to_numpy())
+        columns.append(values.to_pylist())
+    if not keys:
+        return (), np.zeros((found.num_rows, 0), dtype=np.int32)
+    return tuple(columns), np.stack(codes, axis=1).astype(np.int32)
+
+
+def _histograms(
+    con: duckdb.DuckDBPyConnection, source: Source, size: int
+) -> dict[str, tuple[list[object], npt.NDArray[np.int64]]]:
+    match = " AND ".join(
+        f"p.qi_{i} IS NOT DISTINCT FROM t.qi_{i}" for i in range(len(quasi_identifiers(source)))
+    )
+    histograms = {}
+    for i, column in enumerate(sensitive_columns(source)):
+        counted = con.sql(
+            f"SELECT t.tuple, p.sv_{i} AS v, count(*) AS n FROM people p JOIN tuples t ON {match or 'true'} "
+            "GROUP BY ALL ORDER BY ALL"
+        ).to_arrow_table()
+        values = pc.unique(counted["v"])
+        table = np.zeros((size, len(values)), dtype=np.int64)
+        places = pc.index_in(counted["v"], value_set=values).to_numpy()
+        table[counted["tuple"].to_numpy(), places] = counted["n"].to_numpy()
+        histograms[column.name] = (values.to_pylist(), table)
+    return histograms
+
+
+def _number(con: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = con.execute(query).fetchone()
+    return int(row[0]) if row and row[0] is not None else 0

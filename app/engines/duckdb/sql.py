@@ -1,0 +1,46 @@
+"""Names in SQL, quoted one way; and the connection every run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from app.engines.protocol import Limits
+from app.schemas.dictionary import Table
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A string as an SQL literal; for names and paths of ours, never for values that come from people."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def persons_of(table: Table) -> list[str]:
+    """The vault's participant columns of a table: one, or one a person on a link table."""
+    if table.kind != "link":
+        return ["__participant"]
+    return [f"__participant_{n}" for n in range(1, len(table.participant) + 1)]
+
+
+def connect(limits: Limits, spill: Path, readable: list[Path]) -> duckdb.DuckDBPyConnection:
+    """A connection in memory that may read and write only the given folders, and whose settings are then locked."""
+    con = duckdb.connect(":memory:")
+    folders = ", ".join(text(f"{path.resolve()}/") for path in [spill, *readable])
+    for statement in (
+        f"SET memory_limit = {text(limits.memory)}",
+        f"SET threads = {limits.threads}",
+        f"SET temp_directory = {text(str(spill.resolve() / 'duckdb'))}",
+        "SET TimeZone = 'UTC'",
+        "SET autoinstall_known_extensions = false",
+        "SET autoload_known_extensions = false",
+        f"SET allowed_directories = [{folders}]",
+        "SET enable_external_access = false",
+        "SET lock_configuration = true",
+    ):
+        con.execute(statement)
+    return con

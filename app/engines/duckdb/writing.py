@@ -1,0 +1,83 @@
+"""Write the parts: each a slice of the pseudonym space, rows in total order, so that equal inputs give equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import duckdb
+
+from app.engines.duckdb.columns import joins, select
+from app.engines.duckdb.filters import row_filter
+from app.engines.duckdb.sql import quoted, text
+from app.engines.protocol import Progress, Source, StagedPart
+from app.schemas.dictionary import Table
+
+ROW_GROUP = 122_880
+SLICES = 2**32
+
+
+def write_table(
+    con: duckdb.DuckDBPyConnection, source: Source, table: Table, codes: dict[str, str], staging: Path, parts: int,
+    progress: Progress,
+) -> list[StagedPart]:  # fmt: skip
+    """The parts of one table. A slice without rows is still a part: that a place is empty tells nothing more."""
+    written = []
+    for position in range(parts):
+        target = staging / f"{table.name}.{position}.writing"
+        con.execute(
+            f"COPY ({_query(con, source, table, codes, position, parts)}) TO {text(str(target))} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+        )
+        written.append(_staged(con, table.name, position, target))
+        progress(done_table=table.name, done_part=position + 1)
+    return written
+
+
+def bounds(position: int, parts: int) -> tuple[int, int]:
+    """First and last slice (of 2**32) of a part."""
+    return -(-position * SLICES // parts), -(-(position + 1) * SLICES // parts) - 1
+
+
+def position_of(slice_: int, parts: int) -> int:
+    """The part that holds a slice."""
+    return slice_ * parts // SLICES
+
+
+def _query(
+    con: duckdb.DuckDBPyConnection,
+    source: Source,
+    table: Table,
+    codes: dict[str, str],
+    position: int,
+    parts: int,
+) -> str:
+    chosen = select(source, table, codes)
+    columns = ", ".join(f"{c.sql} AS {quoted(c.name)}" for c in chosen)
+    if table.kind == "reference":
+        order = ", ".join(str(i + 1) for i in range(len(chosen)))
+        return f"SELECT {columns} FROM {quoted(table.name)} t ORDER BY {order}"
+    first, last = bounds(position, parts)
+    within = f"x0.slice BETWEEN {first} AND {last}"
+    names = ", ".join(quoted(c.name) for c in chosen)
+    rows = (
+        f"SELECT x0.rank AS __rank, {columns} FROM {quoted(table.name)} t {joins(source, table, codes)} "
+        f"WHERE {within} AND {row_filter(con, source, table, 't')}"
+    )
+    # The order of arrival would link two projects by position: the order is the pseudonym's, then the row's own.
+    return f"SELECT {names} FROM ({rows}) ORDER BY __rank, {names}"
+
+
+def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: Path) -> StagedPart:
+    with target.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    path = target.with_name(f"{sha256}.parquet")
+    if (
+        path.exists()
+    ):  # the same bytes at another place (two empty slices): told apart by a folder of their own
+        folder = target.with_name(f"{table}.{position}")
+        folder.mkdir()
+        path = folder / path.name
+    target.rename(path)
+    row = con.execute(f"SELECT num_rows FROM parquet_file_metadata({text(str(path))})").fetchone()
+    return StagedPart(table, position, path, int(row[0]) if row else 0, path.stat().st_size, sha256)

@@ -1,0 +1,136 @@
+"""What every engine is asked for: group the people, take the classes, write the parts. Nothing else leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Condition, Plan
+
+Keys = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one engine may use: memory such as `2GB`, threads, rows of one part before a table is cut further."""
+
+    memory: str
+    threads: int
+    rows_per_part: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an engine reads: the checked tables (name -> vault object) and the crosswalk, which is the only way out.
+
+    `crosswalk` has one row a person whose consent covers the purpose now: key int32, rank int32 (order of the
+    pseudonyms), pseudonym text, slice uint32 (its first 32 bits), shift_days int32, and one boolean
+    `in_<domain>` a consent domain. `pads` key the ids of records, staff and families (`pseudonyms.pads`).
+    """
+
+    dictionary: Dictionary
+    plan: Plan
+    tables: Mapping[str, str]
+    crosswalk: pa.Table
+    pads: tuple[bytes, bytes]
+    spill: Path
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The frequency table of the people who pass the filter.
+
+    `columns[i]` holds the distinct raw values of quasi-identifier i, `codes` int32 (n, columns) indexes them,
+    `counts` int64 (n, 1 + tables) has people (one a family, where the dictionary names families) and then, per
+    entry of `tables`, the people present there. `histograms[name]` is (values, int64 (n, values)) of a
+    sensitive column. `attrition` counts registered, consented, filtered people.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[list[object], ...]
+    codes: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int64]
+    tables: tuple[str, ...]
+    histograms: Mapping[str, tuple[list[object], npt.NDArray[np.int64]]]
+    attrition: Mapping[str, int]
+    outsiders: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The answer to `Groups`: int32 (n,) class of each tuple (-1: suppressed), and each class's label per column."""
+
+    of_tuple: npt.NDArray[np.int32]
+    labels: Mapping[int, tuple[str | None, ...]]
+
+
+@dataclass(frozen=True)
+class StagedPart:
+    """One Parquet file in the staging place, named by its content; not yet released."""
+
+    table: str
+    position: int
+    path: Path
+    rows: int
+    bytes: int
+    sha256: str
+
+
+Progress = Callable[..., None]
+
+
+class Run(Protocol):
+    """One plan over one source."""
+
+    def groups(self) -> Groups:
+        """The frequency table of the eligible people who pass the filter."""
+
+    def classify(self, classes: Classes) -> None:
+        """Take the class of each tuple; suppressed people leave every table from here on."""
+
+    def members(self) -> Keys:
+        """The participant keys with at least one row in what will be written, sorted."""
+
+    def people_of(self, table: str) -> int:
+        """The number of people with at least one row in what will be written of this table."""
+
+    def write(self, staging: Path, parts: Mapping[str, int], progress: Progress) -> list[StagedPart]:
+        """Write every table of the plan in total order, cut into the given number of parts by pseudonym."""
+
+    def part_counts(self) -> dict[str, int]:
+        """How many parts each table would be cut into, by its rows: clamp(rows / rows_per_part, 1, 256)."""
+
+    def eligible(self) -> pa.Table:
+        """(table, pseudonym) of everyone whose consent covers each table, for the verifier."""
+
+    def rolled_up(self) -> dict[str, dict[str, int]]:
+        """Per `table.column` of codes: codes kept, rolled up, dropped."""
+
+    def rows_in(self) -> dict[str, int]:
+        """Per table of the plan, the rows in the vault."""
+
+
+class Engine(Protocol):
+    """Opens runs."""
+
+    name: str
+    version: str
+
+    def open(self, source: Source) -> AbstractContextManager[Run]:
+        """A run over the source; its spill is wiped at the end."""
+
+    def places(
+        self, source: Source, participant_key: int, parts: Mapping[str, int], slice_: int
+    ) -> list[tuple[str, int]]:
+        """The (table, position) places where a person has rows, for a slice of the pseudonym space."""
+
+    def matching(self, source: Source, conditions: tuple[Condition, ...]) -> Keys:
+        """The keys of the people of the crosswalk who meet all conditions (an event condition: in any row)."""

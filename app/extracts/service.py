@@ -1,0 +1,240 @@
+"""Order, watch, fetch and attest: what the holder of a permit can do with its extract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.audit import project_stream, record
+from app.auth import policy
+from app.auth.policy import Actor
+from app.clock import Clock
+from app.db import Database, new_id
+from app.errors import Problem, not_found
+from app.extracts import queries
+from app.extracts.states import step
+from app.jobs import enqueue
+from app.ledger.parts import PartState, listed, state_of
+from app.models import AuditLine, Extract, RecallNotice
+from app.permits import must_be_live, refusal
+from app.settings import Settings
+
+GROUNDS = ("destroyed", "retained", "frozen")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDelivery:
+    """A part that may be read now: its outbox name, size and digest."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ExtractService:
+    """The verbs of extracts; building is a job (`extracts/tasks.py`)."""
+
+    db: Database
+    clock: Clock
+    settings: Settings
+
+    def order(self, actor: Actor, permit_id: str) -> tuple[dict[str, Any], bool]:
+        """The extract of a permit and whether this call made it: there is one, however often it is ordered."""
+        try:
+            return self._order(actor, permit_id)
+        except IntegrityError:  # another order of the same permit came first: its extract is the answer
+            return self._order(actor, permit_id)
+
+    def _order(self, actor: Actor, permit_id: str) -> tuple[dict[str, Any], bool]:
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            permit = queries.permit(session, permit_id, lock=True)
+            policy.must_order_extract(actor, queries.facts(session, permit.project_id))
+            must_be_live(session, permit_id, now.date())
+            row = queries.of_permit(session, permit_id)
+            fresh = row is None
+            if row is None:
+                row = _new(permit_id, permit.project_id, permit.version_id, now)
+                session.add(row)
+                session.flush()
+            if row.state in ("requested", "failed"):
+                row.state, row.failure = step(row.state, "queue"), None
+                enqueue(session, "build_extract", subject=row.id, at=now)
+                _note(session, row, "extract.ordered", actor.subject, now, {"permit": permit_id})
+            return queries.view(session, row), fresh
+
+    def get(self, actor: Actor, extract_id: str) -> dict[str, Any]:
+        """One extract with its parts."""
+        with self.db.read() as session:
+            row = self._own(session, actor, extract_id)
+            parts = listed(session, extract_id, ("ready", "blocked", "replaced"))
+            return {**queries.view(session, row), "parts": parts, "recalls": _recalls(session, extract_id)}
+
+    def list_own(self, actor: Actor, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """The actor's extracts, newest first."""
+        with self.db.read() as session:
+            return [
+                queries.view(session, row) for row in queries.held_by(session, actor.subject, after, limit)
+            ]
+
+    def manifest(self, actor: Actor, extract_id: str) -> dict[str, Any]:
+        """The manifest of the newest generation: parts with sha-256, rows, schema; codebook, attrition, certificate."""
+        with self.db.read() as session:
+            row = self._own(session, actor, extract_id)
+            if row.manifest is None:
+                raise Problem("conflict", f"The extract is {row.state}; it has no manifest yet.")
+            states = {p["name"]: p for p in listed(session, extract_id, ("ready", "blocked", "replaced"))}
+            return {**row.manifest, "certificate": row.certificate, "parts_state": _brief(states)}
+
+    def open_part(self, actor: Actor, extract_id: str, name: str) -> ServiceDelivery:
+        """The part, where every byte of it may leave at this moment; the first such call a generation is recorded."""
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            row = self._own(session, actor, extract_id)
+            state = _must_flow(session, extract_id, name, now)
+            self._record_delivery(session, row, actor, state, now)
+            return ServiceDelivery(state.name, state.bytes, state.sha256)
+
+    def check_part(self, extract_id: str, name: str) -> None:
+        """Raise unless the next byte may leave: one row, read now, never cached."""
+        with self.db.read() as session:
+            _must_flow(session, extract_id, name, self.clock())
+
+    def attest(self, actor: Actor, extract_id: str, answer: str, ground: str) -> dict[str, Any]:
+        """The holder says what became of the recalled rows: destroyed, retained on a named ground, or frozen."""
+        if answer not in GROUNDS or (answer != "destroyed" and not ground.strip()):
+            raise Problem(
+                "invalid_request", "Say destroyed, or retained or frozen with the legal ground or date."
+            )
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            row = self._own(session, actor, extract_id)
+            open_notices = [n for n in _notices(session, extract_id) if n.state == "open"]
+            for notice in open_notices:
+                notice.state, notice.ground, notice.attested_at = answer, ground, now
+            if open_notices:
+                data = {"answer": answer, "notices": len(open_notices)}
+                _note(session, row, "recall.attested", actor.subject, now, data)
+            session.flush()
+            return {"attested": len(open_notices), "recalls": _recalls(session, extract_id)}
+
+    def expire_due(self) -> int:
+        """Close every extract whose time is over; how many."""
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            due = queries.ready_and_past(session, now)
+            for extract_id in due:
+                row = queries.extract(session, extract_id, lock=True)
+                row.state = step(row.state, "expire")
+                enqueue(session, "destroy_extract", subject=extract_id, at=now)
+                _note(session, row, "extract.expired", "platform", now, {})
+        return len(due)
+
+    def expiry(self, now: datetime) -> datetime:
+        """When an extract that is ready now expires."""
+        return now + timedelta(days=self.settings.extract_days)
+
+    def _own(self, session: Session, actor: Actor, extract_id: str) -> Extract:
+        row = queries.extract(session, extract_id)
+        policy.must_read_extract(actor, queries.facts(session, row.project_id))
+        return row
+
+    def _record_delivery(
+        self, session: Session, row: Extract, actor: Actor, state: PartState, now: datetime
+    ) -> None:
+        # One line per (part, client, day) before its first byte: ranges and retries of one download are one line.
+        key = f"{row.id}/{state.name[:24]}"
+        day = now.date().isoformat()
+        seen = session.scalar(
+            select(AuditLine.number).where(
+                AuditLine.stream == project_stream(row.project_id),
+                AuditLine.event == "part.delivered",
+                AuditLine.object_id == key[:80],
+                AuditLine.actor == actor.subject,
+                AuditLine.at >= now.replace(hour=0, minute=0, second=0, microsecond=0),
+            )
+        )
+        if seen is None:
+            data = {"part": state.sha256, "client": actor.client_id, "day": day, "bytes": state.bytes}
+            record(
+                session,
+                stream=project_stream(row.project_id),
+                event="part.delivered",
+                actor=actor.subject,
+                object_id=key[:80],
+                at=now,
+                data=data,
+            )
+
+
+def _must_flow(session: Session, extract_id: str, name: str, now: datetime) -> PartState:
+    state = state_of(session, extract_id, name)
+    if state is None or state.state == "staged":
+        raise not_found("part")
+    if state.state in ("blocked", "replaced"):
+        extra = {"reason": state.reason or "reissued", "successor": state.successor}
+        raise Problem(
+            "part_withdrawn", "Fetch the manifest again: the part has left circulation.", extra=extra
+        )
+    if state.marked:
+        raise Problem(
+            "part_checking",
+            "A withdrawal is being carried to the parts of this extract; try again in a moment.",
+            headers={"Retry-After": "2"},
+        )
+    if why := refusal(state.permit_state, state.permit_until, now.date()):
+        raise Problem("permit_not_live", why)
+    if state.extract_state != "ready":
+        raise Problem("extract_expired", f"The extract is {state.extract_state}.")
+    if state.expires_on is not None and state.expires_on < now.date():
+        raise Problem("extract_expired", "The time of this extract is over.")
+    return state
+
+
+def _new(permit_id: str, project_id: str, version_id: str, now: datetime) -> Extract:
+    return Extract(
+        id=new_id("ext"),
+        permit_id=permit_id,
+        project_id=project_id,
+        version_id=version_id,
+        state="requested",
+        failure=None,
+        generation=0,
+        manifest=None,
+        certificate=None,
+        outcome_hash=None,
+        epoch=0,
+        earliest_consent_end=None,
+        created_at=now,
+        ready_at=None,
+        expires_at=None,
+    )
+
+
+def _note(
+    session: Session, row: Extract, event: str, actor: str, now: datetime, data: dict[str, Any]
+) -> None:
+    stream = project_stream(row.project_id)
+    record(session, stream=stream, event=event, actor=actor, object_id=row.id, at=now, data=data)
+
+
+def _notices(session: Session, extract_id: str) -> list[RecallNotice]:
+    return list(session.scalars(select(RecallNotice).where(RecallNotice.extract_id == extract_id)))
+
+
+def _recalls(session: Session, extract_id: str) -> list[dict[str, Any]]:
+    """What the holder must delete, in the pseudonyms of the holder's own project."""
+    return [
+        {"id": n.id, "pseudonym": n.pseudonym, "state": n.state, "at": n.at, "attested_at": n.attested_at}
+        for n in sorted(_notices(session, extract_id), key=lambda n: n.id)
+    ]
+
+
+def _brief(states: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {name: {k: p[k] for k in ("state", "reason", "successor")} for name, p in states.items()}

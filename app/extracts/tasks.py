@@ -1,0 +1,176 @@
+"""The jobs of extracts: build, narrow a block to the person's parts, reissue, destroy what expired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.audit import project_stream, record
+from app.db import new_id
+from app.errors import Problem
+from app.extracts import queries
+from app.extracts.service import ExtractService
+from app.extracts.states import step
+from app.jobs import JobContext, Task, enqueue
+from app.ledger.marks import settle
+from app.ledger.parts import block, listed
+from app.models import BlockMark, Job, RecallNotice
+from app.storage.outbox import Outbox
+
+
+class Found(Protocol):
+    """Where a person is: the pseudonym in this project, and the (table, position) places with rows of theirs."""
+
+    pseudonym: str
+    places: tuple[tuple[str, int], ...]
+
+
+class Releasing(Protocol):
+    """The side of the gate that extracts use."""
+
+    def release(self, extract_id: str, progress: Callable[..., None]) -> Any:
+        """Build, verify, record and publish the next generation of an extract."""
+
+    def recall(self, extract_id: str, participant_key: int) -> Found:
+        """Where in this extract a person is, and by which pseudonym its holder knows them."""
+
+
+@dataclass(frozen=True)
+class ExtractTasks:
+    """The tasks, each safe to run again."""
+
+    service: ExtractService
+    gate: Releasing
+    outbox: Outbox
+
+    def build(self, job: JobContext) -> None:
+        """queued -> building -> ready, or failed with the reason."""
+        self._move(job.subject, "build")
+        try:
+            self.gate.release(job.subject, job.progress)
+        except Exception as error:
+            problem = (
+                error if isinstance(error, Problem) else Problem("internal", "The build failed on our side.")
+            )
+            self._fail(job.subject, problem)
+            raise
+
+    def narrow(self, job: JobContext) -> None:
+        """Find the parts that hold the person, close them, tell the holder, and order the next generation."""
+        withdrawal_id, key = str(job.arguments["withdrawal_id"]), int(job.arguments["participant_key"])
+        found = self.gate.recall(job.subject, key)
+        now = self.service.clock()
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, job.subject, lock=True)
+            mark = session.get(BlockMark, (row.id, withdrawal_id))
+            if mark is None or mark.narrowed:
+                return
+            closed = block(session, row.id, found.places, mark.reason)
+            settle(session, row.id, withdrawal_id)
+            if row.generation > 0:
+                _notify(session, row.id, withdrawal_id, found.pseudonym, now)
+            data = {"withdrawal": withdrawal_id, "parts_closed": len(closed)}
+            record(
+                session,
+                stream=project_stream(row.project_id),
+                event="part.blocked",
+                actor="platform",
+                object_id=row.id,
+                at=now,
+                data=data,
+            )
+            self._order_reissue(session, row.id, row.state, bool(closed))
+            enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=now)
+
+    def reissue(self, job: JobContext) -> None:
+        """Build the next generation without those who left; parts that are equal keep their name and bytes.
+
+        Where the permit is no longer live nothing is built: the closed parts stay closed."""
+        try:
+            self.gate.release(job.subject, job.progress)
+        except Problem as problem:
+            if problem.code not in ("permit_not_live", "agreement_required"):
+                raise
+        with self.service.db.unit_of_work() as session:
+            marks = session.scalars(
+                select(BlockMark.withdrawal_id).where(BlockMark.extract_id == job.subject)
+            )
+            for withdrawal_id in sorted(set(marks)):
+                enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
+        self._sweep(job.subject)
+
+    def destroy(self, job: JobContext) -> None:
+        """Remove every part of an expired extract from the outbox."""
+        with self.service.db.read() as session:
+            parts = listed(session, job.subject, ("ready", "blocked", "replaced", "staged"))
+        for part in parts:
+            self.outbox.delete(f"{job.subject}/{part['name']}")
+        self._move(job.subject, "destroy")
+
+    def _sweep(self, extract_id: str) -> None:
+        """Blocked and replaced parts are gone for good: their bytes too."""
+        with self.service.db.read() as session:
+            gone = listed(session, extract_id, ("replaced",))
+        for part in gone:
+            self.outbox.delete(f"{extract_id}/{part['name']}")
+
+    def _move(self, extract_id: str, verb: str) -> None:
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, extract_id, lock=True)
+            if verb == "build" and row.state == "ready":
+                return  # published already; the job runs again after a crash
+            row.state = step(row.state, verb)
+
+    def _fail(self, extract_id: str, problem: Problem) -> None:
+        now = self.service.clock()
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, extract_id, lock=True)
+            row.state, row.failure = step(row.state, "fail"), problem.to_dict()
+            record(
+                session,
+                stream=project_stream(row.project_id),
+                event="extract.failed",
+                actor="platform",
+                object_id=extract_id,
+                at=now,
+                data={"code": problem.code},
+            )
+
+    def _order_reissue(self, session: Session, extract_id: str, state: str, closed: bool) -> None:
+        waiting = session.scalar(
+            select(Job.id).where(
+                Job.subject == extract_id, Job.kind == "reissue_extract", Job.state == "waiting"
+            )
+        )
+        if state == "ready" and closed and waiting is None:
+            enqueue(session, "reissue_extract", subject=extract_id, at=self.service.clock())
+
+
+def tasks(extracts: ExtractTasks) -> dict[str, Task]:
+    """The tasks by the kind of their job."""
+    return {
+        "build_extract": extracts.build,
+        "narrow_block": extracts.narrow,
+        "reissue_extract": extracts.reissue,
+        "destroy_extract": extracts.destroy,
+    }
+
+
+def _notify(session: Session, extract_id: str, withdrawal_id: str, pseudonym: str, now: Any) -> None:
+    session.add(
+        RecallNotice(
+            id=new_id("rcl"),
+            withdrawal_id=withdrawal_id,
+            extract_id=extract_id,
+            pseudonym=pseudonym,
+            state="open",
+            ground="",
+            at=now,
+            attested_at=None,
+        )
+    )
+    session.flush()

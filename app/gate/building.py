@@ -1,0 +1,210 @@
+"""Steps 2 to 4: fit the recoding, run the engine over the crosswalk, verify the staged bytes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app import crosswalk
+from app.deid import fitting, pseudonyms, released, verify
+from app.engines import Classes, Groups, Run, Source, StagedPart
+from app.errors import Problem
+from app.gate.sources import Pinned, dictionary_of, vault_objects
+from app.models import Cohort
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Plan
+
+if TYPE_CHECKING:
+    from app.gate.door import Gate
+
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Everything a build made. Nothing of it has left."""
+
+    plan: Plan
+    dictionary: Dictionary
+    crosswalk: crosswalk.Crosswalk
+    groups: Groups
+    fit: fitting.Fit
+    parts: list[StagedPart]
+    part_counts: dict[str, int]
+    members: Any  # int32, the participant keys with a row in it, sorted
+    people: dict[str, int]
+    verdict: verify.VerifierReport
+    rolled_up: dict[str, dict[str, int]]
+    rows_in: dict[str, int]
+
+
+def build(
+    gate: Gate,
+    plan: Plan,
+    purpose: Mapping[str, Any],
+    cohort_id: str,
+    project_key: bytes,
+    pinned: Pinned | None,
+    spill: Path,
+    progress: Progress,
+) -> Staged:
+    """Build and verify a release of `plan` in `spill`; a Problem where the verifier refuses."""
+    progress(step="consent")
+    source, walk = _source(gate, plan, purpose, cohort_id, project_key, spill)
+    dictionary, staging = source.dictionary, spill / "staged"
+    staging.mkdir()
+    with gate.engine.open(source) as run:
+        progress(step="fit")
+        groups, fit = _fitted(run, dictionary, plan, pinned)
+        part_counts = dict(pinned.parts) if pinned else run.part_counts()
+        progress(step="write", done=0, total=sum(part_counts.values()))
+        parts = run.write(staging, part_counts, progress)
+        members, eligible = run.members(), run.eligible()
+        people = {t.name: run.people_of(t.name) for t in plan.tables}
+        rolled_up, rows_in = run.rolled_up(), run.rows_in()
+    progress(step="verify")
+    verdict = _verified(plan, dictionary, parts, eligible, groups, spill)
+    return Staged(
+        plan, dictionary, walk, groups, fit, parts, part_counts, members, people, verdict, rolled_up, rows_in
+    )  # fmt: skip
+
+
+def _fitted(
+    run: Run, dictionary: Dictionary, plan: Plan, pinned: Pinned | None
+) -> tuple[Groups, fitting.Fit]:
+    """Groups and their classes. Whoever is suppressed takes rows of link tables with them, so where there are such
+    tables the people left are grouped again, until nobody more is suppressed."""
+    linked = any(dictionary.table(t.name).kind == "link" for t in plan.tables)
+    suppressed = 0
+    while True:
+        groups = run.groups()
+        fit = fitting.fit(
+            dictionary,
+            groups.names,
+            groups.columns,
+            groups.codes,
+            groups.counts,
+            groups.tables,
+            groups.histograms,
+            plan.privacy,
+            pinned.recoding if pinned else None,
+        )
+        run.classify(Classes(fit.of_tuple, fit.labels))
+        suppressed += fit.suppressed
+        if not (linked and fit.suppressed):
+            return groups, replace(fit, suppressed=suppressed)
+
+
+def facts_of(staged: Staged) -> released.Facts:
+    """What the papers of a release are made of: counts, labels and digests."""
+    return released.Facts(
+        plan=staged.plan,
+        dictionary=staged.dictionary,
+        attrition={
+            **staged.groups.attrition,
+            "suppressed": staged.fit.suppressed,
+            "released": staged.groups.attrition["filtered"] - staged.fit.suppressed,
+        },
+        rows_in=staged.rows_in,
+        people=staged.people,
+        parts=[
+            released.PartFacts(p.table, p.position, p.path.name, p.sha256, p.rows, p.bytes, _schema(p.path))
+            for p in staged.parts
+        ],
+        classes=staged.fit.classes,
+        smallest=staged.fit.smallest,
+        loss=staged.fit.loss,
+        column_losses=staged.fit.column_losses,
+        labels=[list(staged.fit.labels[c]) for c in sorted(staged.fit.labels)],
+        quasi_identifiers=list(staged.groups.names),
+        rolled_up=staged.rolled_up,
+        k_reached=staged.verdict.k_reached,
+        max_risk=staged.verdict.max_risk,
+        epoch=staged.crosswalk.epoch,
+    )
+
+
+@contextmanager
+def spill_folder(var: Path) -> Iterator[Path]:
+    """A private folder for one job, wiped at its end."""
+    root = var / "spill"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
+    (folder / "engine").mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def nobody(domains: set[str]) -> pa.Table:
+    """A crosswalk without people: for questions that read places and no rows."""
+    columns: dict[str, Any] = {
+        "key": pa.array([], pa.int32()),
+        "rank": pa.array([], pa.int32()),
+        "pseudonym": pa.array([], pa.string()),
+        "slice": pa.array([], pa.uint32()),
+        "shift_days": pa.array([], pa.int32()),
+    }
+    return pa.table({**columns, **{f"in_{d}": pa.array([], pa.bool_()) for d in sorted(domains)}})
+
+
+def _source(
+    gate: Gate, plan: Plan, purpose: Mapping[str, Any], cohort_id: str, project_key: bytes, spill: Path
+) -> tuple[Source, crosswalk.Crosswalk]:
+    with gate.db.read() as session:
+        dictionary = dictionary_of(session, plan.version_id)
+        tables = vault_objects(session, plan, dictionary)
+        domains = {dictionary.table(t.name).domain for t in plan.tables} | {dictionary.people.domain}
+        walk = crosswalk.build(
+            session,
+            cohort_id=cohort_id,
+            epoch=session.get_one(Cohort, cohort_id).epoch,
+            domains=domains,
+            purpose=purpose,
+            project_key=project_key,
+            on=gate.clock().date(),
+        )
+    pads = pseudonyms.pads(project_key)
+    return Source(dictionary, plan, tables, walk.table, pads, spill / "engine"), walk
+
+
+def _verified(
+    plan: Plan,
+    dictionary: Dictionary,
+    parts: list[StagedPart],
+    eligible: pa.Table,
+    groups: Groups,
+    spill: Path,
+) -> verify.VerifierReport:
+    by_table: dict[str, list[Path]] = {t.name: [] for t in plan.tables}
+    for part in parts:
+        by_table[part.table].append(part.path)
+    scratch = spill / "verify"
+    scratch.mkdir()
+    expectation = verify.Expectation(
+        plan=plan,
+        dictionary=dictionary,
+        k=plan.privacy.k,
+        eligible=eligible,
+        people_before=groups.attrition["filtered"] + sum(groups.outsiders.values()),
+        recorded={p.path: verify.Recorded(p.sha256, p.rows) for p in parts},
+    )
+    report = verify.verify(verify.Staged(by_table), expectation, spill=scratch)
+    if not report.ok:
+        raise Problem(
+            "verification_failed", "The verifier refused the staged release.", list(report.refusals)
+        )
+    return report
+
+
+def _schema(path: Path) -> list[dict[str, str]]:
+    return [{"name": f.name, "type": str(f.type)} for f in pq.read_schema(path)]

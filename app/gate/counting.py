@@ -1,0 +1,141 @@
+"""The verb `count`: members by the engine, noise by cell key, then threshold and rounding; budget and ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pyroaring import BitMap
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import crosswalk
+from app.audit import institution_stream, record
+from app.auth.policy import Actor
+from app.deid import counts, plan
+from app.engines import Source
+from app.errors import Problem, not_found
+from app.gate.sources import dictionary_of, vault_objects
+from app.ledger import counts as ledger_counts
+from app.models import Cohort, Dataset, DatasetVersion
+from app.schemas.counts import CountQuestion, question_hash
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Plan, Privacy
+
+if TYPE_CHECKING:
+    from app.gate.door import Gate
+
+
+def answer(gate: Gate, question: CountQuestion, reader: Actor, spill: Path) -> dict[str, Any]:
+    """The masked count, `{value, hidden, min_cell, round_to}`. Refuses when the budget is spent, or when the people
+    counted differ from those of an earlier answer by fewer than min_cell."""
+    asked = ledger_counts.Asked(
+        reader.subject, reader.institution_id, question.version_id, question_hash(question)
+    )
+    with gate.db.read() as session:
+        cohort, dictionary = _published(session, question.version_id)
+        if earlier := ledger_counts.answered_before(session, asked):
+            return earlier
+        _check_budget(gate, session, reader)
+    drafted = _checked(question, dictionary, gate)
+    members, keys = _members(gate, cohort, dictionary, drafted, spill)
+    rule = counts.CountRule(gate.settings.min_cell, gate.settings.round_to)
+    shown = counts.masked(len(members), counts.cell_key(keys), rule)
+    given = {
+        "value": shown.value,
+        "hidden": shown.suppressed,
+        "min_cell": rule.min_cell,
+        "round_to": rule.round_to,
+    }
+    return _settle(gate, asked, reader, cohort, members, given)
+
+
+def _settle(
+    gate: Gate,
+    asked: ledger_counts.Asked,
+    reader: Actor,
+    cohort: Cohort,
+    members: BitMap,
+    given: dict[str, Any],
+) -> dict[str, Any]:
+    """Judge against earlier answers and remember this one, in one transaction behind the cohort's row."""
+    now = gate.clock()
+    try:
+        with gate.db.unit_of_work() as session:
+            session.get_one(Cohort, cohort.id, with_for_update=True)
+            close = ledger_counts.too_close(session, asked, members, gate.settings.min_cell)
+            if not close:
+                ledger_counts.keep(session, asked, members, given, now)
+            _note(session, cohort, reader, asked, "count.refused" if close else "count.answered", now)
+    except IntegrityError:  # the same question by the same asker at the same time: one answer
+        with gate.db.read() as session:
+            if earlier := ledger_counts.answered_before(session, asked):
+                return earlier
+        raise
+    if close:
+        raise Problem(
+            "count_refused",
+            "An earlier answer speaks of almost the same people; ask for a group that differs more.",
+        )
+    return given
+
+
+def _published(session: Session, version_id: str) -> tuple[Cohort, Dictionary]:
+    version = session.get(DatasetVersion, version_id)
+    if version is None or version.state != "published":
+        raise not_found("dataset version")
+    dataset = session.get_one(Dataset, version.dataset_id)
+    return session.get_one(Cohort, dataset.cohort_id), dictionary_of(session, version_id)
+
+
+def _check_budget(gate: Gate, session: Session, reader: Actor) -> None:
+    start = gate.clock().replace(hour=0, minute=0, second=0, microsecond=0)
+    if ledger_counts.answers_since(session, reader.subject, start) >= gate.settings.count_budget_per_day:
+        raise Problem("count_budget_spent", "Ask again tomorrow (UTC).", headers={"Retry-After": "3600"})
+
+
+def _checked(question: CountQuestion, dictionary: Dictionary, gate: Gate) -> Plan:
+    """The conditions obey the same rules as a row filter, over a plan of every column that may leave."""
+    privacy = Privacy(min_cell=gate.settings.min_cell, round_to=gate.settings.round_to)
+    drafted = plan.draft(dictionary, None, question.conditions, privacy, question.version_id)
+    plan.check(drafted, dictionary)
+    return drafted
+
+
+def _members(
+    gate: Gate, cohort: Cohort, dictionary: Dictionary, drafted: Plan, spill: Path
+) -> tuple[BitMap, Any]:
+    """The people who meet all conditions, and their record keys. Consent: any purpose of research."""
+    tables = {c.table for c in drafted.filter}
+    domains = {dictionary.table(t).domain for t in tables} | {dictionary.people.domain}
+    wanted = drafted.model_copy(update={"tables": tuple(t for t in drafted.tables if t.name in tables)})
+    with gate.db.read() as session:
+        covered = crosswalk.covered_now(session, cohort.id, domains, None, gate.clock().date())
+        objects = vault_objects(session, wanted, dictionary)
+    anyone = np.unique(np.concatenate(list(covered.values()))).astype(np.int32)
+    columns: dict[str, Any] = {f"in_{d}": np.isin(anyone, keys) for d, keys in covered.items()}
+    source = Source(
+        dictionary, drafted, objects, pa.table({"key": anyone, **columns}), (b"", b""), spill / "engine"
+    )
+    members = gate.engine.matching(source, drafted.filter)
+    with gate.db.read() as session:
+        ids = crosswalk.random_ids(session, cohort.id, members)
+    secret = gate.keyring.unwrap(cohort.identity_key_wrapped)
+    return BitMap(members.astype(np.uint32)), counts.record_keys(ids, secret)
+
+
+def _note(
+    session: Session, cohort: Cohort, reader: Actor, asked: ledger_counts.Asked, event: str, now: datetime
+) -> None:
+    record(
+        session,
+        stream=institution_stream(cohort.institution_id),
+        event=event,
+        actor=reader.subject,
+        object_id=asked.version_id,
+        at=now,
+        data={"question": asked.question_hash},
+    )

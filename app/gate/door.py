@@ -1,0 +1,143 @@
+"""The steps of a release in their order: decide, fit, run, verify, record, publish. There is no other way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.auth.policy import Actor
+from app.clock import Clock
+from app.crosswalk import covered_now, slices
+from app.db import Database
+from app.deid import pseudonyms, released
+from app.engines import Engine, Source
+from app.errors import Problem, not_found
+from app.gate import counting, recording
+from app.gate.building import Staged, build, facts_of, nobody, spill_folder
+from app.gate.sources import Pinned, dictionary_of, vault_objects
+from app.keyring import Keyring
+from app.ledger.parts import pinned_recoding
+from app.models import DatasetVersion, DryRun, Extract, Participant, Permit, Project
+from app.permits import LivePermit, must_be_live
+from app.schemas.counts import CountQuestion
+from app.schemas.plan import Plan, plan_hash
+from app.settings import Settings
+from app.storage.outbox import Outbox
+
+Progress = Callable[..., None]
+REBUILDS = 5  # how often a build starts again because someone in it left while it ran
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The proof that a generation passed every step; only the gate makes one."""
+
+    extract_id: str
+    generation: int
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """A person in an extract: the holder's pseudonym for them, and the places of rows that may not leave any more."""
+
+    pseudonym: str
+    places: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The only object that turns rows of the vault into bytes of the outbox."""
+
+    db: Database
+    clock: Clock
+    settings: Settings
+    keyring: Keyring
+    engine: Engine
+    outbox: Outbox
+
+    def release(self, extract_id: str, progress: Progress) -> Released:
+        """Build the next generation of an extract under its permit, and hand it out only once it is recorded."""
+        for _attempt in range(REBUILDS):
+            permit, pinned = self._decide(extract_id)
+            with spill_folder(self.settings.var) as spill:
+                key = self.keyring.unwrap(permit.key_wrapped)
+                staged = build(
+                    self, permit.plan, permit.purpose, permit.cohort_id, key, pinned, spill, progress
+                )
+                self._judge(staged, permit)
+                try:
+                    generation = recording.record_generation(self, extract_id, permit, staged)
+                except recording.SomeoneLeft:
+                    progress(step="rebuild")
+                    continue
+                return self._publish(extract_id, permit, staged, generation, progress)
+        raise Problem("conflict", "People kept leaving while the extract was built; order it again.")
+
+    def dry_run(
+        self, plan: Plan, purpose: Mapping[str, Any], cohort_id: str, progress: Progress
+    ) -> dict[str, Any]:
+        """What the plan would release now: built and verified like a release, under a throw-away key, then wiped."""
+        with spill_folder(self.settings.var) as spill:
+            key = self.keyring.unwrap(self.keyring.new())
+            staged = build(self, plan, purpose, cohort_id, key, None, spill, progress)
+            return released.dry_run(facts_of(staged))
+
+    def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
+        """A masked number of consenting people who meet all conditions; the same question has the same answer."""
+        with spill_folder(self.settings.var) as spill:
+            return counting.answer(self, question, reader, spill)
+
+    def recall(self, extract_id: str, participant_key: int) -> Whereabouts:
+        """Where a person's rows are that consent no longer covers; asked whether or not the permit is live."""
+        with self.db.read() as session:
+            extract = session.get_one(Extract, extract_id)
+            permit = session.get_one(Permit, extract.permit_id)
+            plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, permit.version_id)
+            person = session.get_one(Participant, participant_key)
+            key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
+            pinned = pinned_recoding(session, extract.project_id, permit.version_id)
+            domains = {str(dictionary.table(t.name).domain) for t in plan.tables}
+            covered = covered_now(session, permit.cohort_id, domains, permit.purpose, self.clock().date())
+            tables = vault_objects(session, plan, dictionary)
+        ids = np.frombuffer(person.random_id, dtype=np.uint8).reshape(1, -1)
+        names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
+        lost = {domain for domain, keys in covered.items() if participant_key not in keys}
+        with spill_folder(self.settings.var) as spill:
+            source = Source(dictionary, plan, tables, nobody(domains), (b"", b""), spill / "engine")
+            counts = pinned.parts if pinned else {}
+            places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
+        return Whereabouts(names[0].decode(), tuple(p for p in places if dictionary.table(p[0]).domain in lost))
+
+    def _decide(self, extract_id: str) -> tuple[LivePermit, Pinned | None]:
+        """Step 1: the permit is live, the plan is the approved one, the version may still be used."""
+        with self.db.read() as session:
+            extract = session.get(Extract, extract_id)
+            if extract is None:
+                raise not_found("extract")
+            permit = must_be_live(session, extract.permit_id, self.clock().date())
+            if plan_hash(permit.plan) != permit.plan_hash:
+                raise Problem("precondition_failed", "The plan is not the one that was approved.")
+            if session.get_one(DatasetVersion, permit.version_id).state not in ("published", "superseded"):
+                raise Problem("version_not_ready", "The dataset version has been withdrawn.")
+            return permit, pinned_recoding(session, permit.project_id, permit.version_id)
+
+    def _judge(self, staged: Staged, permit: LivePermit) -> None:
+        """The end of step 4: the outcome lies inside the plan's limits and is not worse than what was reviewed."""
+        with self.db.read() as session:
+            reviewed = session.get_one(DryRun, permit.dry_run_id).result or {}
+        released.must_keep_limits(facts_of(staged), reviewed)
+
+    def _publish(
+        self, extract_id: str, permit: LivePermit, staged: Staged, generation: int, progress: Progress
+    ) -> Released:
+        """Step 6: the bytes go to the outbox, and only then is the generation the one that is handed out."""
+        progress(step="publish")
+        for part in staged.parts:
+            self.outbox.put_file(part.path, f"{extract_id}/{part.path.name}")
+        names = tuple(sorted(part.path.name for part in staged.parts))
+        recording.publish_generation(self, extract_id, permit, staged, generation, set(names))
+        return Released(extract_id, generation, names)

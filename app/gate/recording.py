@@ -1,0 +1,120 @@
+"""Steps 5 and 6 in the database: lock, read consent and permit again, ledger and audit; then hand out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from app import ledger
+from app.audit import project_stream, record
+from app.crosswalk import covered_now
+from app.deid import released
+from app.errors import Problem
+from app.gate.building import Staged, facts_of
+from app.ledger import parts as ledger_parts
+from app.models import Cohort, Extract
+from app.permits import LivePermit, must_be_live
+from app.schemas.plan import digest
+
+if TYPE_CHECKING:
+    from app.gate.door import Gate
+
+
+class SomeoneLeft(Exception):
+    """A person of the staged release has withdrawn while it was being built."""
+
+
+def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: Staged) -> int:
+    """Step 5. The cohort's row is locked until the commit, so a withdrawal comes either before (and is seen here)
+    or after (and finds the ledger). Answers the new generation; raises SomeoneLeft."""
+    now = gate.clock()
+    with gate.db.unit_of_work() as session:
+        cohort = session.get_one(Cohort, permit.cohort_id, with_for_update=True, populate_existing=True)
+        again = must_be_live(session, permit.id, now.date(), lock=True)
+        if again.plan_hash != permit.plan_hash:
+            raise Problem("precondition_failed", "The permit was changed while the extract was built.")
+        _must_all_consent(session, permit, staged, cohort, now)
+        extract = session.get_one(Extract, extract_id, with_for_update=True, populate_existing=True)
+        if extract.state not in ("building", "ready"):
+            raise Problem("conflict", f"The extract is {extract.state}.")
+        generation = extract.generation + 1
+        ledger_parts.stage(session, extract_id, generation, _new_parts(staged))
+        people = ledger.enter(session, extract_id, staged.members)
+        ledger_parts.pin(
+            session, permit.project_id, permit.version_id, staged.fit.recoding, staged.part_counts, now
+        )
+        extract.epoch = cohort.epoch
+        _note(session, permit, extract_id, "extract.recorded", now, generation, {"people_ever": people})
+    return generation
+
+
+def publish_generation(
+    gate: Gate, extract_id: str, permit: LivePermit, staged: Staged, generation: int, names: set[str]
+) -> None:
+    """Step 6. The staged parts become ready, the papers are written; a part that was closed meanwhile stays closed."""
+    now, facts = gate.clock(), facts_of(staged)
+    with gate.db.unit_of_work() as session:
+        extract = session.get_one(Extract, extract_id, with_for_update=True, populate_existing=True)
+        if extract.generation >= generation:
+            raise Problem("conflict", "Another build of this extract was published first.")
+        ledger_parts.publish(session, extract_id, names)
+        outcome = digest(facts.outcome)
+        extract.generation, extract.state, extract.outcome_hash = generation, "ready", outcome
+        extract.manifest = released.manifest(
+            facts, extract_id, generation, permit.plan_hash, permit.project_id
+        )
+        extract.certificate = released.certificate(facts, permit.plan_hash, outcome, gate.engine.version)
+        extract.ready_at = extract.ready_at or now
+        extract.expires_at = min(
+            extract.ready_at + timedelta(days=gate.settings.extract_days), _end_of(permit.valid_until)
+        )
+        event = "extract.built" if generation == 1 else "extract.reissued"
+        data = {"outcome": outcome, "parts": sorted(names)}
+        _note(session, permit, extract_id, event, now, generation, data)
+
+
+def _must_all_consent(
+    session: Session, permit: LivePermit, staged: Staged, cohort: Cohort, now: datetime
+) -> None:
+    # Consent that ends by date changes at midnight without moving the epoch.
+    if cohort.epoch == staged.crosswalk.epoch and now.date() == staged.crosswalk.on:
+        return
+    covered = covered_now(session, cohort.id, staged.crosswalk.covered, permit.purpose, now.date())
+    for domain, before in staged.crosswalk.covered.items():
+        staged_people = np.intersect1d(before, staged.members)
+        if not np.isin(staged_people, covered[domain]).all():
+            raise SomeoneLeft
+
+
+def _new_parts(staged: Staged) -> list[ledger_parts.NewPart]:
+    return [
+        ledger_parts.NewPart(p.table, p.position, p.path.name, p.sha256, p.rows, p.bytes)
+        for p in staged.parts
+    ]
+
+
+def _end_of(day: Any) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _note(
+    session: Session,
+    permit: LivePermit,
+    extract_id: str,
+    event: str,
+    now: datetime,
+    generation: int,
+    data: dict[str, Any],
+) -> None:
+    record(
+        session,
+        stream=project_stream(permit.project_id),
+        event=event,
+        actor="platform",
+        object_id=extract_id,
+        at=now,
+        data={"generation": generation, "plan": permit.plan_hash, **data},
+    )

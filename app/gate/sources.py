@@ -1,0 +1,32 @@
+"""What a build reads from the database: the dictionary, the newest checked tables, the pinned recoding."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import Finding, Problem
+from app.ledger.parts import Pinned
+from app.models import DatasetVersion, VaultTable
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Plan
+
+__all__ = ["Pinned", "dictionary_of", "vault_objects"]
+
+
+def dictionary_of(session: Session, version_id: str) -> Dictionary:
+    """The dictionary of a version."""
+    return Dictionary.model_validate(session.get_one(DatasetVersion, version_id).dictionary)
+
+
+def vault_objects(session: Session, plan: Plan, dictionary: Dictionary) -> dict[str, str]:
+    """Table -> vault object of its newest generation: the planned tables, their parents and the participant table."""
+    query = select(VaultTable).where(VaultTable.version_id == plan.version_id).order_by(VaultTable.generation)
+    held = {row.table_name: row.object_name for row in session.scalars(query)}
+    wanted = {t.name for t in plan.tables} | {dictionary.people.name}
+    if missing := sorted(wanted - held.keys()):
+        found = [
+            Finding("table_not_in_vault", "the version holds no checked rows of it", table=t) for t in missing
+        ]
+        raise Problem("version_not_ready", "Tables of the plan are not in the vault.", found)
+    return {name: held[name] for name in sorted(wanted)}

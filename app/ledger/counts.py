@@ -1,0 +1,68 @@
+"""The ledger of masked counts: what was answered, to whom, over which people; refusals look at these answers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pyroaring import BitMap
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db import new_id
+from app.models import CountAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as it was asked: by whom, of which version."""
+
+    asker: str
+    institution_id: str | None
+    version_id: str
+    question_hash: str
+
+
+def answered_before(session: Session, asked: Asked) -> dict[str, Any] | None:
+    """The answer this asker had to the same question, so that repeating it tells nothing new."""
+    query = select(CountAnswer).where(
+        CountAnswer.asker == asked.asker, CountAnswer.question_hash == asked.question_hash
+    )
+    row = session.scalar(query)
+    return dict(row.answer) if row else None
+
+
+def answers_since(session: Session, asker: str, since: datetime) -> int:
+    """How many answers the asker has had since a moment."""
+    query = select(func.count()).where(CountAnswer.asker == asker, CountAnswer.at >= since)
+    return session.scalar(query) or 0
+
+
+def too_close(session: Session, asked: Asked, members: BitMap, min_cell: int) -> bool:
+    """Whether these people differ from those of an earlier answer to the asker, or to the asker's institution, by at
+    least one and fewer than `min_cell`: the difference of the two answers would then speak of a few people."""
+    own = CountAnswer.asker == asked.asker
+    whose = or_(own, CountAnswer.institution_id == asked.institution_id) if asked.institution_id else own
+    query = select(CountAnswer.members).where(CountAnswer.version_id == asked.version_id, whose)
+    return any(
+        0 < len(BitMap.deserialize(earlier) ^ members) < min_cell
+        for earlier in session.scalars(query.execution_options(yield_per=100))
+    )
+
+
+def keep(session: Session, asked: Asked, members: BitMap, answer: dict[str, Any], at: datetime) -> None:
+    """Remember an answer that is given now."""
+    session.add(
+        CountAnswer(
+            id=new_id("cnt"),
+            asker=asked.asker,
+            institution_id=asked.institution_id,
+            version_id=asked.version_id,
+            question_hash=asked.question_hash,
+            members=members.serialize(),
+            answer=answer,
+            at=at,
+        )
+    )
+    session.flush()

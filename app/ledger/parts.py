@@ -1,0 +1,204 @@
+"""The parts of an extract: staged by the gate, ready once published, blocked when someone leaves, then replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from app.db import new_id
+from app.models import BlockMark, Extract, Part, Permit, Recoding
+
+
+@dataclass(frozen=True, slots=True)
+class NewPart:
+    """A part as the gate staged it; `name` is its content's digest with its suffix."""
+
+    table: str
+    position: int
+    name: str
+    sha256: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """All that decides whether a byte of a part may leave, read in one row."""
+
+    name: str
+    sha256: str
+    bytes: int
+    state: str
+    reason: str | None
+    successor: str | None
+    extract_state: str
+    permit_state: str
+    permit_until: date
+    expires_on: date | None
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A recoding that later releases of the same version to the same project must use, and the parts a table."""
+
+    revision: int
+    recoding: str  # JSON of app.deid.anonymity; empty where no quasi-identifier leaves
+    parts: Mapping[str, int]
+
+
+def stage(session: Session, extract_id: str, generation: int, parts: Iterable[NewPart]) -> None:
+    """Enter a generation's parts as staged. A part that is already handed out with the same bytes stays as it is."""
+    held = {part.name: part for part in _of_extract(session, extract_id)}
+    for new in parts:
+        part = held.get(new.name)
+        if part is None:
+            session.add(_staged(extract_id, generation, new))
+        elif part.state != "ready":
+            part.state, part.generation, part.reason, part.successor = "staged", generation, None, None
+    session.flush()
+
+
+def publish(session: Session, extract_id: str, names: set[str]) -> None:
+    """Make the parts of a generation ready, and every other part replaced by its successor at the same position."""
+    parts = _of_extract(session, extract_id)
+    now = {(p.table_name, p.position): p.name for p in parts if p.name in names}
+    for part in parts:
+        if part.name in names:
+            # A part that was blocked between record and publish stays blocked: someone in it has left since.
+            part.state = "ready" if part.state == "staged" else part.state
+        elif part.state in ("ready", "blocked", "staged", "replaced"):
+            part.state = "replaced"
+            part.successor = now.get((part.table_name, part.position))
+    session.flush()
+
+
+def block(session: Session, extract_id: str, places: Iterable[tuple[str, int]], reason: str) -> list[str]:
+    """Close the parts at these (table, position) places; the names that were open until now."""
+    wanted, closed = set(places), []
+    for part in _of_extract(session, extract_id):
+        if (part.table_name, part.position) in wanted and part.state in ("ready", "staged"):
+            part.state, part.reason = "blocked", reason
+            closed.append(part.name)
+    session.flush()
+    return closed
+
+
+def state_of(session: Session, extract_id: str, name: str) -> PartState | None:
+    """The one row that a byte check reads; None where there is no such part."""
+    marked = exists().where(BlockMark.extract_id == Extract.id, BlockMark.narrowed.is_(False))
+    query = (
+        select(
+            Part.name,
+            Part.sha256,
+            Part.bytes,
+            Part.state,
+            Part.reason,
+            Part.successor,
+            Extract.state,
+            Permit.state,
+            Permit.valid_until,
+            Extract.expires_at,
+            marked,
+        )
+        .join(Extract, Extract.id == Part.extract_id)
+        .join(Permit, Permit.id == Extract.permit_id)
+        .where(Part.extract_id == extract_id, Part.name == name)
+    )
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return None
+    return PartState(
+        name=row[0],
+        sha256=row[1],
+        bytes=row[2],
+        state=row[3],
+        reason=row[4],
+        successor=row[5],
+        extract_state=row[6],
+        permit_state=row[7],
+        permit_until=row[8],
+        expires_on=row[9].date() if row[9] else None,
+        marked=bool(row[10]),
+    )
+
+
+def listed(session: Session, extract_id: str, states: Iterable[str] = ("ready",)) -> list[dict[str, Any]]:
+    """The parts in these states, by table and position."""
+    return [
+        {
+            "table": p.table_name,
+            "position": p.position,
+            "name": p.name,
+            "sha256": p.sha256,
+            "rows": p.rows,
+            "bytes": p.bytes,
+            "state": p.state,
+            "generation": p.generation,
+            "reason": p.reason,
+            "successor": p.successor,
+        }
+        for p in _of_extract(session, extract_id)
+        if p.state in set(states)
+    ]
+
+
+def pinned_recoding(session: Session, project_id: str, version_id: str) -> Pinned | None:
+    """Release memory: the newest recoding of a project and version."""
+    row = session.scalar(
+        select(Recoding)
+        .where(Recoding.project_id == project_id, Recoding.version_id == version_id)
+        .order_by(Recoding.revision.desc())
+        .limit(1)
+    )
+    return Pinned(row.revision, row.body["recoding"], row.parts) if row else None
+
+
+def pin(
+    session: Session, project_id: str, version_id: str, recoding: str, parts: dict[str, int], at: datetime
+) -> None:
+    """Remember the recoding and the number of parts a table, where they are not the pinned ones already."""
+    held = pinned_recoding(session, project_id, version_id)
+    if held is None or held.recoding != recoding or dict(held.parts) != parts:
+        session.add(
+            Recoding(
+                project_id=project_id,
+                version_id=version_id,
+                revision=held.revision + 1 if held else 1,
+                body={"recoding": recoding},
+                parts=parts,
+                at=at,
+            )
+        )
+        session.flush()
+
+
+def _of_extract(session: Session, extract_id: str) -> list[Part]:
+    query = (
+        select(Part)
+        .where(Part.extract_id == extract_id)
+        .order_by(Part.table_name, Part.position, Part.generation)
+    )
+    return list(session.scalars(query))
+
+
+def _staged(extract_id: str, generation: int, new: NewPart) -> Part:
+    return Part(
+        id=new_id("prt"),
+        extract_id=extract_id,
+        table_name=new.table,
+        position=new.position,
+        generation=generation,
+        name=new.name,
+        sha256=new.sha256,
+        rows=new.rows,
+        bytes=new.bytes,
+        state="staged",
+        reason=None,
+        successor=None,
+    )

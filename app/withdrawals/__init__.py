@@ -1,0 +1,1 @@
+"""Withdrawals: taken at once, carried to every copy, closed by a receipt."""

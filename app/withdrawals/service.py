@@ -1,0 +1,186 @@
+"""Take a withdrawal in one transaction: consent, epoch and every extract that holds the person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import ledger
+from app.audit import institution_stream, record
+from app.auth import policy
+from app.auth.policy import Actor
+from app.clock import Clock
+from app.consents import register
+from app.db import Database, new_id
+from app.errors import Problem, not_found
+from app.jobs import JobContext, Task, enqueue
+from app.keyring import Keyring
+from app.models import BlockMark, Cohort, Extract, Part, Withdrawal
+from app.withdrawals.states import step
+
+DOMAINS = ("clinical", "genomic", "lifelog", "public", "recontact")
+KINDS = ("no_further_use", "no_further_contact")
+REASON = "participant_withdrew"
+
+
+@dataclass(frozen=True)
+class WithdrawalService:
+    """The verbs of withdrawals."""
+
+    db: Database
+    clock: Clock
+    keyring: Keyring
+
+    def take(
+        self, actor: Actor, cohort_id: str, participant: str, domains: Iterable[str], kind: str
+    ) -> dict[str, Any]:
+        """Withdraw a participant, named by the institution's own identifier, from domains (empty: all).
+
+        When this returns, no new extract holds the person and every extract that does is closed."""
+        chosen = _chosen(domains, kind)
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            cohort = session.get(Cohort, cohort_id, with_for_update=True, populate_existing=True)
+            if cohort is None:
+                raise not_found("cohort")
+            policy.must_take_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
+            key = register.find(session, self.keyring, cohort, participant)
+            if key is None:
+                raise not_found("participant")
+            return self._carry(session, cohort, key, chosen, kind, actor.subject, now)
+
+    def take_from_register(self, job: JobContext) -> None:
+        """Withdrawals that a consent register brought: the consents have changed already; the copies follow."""
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            cohort = session.get_one(Cohort, job.subject, with_for_update=True)
+            for key, domains in job.arguments["withdrawn"]:
+                self._carry(session, cohort, int(key), list(domains), "no_further_use", "platform", now)
+
+    def get(self, actor: Actor, withdrawal_id: str) -> dict[str, Any]:
+        """The receipt as it stands: counts and times, and no one's name."""
+        with self.db.read() as session:
+            row = session.get(Withdrawal, withdrawal_id)
+            if row is None:
+                raise not_found("withdrawal")
+            cohort = session.get_one(Cohort, row.cohort_id)
+            policy.must_take_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
+            return _view(row)
+
+    def list_of(self, actor: Actor, cohort_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """The withdrawals of a cohort, newest first."""
+        with self.db.read() as session:
+            cohort = session.get(Cohort, cohort_id)
+            if cohort is None:
+                raise not_found("cohort")
+            policy.must_take_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
+            query = select(Withdrawal).where(Withdrawal.cohort_id == cohort_id)
+            if after:
+                query = query.where(Withdrawal.id < after)
+            return [_view(row) for row in session.scalars(query.order_by(Withdrawal.id.desc()).limit(limit))]
+
+    def settle(self, job: JobContext) -> None:
+        """Write the receipt forward: blocked when every mark is narrowed, closed when nothing blocked is left over."""
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            row = session.get(Withdrawal, job.subject, with_for_update=True)
+            if row is None or row.state == "closed":
+                return
+            marks = list(session.scalars(select(BlockMark).where(BlockMark.withdrawal_id == row.id)))
+            if any(not mark.narrowed for mark in marks):
+                return
+            left = _blocked_parts(session, [mark.extract_id for mark in marks])
+            row.state = step(row.state, "close" if left == 0 else "block")
+            row.receipt = {**row.receipt, "blocked_at": row.receipt.get("blocked_at") or now.isoformat()}
+            if row.state == "closed":
+                row.receipt, row.closed_at = {**row.receipt, "reissued_at": now.isoformat()}, now
+                self._note(session, row, "withdrawal.closed", "platform", now)
+
+    def _carry(
+        self,
+        session: Session,
+        cohort: Cohort,
+        key: int,
+        domains: list[str],
+        kind: str,
+        actor: str,
+        now: datetime,
+    ) -> dict[str, Any]:
+        row = Withdrawal(
+            id=new_id("wdr"),
+            cohort_id=cohort.id,
+            participant_key=key,
+            domains=domains,
+            kind=kind,
+            state="taken",
+            receipt={},
+            taken_at=now,
+            closed_at=None,
+        )
+        session.add(row)
+        register.withdraw(session, cohort, key, domains, at=now)
+        holding = ledger.extracts_holding(session, key) if kind == "no_further_use" else []
+        for extract_id in holding:
+            ledger.mark(session, extract_id, row.id, reason=REASON, at=now)
+            arguments = {"withdrawal_id": row.id, "participant_key": key}
+            enqueue(session, "narrow_block", subject=extract_id, arguments=arguments, at=now)
+        row.receipt = {"extracts_closed": len(holding), "taken_at": now.isoformat()}
+        session.flush()
+        self._note(session, row, "withdrawal.taken", actor, now)
+        if not holding:
+            enqueue(session, "settle_withdrawal", subject=row.id, at=now)
+        return _view(row)
+
+    def _note(self, session: Session, row: Withdrawal, event: str, actor: str, now: datetime) -> None:
+        cohort = session.get_one(Cohort, row.cohort_id)
+        record(
+            session,
+            stream=institution_stream(cohort.institution_id),
+            event=event,
+            actor=actor,
+            object_id=row.id,
+            at=now,
+            data={"kind": row.kind, "domains": row.domains, **row.receipt},
+        )
+
+
+def tasks(service: WithdrawalService) -> dict[str, Task]:
+    """The tasks by the kind of their job."""
+    return {"take_withdrawals": service.take_from_register, "settle_withdrawal": service.settle}
+
+
+def _chosen(domains: Iterable[str], kind: str) -> list[str]:
+    chosen = sorted(set(domains)) or list(DOMAINS)
+    if kind not in KINDS:
+        raise Problem("invalid_request", f"The kind of a withdrawal is one of {', '.join(KINDS)}.")
+    if unknown := [d for d in chosen if d not in DOMAINS]:
+        raise Problem("invalid_request", f"{len(unknown)} unknown domains; known: {', '.join(DOMAINS)}.")
+    return ["recontact"] if kind == "no_further_contact" else chosen
+
+
+def _blocked_parts(session: Session, extract_ids: list[str]) -> int:
+    query = (
+        select(func.count())
+        .select_from(Part)
+        .join(Extract, Extract.id == Part.extract_id)
+        .where(Part.extract_id.in_(extract_ids), Part.state == "blocked", Extract.state == "ready")
+    )
+    return session.scalar(query) or 0
+
+
+def _view(row: Withdrawal) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "cohort_id": row.cohort_id,
+        "kind": row.kind,
+        "domains": row.domains,
+        "state": row.state,
+        "receipt": row.receipt,
+        "taken_at": row.taken_at,
+        "closed_at": row.closed_at,
+    }
