@@ -1,0 +1,70 @@
+"""Generalisation hierarchies: one file per kind, found by folder; labels depend on the spec only."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from app.deid.hierarchies.fitted import MISSING, ROOT, Climb, Fitted, HierarchyError, assemble, is_missing
+from app.deid.hierarchies.table import parse_arx
+
+__all__ = [
+    "MISSING",
+    "ROOT",
+    "Climb",
+    "Fitted",
+    "HierarchyError",
+    "default_spec",
+    "fit",
+    "kinds",
+    "parse_arx",
+    "preview",
+]
+
+
+@cache
+def kinds() -> dict[str, ModuleType]:
+    """Every kind by name: a module of this folder with `KIND`, `DEFAULTS` and `climb(spec, values)`."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return {module.KIND: module for module in modules if hasattr(module, "KIND")}
+
+
+def fit(spec: Mapping[str, Any], values: Sequence[object], name: str = "") -> Fitted:
+    """Lay a hierarchy over distinct raw values (None is missing); `name` is the column's.
+
+    Raises HierarchyError with every problem at once: unknown kind, bad parameters, values not covered, levels
+    that do not nest, no values. Its texts give counts and positions, never a value.
+    """
+    module = kinds().get(str(spec.get("kind")))
+    if module is None:
+        raise HierarchyError([("unknown_kind", f"the kind is not one of {', '.join(kinds())}")])
+    if len(values) == 0:
+        raise HierarchyError([("empty", "there are no values to fit")])
+    climb: Climb = module.climb(spec, [value for value in values if not is_missing(value)])
+    return assemble(name or str(spec.get("name", "")), values, climb)
+
+
+def default_spec(column_type: str, values: Sequence[object] | None = None) -> dict[str, Any]:
+    """A spec for a column type: integer, number, date or string, good enough to start editing from.
+
+    `values` (optional) set the bounds of numbers: written down once, the spec no longer follows the data.
+    Raises HierarchyError on another type.
+    """
+    for module in kinds().values():
+        if column_type in module.DEFAULTS:
+            spec: dict[str, Any] = module.default(column_type, values or [])
+            return spec
+    raise HierarchyError([("unknown_type", "the type is not one of integer, number, date, string")])
+
+
+def preview(spec: Mapping[str, Any], level: int, values: Sequence[object]) -> list[str]:
+    """The label of each value at a level, in the given order. Raises HierarchyError as `fit` does."""
+    distinct = list(dict.fromkeys(values))
+    fitted = fit(spec, distinct)
+    if not 0 <= level <= fitted.height:
+        raise HierarchyError([("no_such_level", f"levels run from 0 to {fitted.height}")])
+    place = {value: i for i, value in enumerate(distinct)}
+    return [fitted.labels[level][fitted.nodes[place[value], level]] for value in values]
