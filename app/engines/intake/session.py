@@ -30,6 +30,7 @@ from app.engines.intake.reading import (
     staged_columns,
 )
 from app.engines.intake.report import Kept, TableReport
+from app.engines.intake.whole import version_findings
 from app.errors import Finding
 from app.schemas.dictionary import Dictionary, Table
 from app.storage.store import Stored
@@ -85,6 +86,15 @@ class IntakeEngine:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def whole(self, job_id: str, dictionary: Dictionary, tables: Mapping[str, Parent]) -> list[Finding]:
+        """What does not hold over the tables of a version that are in the vault."""
+        with self.open(job_id) as intake:
+            return intake.whole(dictionary, tables)
+
+    def discard(self, name: str) -> None:
+        """Destroy an object that no row names."""
+        self.vault.delete(name)
+
 
 class Intake:
     """The check of one upload. `check` may be called once."""
@@ -137,6 +147,18 @@ class Intake:
         finally:
             self._db.close()
         return report
+
+    def whole(self, dictionary: Dictionary, tables: Mapping[str, Parent]) -> list[Finding]:
+        """See `IntakeEngine.whole`."""
+        local = {name: self._fetch(table.object_name) for name, table in tables.items()}
+        left_out = {name: self._fetch(table.keys) for name, table in tables.items() if table.keys}
+        con = Connection(
+            self.folder, self.limits.memory, self.limits.threads, [*local.values(), *left_out.values()]
+        )
+        try:
+            return list(version_findings(dictionary, local, left_out, con))
+        finally:
+            con.close()
 
     # -- reading
 

@@ -1,0 +1,70 @@
+"""Who consents now: people as sorted keys, never as rows; and how many they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import ColumnElement, String, and_, cast, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.consents.purposes import holds
+from app.models import Cohort, Consent
+
+Keys = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Numbers of distinct people whose consent is in force: over all, and per institution. Not masked."""
+
+    total: int
+    by_institution: Mapping[str, int]
+
+
+def covered(
+    session: Session, cohort_id: str, domain: str, purpose: Mapping[str, Any] | None, on: date
+) -> Keys:
+    """The sorted keys of the people whose consent to a domain covers a purpose on a day. `purpose`: see `holds`.
+
+    `valid_until` is the last day on which a consent is in force.
+    """
+    query = select(Consent.participant_key, cast(Consent.purposes, String)).where(
+        Consent.cohort_id == cohort_id, Consent.domain == domain, in_force(on)
+    )
+    answers: dict[str, bool] = {}  # there are few different lists of purposes: each is judged once
+    keys = []
+    for key, purposes in session.execute(query.execution_options(yield_per=50_000)):
+        if purposes not in answers:
+            answers[purposes] = holds(json.loads(purposes or "[]"), purpose)
+        if answers[purposes]:
+            keys.append(key)
+    return np.sort(np.array(keys, dtype=np.int32))
+
+
+def in_force(on: date) -> ColumnElement[bool]:
+    """The condition that a consent is granted and has not ended by its own date."""
+    return and_(Consent.state == "granted", or_(Consent.valid_until.is_(None), Consent.valid_until >= on))
+
+
+def counts(session: Session, on: date, cohort_ids: Iterable[str] | None = None) -> People:
+    """How many distinct people consent to the use of anything, over these cohorts (default: all).
+
+    A person who takes part in two cohorts counts in each: who is the same person is not known across cohorts.
+    Being reachable again (recontact) is no use of data and does not count.
+    """
+    query = (
+        select(Cohort.institution_id, func.count(Consent.participant_key.distinct()))
+        .join(Cohort, Cohort.id == Consent.cohort_id)
+        .where(in_force(on), Consent.domain != "recontact")
+        .group_by(Cohort.institution_id)
+    )
+    if cohort_ids is not None:
+        query = query.where(Consent.cohort_id.in_(sorted(set(cohort_ids))))
+    by_institution = {row[0]: int(row[1]) for row in session.execute(query)}
+    return People(sum(by_institution.values()), by_institution)

@@ -1,0 +1,92 @@
+"""A whole version holds together: tables are as the dictionary says, people are known, keys lead somewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from app.deid.roles import person_columns, stored
+from app.engines.intake.checks import hashed
+from app.engines.intake.connection import Connection
+from app.engines.intake.reading import VAULT_TYPES, literal, quoted
+from app.errors import Finding
+from app.schemas.dictionary import Column, Dictionary, ForeignKey, Table
+
+
+def definition(table: Table) -> str:
+    """The digest of what a checked table depends on: where it changes, the table must be uploaded again.
+
+    Titles, labels and how a stored column leaves may change freely.
+    """
+    said = {
+        "kind": table.kind, "participant": table.participant, "via": [table.participant_via, table.via_column],
+        "primary_key": table.primary_key, "max_unmatched": table.max_unmatched,
+        "fields": [_said(column, column in stored(table)) for column in table.fields],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _said(column: Column, kept: bool) -> list[object]:
+    fate = "kept" if kept else column.role.kind
+    return [
+        column.name,
+        fate,
+        *([column.type, column.format, column.missing, column.required] if kept else []),
+    ]
+
+
+def version_findings(
+    dictionary: Dictionary, tables: Mapping[str, Path], left_out: Mapping[str, Path], con: Connection
+) -> Iterator[Finding]:
+    """What does not hold over the tables in the vault: here rows have no lines any more, so counts alone are told."""
+    for table in dictionary.tables:
+        if table.name not in tables:
+            continue
+        here = f"read_parquet({literal(str(tables[table.name]))})"
+        yield from _columns(table, here, con)
+        if dictionary.people.name in tables and table.kind in ("event", "link"):
+            yield from _people(table, here, tables[dictionary.people.name], con)
+        for key in table.foreign_keys:
+            if key.table in tables and table.column(key.column).role.kind != "participant_id":
+                yield from _key(table, key, here, tables[key.table], left_out.get(key.table), con)
+
+
+def _columns(table: Table, here: str, con: Connection) -> Iterator[Finding]:
+    expected = dict.fromkeys(person_columns(table), "INTEGER")
+    for column in stored(table):
+        expected[column.name] = VAULT_TYPES[column.type]
+        if column.missing:
+            expected[f"{column.name}__missing"] = "VARCHAR"
+    found = {row[0]: row[1] for row in con.ask(f"DESCRIBE SELECT * FROM {here}")}
+    if found != expected:
+        detail = "the table in the vault has other columns than the dictionary says"
+        yield Finding(
+            "dictionary_changed", detail, table.name, count=len(found.items() ^ expected.items()), hint=_AGAIN
+        )
+
+
+def _people(table: Table, here: str, people: Path, con: Connection) -> Iterator[Finding]:
+    known = f"SELECT __participant FROM read_parquet({literal(str(people))})"
+    gone = " OR ".join(f"{quoted(name)} NOT IN ({known})" for name in person_columns(table))
+    if count := con.one(f"SELECT count(*) FROM {here} WHERE {gone}"):
+        detail = "rows are of people whom the participant table of now does not hold"
+        yield Finding("unknown_people", detail, table.name, count=count, hint=_AGAIN)
+
+
+def _key(
+    table: Table, key: ForeignKey, here: str, there: Path, left_out: Path | None, con: Connection
+) -> Iterator[Finding]:
+    own, theirs = quoted(key.column), quoted(key.references)
+    known = f"EXISTS (FROM read_parquet({literal(str(there))}) p WHERE p.{theirs} = c.{own})"
+    if left_out is not None:
+        known += (
+            f" OR EXISTS (FROM read_parquet({literal(str(left_out))}) o WHERE o.k = {hashed(f'c.{own}')})"
+        )
+    if count := con.one(f"SELECT count(*) FROM {here} c WHERE c.{own} IS NOT NULL AND NOT ({known})"):
+        detail = "values name a row of another table that is not there"
+        yield Finding("no_parent", detail, table.name, key.column, count=count, hint=_AGAIN)
+
+
+_AGAIN = "upload the table again"
