@@ -9,16 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from app.deid.verify.cells import Cells
-from app.deid.verify.evidence import REFUSALS, Expectation, Guess, Recorded, Staged, VerifierReport
+from app.deid.verify.evidence import REFUSALS, Expectation, Guess, Recorded, Staged, VerifierReport, refusal
 from app.deid.verify.identifiers import is_identifier_like
 from app.deid.verify.order import check_order
 from app.deid.verify.parts import Part, read_parts
 from app.deid.verify.people import check_people
 from app.deid.verify.reader import reader
 from app.deid.verify.scope import Leaving, leaving
+from app.deid.verify.survey import survey
 
 __all__ = [
     "REFUSALS",
@@ -37,6 +39,9 @@ HOPELESS = frozenset(
     {"columns_differ", "part_missing", "part_unreadable", "table_unexpected", "unknown_column", "untraceable"}
 )
 
+# Mistakes and limits of ours: no verdict on the bytes.
+OURS = (duckdb.BinderException, duckdb.CatalogException, duckdb.OutOfMemoryException, duckdb.ParserException)
+
 
 def verify(
     staged: Staged, expectation: Expectation, *, spill: Path, memory: str = "1GB", threads: int = 2
@@ -44,7 +49,8 @@ def verify(
     """Judge the staged bytes; every refusal at once, except that tables of unreadable shape stop after their bytes.
 
     `spill` is a folder for what outgrows `memory` (such as `1GB`); the caller wipes it. Findings name tables, columns,
-    positions and counts, never a value. Raises only where DuckDB itself fails, which is no verdict: do not release.
+    positions and counts, never a value. Raises a duckdb.Error where memory runs
+    out, which is no verdict: do not release.
     """
     tables, findings = leaving(expectation.plan, expectation.dictionary)
     parts, found = read_parts(staged, tables, expectation)
@@ -53,7 +59,12 @@ def verify(
     rows = {table: sum(p.rows for p in read) for table, read in parts.items()}
     if any(found.code in HOPELESS for found in findings):
         return VerifierReport(ok=False, refusals=tuple(findings), rows=rows, sha256=hashes)
-    report = _judge(tables, parts, expectation, spill, memory, threads)
+    try:
+        report = _judge(tables, parts, expectation, spill, memory, threads)
+    except OURS:
+        raise
+    except duckdb.Error:  # of the bytes, then; the library's words may quote them and go no further
+        report = VerifierReport(ok=False, refusals=(refusal("part_unreadable"),))
     refusals = (*findings, *report.refusals)
     return replace(report, ok=not refusals, refusals=refusals, rows=rows, sha256=hashes)
 
@@ -67,12 +78,15 @@ def _judge(
     threads: int,
 ) -> VerifierReport:
     with reader(spill, memory, threads) as questions:
-        findings = check_order(questions, tables, parts)
+        surveys = {table.name: survey(questions, table, parts[table.name]) for table in tables}
+        findings = check_order(questions, tables, parts, surveys)
         census = check_people(questions, tables, parts, expectation)
         findings += census.findings
         questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):
-            findings += Cells(questions, table, number, parts[table.name], expectation).check()
+            findings += Cells(
+                questions, table, number, parts[table.name], surveys[table.name], expectation
+            ).check()
     return VerifierReport(
         ok=not findings,
         refusals=tuple(findings),

@@ -13,6 +13,7 @@ from app.deid.verify.order import persons
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan, text
 from app.deid.verify.scope import Leaving, Out
+from app.deid.verify.survey import Survey
 from app.errors import Finding
 from app.schemas.dictionary import Code
 
@@ -39,17 +40,23 @@ class Cells:
     """One table's cells, asked column by column; each check yields what it refuses."""
 
     def __init__(
-        self, reader: Reader, table: Leaving, number: int, parts: Sequence[Part], expectation: Expectation
+        self,
+        reader: Reader,
+        table: Leaving,
+        number: int,
+        parts: Sequence[Part],
+        surveyed: Survey,
+        expectation: Expectation,
     ) -> None:
         self.reader, self.table, self.number = reader, table, number
-        self.expectation, self.parts = expectation, parts
+        self.expectation, self.parts, self.surveyed = expectation, parts, surveyed
         self.rows = scan([p.path for p in parts])
         self.types = reader.types(self.rows)
         self.safe_harbor = expectation.plan.privacy.preset == "hipaa_safe_harbor" and table.personal
 
     def check(self) -> Iterator[Finding]:
         """Every finding of the table."""
-        extremes = list(self._extremes())
+        extremes = self.surveyed.extremes
         yield from self._statistics(extremes)
         for out in self.table.outs:
             column = [e[out.name] for e in extremes]
@@ -59,14 +66,6 @@ class Cells:
             for code, count in chain(*checks):
                 if count:
                     yield refusal(code, table=self.table.name, column=out.name, count=count)
-
-    def _extremes(self) -> Iterator[dict[str, tuple[Any, Any]]]:
-        """Per part, the smallest and largest value of each column."""
-        columns = enumerate(self.table.names)
-        asked = ", ".join(f"min({name(n)}) AS a{i}, max({name(n)}) AS b{i}" for i, n in columns)
-        for part in self.parts:
-            row = self.reader.row(f"SELECT {asked} FROM {scan([part.path])}")
-            yield {n: (row[f"a{i}"], row[f"b{i}"]) for i, n in enumerate(self.table.names)}
 
     def _statistics(self, extremes: list[dict[str, tuple[Any, Any]]]) -> Iterator[Finding]:
         """A footer that tells a value beyond the rows tells of rows that are not there."""
@@ -93,11 +92,7 @@ class Cells:
                 self._count(out.name, f"v IS NOT NULL AND coalesce(v::VARCHAR NOT IN ({reasons}), true)"),
             )
         elif out.keyed:
-            if out.name not in self.table.persons[:1]:  # of those, the census has checked each person once
-                yield (
-                    "key_not_keyed",
-                    self._count(out.name, "NOT regexp_full_match(v::VARCHAR, '[0-9a-f]{16}')"),
-                )
+            yield "key_not_keyed", self.surveyed.malformed.get(out.name, 0)
         elif kind == "VARCHAR":
             yield from self._texts(out)
         elif kind.startswith(NUMBERS) and any(_long(e[1]) for e in extremes):

@@ -1,7 +1,7 @@
 """Order and tracing: rows run by (pseudonym, released columns) within and across parts; who has rows where.
 
-One streaming pass over a table compares every row with the one before; nothing is sorted. It leaves a temporary table
-`seen_<n>` (p): the distinct people of the table.
+Every row is compared with the one before, in one streaming pass; nothing is sorted. It leaves a temporary table
+`seen_<n>` (p): the distinct people of the n-th table.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from app.deid.verify.evidence import refusal
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan
 from app.deid.verify.scope import Leaving
+from app.deid.verify.survey import Survey, descents, sort_key
 from app.errors import Finding
 
 
-def check_order(reader: Reader, tables: list[Leaving], parts: dict[str, list[Part]]) -> list[Finding]:
+def check_order(
+    reader: Reader, tables: list[Leaving], parts: dict[str, list[Part]], surveys: dict[str, Survey]
+) -> list[Finding]:
     """Findings of every table; afterwards `seen_<n>` exists for the n-th table where it holds people."""
     findings: list[Finding] = []
     numbers = {table.name: n for n, table in enumerate(tables)}
@@ -23,7 +26,7 @@ def check_order(reader: Reader, tables: list[Leaving], parts: dict[str, list[Par
     direct = [t for t in tables if t.persons or not t.personal]
     for table in [*direct, *_parents_first([t for t in tables if t not in direct])]:
         if table.via is None:
-            findings += _direct(reader, table, numbers[table.name], parts[table.name])
+            findings += _direct(reader, table, numbers[table.name], parts[table.name], surveys[table.name])
         else:
             number, (_, parent, column) = numbers[table.name], table.via
             rows = scan([p.path for p in parts[parent]])
@@ -54,46 +57,27 @@ def _parents_first(tables: list[Leaving]) -> list[Leaving]:
     return ordered
 
 
-def _sort_key(table: Leaving) -> str:
-    first = table.persons[:1]
-    return ", ".join(name(n) for n in [*first, *(n for n in table.names if n not in first)])
-
-
-def _direct(reader: Reader, table: Leaving, number: int, parts: list[Part]) -> list[Finding]:
-    here, key = f"seen_{number}", _sort_key(table)
-    person = name(table.persons[0]) if table.persons else "NULL"
-    reader.do(
-        f"CREATE TEMP TABLE runs AS SELECT p, unsorted FROM (SELECT {person} AS p, lag({person}) OVER () AS q, "
-        f"row({key}) < lag(row({key})) OVER () AS unsorted FROM {scan([p.path for p in parts])}) "
-        "WHERE p IS DISTINCT FROM q OR unsorted"
-    )
-    findings = []
-    if unsorted := reader.number("SELECT count(*) FROM runs WHERE unsorted"):
-        findings.append(refusal("rows_unsorted", table=table.name, count=unsorted))
+def _direct(
+    reader: Reader, table: Leaving, number: int, parts: list[Part], surveyed: Survey
+) -> list[Finding]:
+    rows, torn = scan([p.path for p in parts]), 0
     if table.persons:
-        reader.do(f"CREATE TEMP TABLE {here} AS SELECT DISTINCT p FROM runs")
-        for other in table.persons[1:]:
-            reader.do(
-                f"INSERT INTO {here} SELECT DISTINCT {name(other)} FROM {scan([p.path for p in parts])}"
-            )
-        if table.persons[1:]:
-            reader.do(f"CREATE OR REPLACE TEMP TABLE {here} AS SELECT DISTINCT p FROM {here}")
-        findings += _overlap(reader, table, person, parts)
-    reader.do("DROP TABLE runs")
-    return findings
-
-
-def _overlap(reader: Reader, table: Leaving, person: str, parts: list[Part]) -> list[Finding]:
-    ends = [reader.row(f"SELECT min({person}) AS a, max({person}) AS b FROM {scan([p.path])}") for p in parts]
-    held = [(e["a"], e["b"]) for e in ends if e["a"] is not None]
-    torn = sum(before[1] >= after[0] for before, after in pairwise(held))
-    return [refusal("parts_overlap", table=table.name, count=torn)] if torn else []
+        people = " UNION ".join(f"SELECT {name(person)} AS p FROM {rows}" for person in table.persons)
+        reader.do(f"CREATE TEMP TABLE seen_{number} AS SELECT DISTINCT p FROM ({people})")
+        held = [ends[table.persons[0]] for ends in surveyed.extremes if ends[table.persons[0]][0] is not None]
+        # Parts in order and without a person in common: with order inside each, the whole is in order.
+        torn = sum(before[1] >= after[0] for before, after in pairwise(held))
+    unsorted = (
+        surveyed.unsorted if table.persons or len(parts) == 1 else reader.number(descents(table, parts))
+    )
+    found = {"rows_unsorted": unsorted, "parts_overlap": torn}
+    return [refusal(code, table=table.name, count=count) for code, count in found.items() if count]
 
 
 def _via(reader: Reader, table: Leaving, number: int, parts: list[Part]) -> list[Finding]:
     """No pseudonym in the row: its place in the order is that of its parent's person. A person's rows must be one
     run, runs in the order of pseudonyms, and only the first row of a run may be less than the row before it."""
-    own, key = name(table.via[0] if table.via else ""), _sort_key(table)
+    own, key = name(table.via[0] if table.via else ""), ", ".join(name(n) for n in sort_key(table))
     rows = scan([p.path for p in parts])
     reader.do(
         f"CREATE TEMP TABLE runs AS SELECT p, min(r) AS first, max(r) AS last, count(*) AS n FROM (SELECT {own} AS k, "

@@ -38,7 +38,7 @@ class Reader:
 
     def do(self, statement: str) -> None:
         """Run a statement."""
-        self._con.execute(statement)
+        self._con.execute(statement).fetchall()  # drained: a result that nobody reads may not have finished
 
     def row(self, query: str) -> dict[str, Any]:
         """The one row of an aggregate, by column name."""
