@@ -94,9 +94,8 @@ def allowed(table: Table, column: Column, is_reason: bool = False) -> frozenset[
     if role.kind in _LABELLED:
         # Classes are those of the participant table; elsewhere a label must be common enough by itself.
         return frozenset({"generalise" if table.kind == "participant" else "roll_up", "drop"})
-    names = {name for name, transform in transforms().items() if role.kind in transform.roles} - {
-        "label_missing"
-    }
+    names = {n for n, t in transforms().items() if role.kind in t.roles and column.type in t.types}
+    names.discard("label_missing")
     # A true date tells the shift of every other date, whatever its role says.
     return frozenset(names - {"keep"} if column.type in ("date", "datetime") else names)
 
@@ -208,7 +207,7 @@ def weaknesses(
         yield "wrong_space", "the id space is given by the dictionary and its foreign keys"
     if isinstance(params, RollUpParams):
         yield from _weak_roll_up(column, params, privacy)
-    if isinstance(role, Number) and table.kind != "reference":
+    if isinstance(role, Number) and table.kind != "reference" and transform != "label_missing":
         yield from _weak_number(role, params)
     if isinstance(role, Date) and (mode := date_mode(transform, params)) is not None:
         if mode not in _DATE_MODES[role.mode]:

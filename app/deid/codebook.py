@@ -1,4 +1,4 @@
-"""The codebook of an extract: what each released column is, in words a person can read; from dictionary and plan only."""
+"""The codebook of an extract: what each released column is, in words a person can read; of dictionary and plan only."""
 
 from __future__ import annotations
 

@@ -86,10 +86,10 @@ def plan_findings(plan: Plan, dictionary: Dictionary) -> Iterator[Finding]:
         for j, column in enumerate(planned.columns):
             here = pointer("tables", i, "columns", j)
             result = _resolve(dictionary, table, column, plan.privacy, here)
-            if isinstance(result, Chosen):
-                chosen[table.name, column.name] = (table, result)
-            else:
+            if not isinstance(result, Chosen):
                 yield from result
+            elif result.transform.name != "drop":
+                chosen[table.name, column.name] = (table, result)
     yield from _timeline(chosen)
     yield from _twins(chosen)
     yield from _privacy(plan.privacy, [choice for _, choice in chosen.values()])
