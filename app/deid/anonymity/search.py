@@ -102,6 +102,9 @@ class Search:
             layer, following, crowd = self._grow(layer, crowd)
             self.layers.append(layer)
             layer = following
+        if len(layer.nodes):
+            # Every class of the last layer is suppressed: nobody is left to go on with.
+            self.layers.append(layer)
         return self.layers
 
     def _layer(self, nodes: Rows, sums: Floats, follows: Bools) -> Layer:

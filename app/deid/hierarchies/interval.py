@@ -56,6 +56,8 @@ def exact(value: object) -> Fraction | None:
     """The number a value is or spells, exactly; None where it is none (or not finite, or a truth value)."""
     if isinstance(value, bool | np.bool_):
         return None
+    if isinstance(value, Fraction):
+        return value
     try:
         return Fraction(Decimal(str(value).strip()))
     except (InvalidOperation, ValueError, OverflowError):
