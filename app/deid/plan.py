@@ -7,25 +7,21 @@ and k bounds the number of people and, through `min_participants`, every code an
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from app.deid.choices import Chosen, allowed, date_mode, default, find, reason_of, weaknesses
+from app.deid.choices import Chosen, allowed, default, find, reason_of, weaknesses
+from app.deid.contradictions import privacy_findings, timeline_findings, twin_findings
 from app.deid.dictionary_shape import near, pointer
 from app.deid.filters import condition_findings
-from app.deid.presets import presets
-from app.deid.transforms import transforms
+from app.deid.transforms import MISSING_SUFFIX, transforms
 from app.errors import Finding, refuse_all
-from app.schemas.dictionary import Column, Dictionary, Sensitive, Table
+from app.schemas.dictionary import Column, Dictionary, Table
 from app.schemas.plan import Condition, Plan, PlannedColumn, PlannedTable, Privacy
 
 _REFUSED = "The plan asks for what cannot leave, or contradicts the dictionary or itself."
-_DATE_PARTS = re.compile(
-    r"(?:^|_)(?:date|datetime|time|timestamp|dt|year|month|day|of)(?=_|$)|(?:연도|년도|연월|년월|일자|일시|날짜)$"
-)
 
 
 def draft(
@@ -37,9 +33,10 @@ def draft(
 ) -> Plan:
     """The plan that releases the asked columns by the default transform of their roles, checked.
 
-    `tables_and_columns` names columns per table; no columns means all that may leave; None means every table about
-    people (reference tables leave only when named). Participant columns and the reasons of missing values come along
-    unasked. Tables and columns stand in the dictionary's order, so that equal wishes have equal hashes.
+    `tables_and_columns` names columns per table; no columns means all that may leave together: a moved date beside the
+    true year of the same event stays behind unless named. None means so of every table about people (reference tables
+    leave only when named). Participant columns and the reasons of missing values come along unasked.
+    Tables and columns stand in the dictionary's order, so that equal wishes have equal hashes.
     Raises `Problem("plan_invalid")` with every finding at once.
     """
     asked = tables_and_columns
@@ -57,6 +54,7 @@ def draft(
     if not tables:
         refuse_all("plan_invalid", _REFUSED, found or [Finding("nothing_asked", "no table is asked for")])
     plan = Plan(version_id=version_id, tables=tuple(tables), filter=tuple(filter), privacy=privacy)
+    plan = _without_twins(plan, dictionary, asked)
     refuse_all("plan_invalid", _REFUSED, [*found, *plan_findings(plan, dictionary)])
     return plan
 
@@ -90,9 +88,9 @@ def plan_findings(plan: Plan, dictionary: Dictionary) -> Iterator[Finding]:
                 yield from result
             elif result.transform.name != "drop":
                 chosen[table.name, column.name] = (table, result)
-    yield from _timeline(chosen)
-    yield from _twins(chosen)
-    yield from _privacy(plan.privacy, [choice for _, choice in chosen.values()])
+    yield from timeline_findings(chosen)
+    yield from twin_findings(chosen)
+    yield from privacy_findings(plan.privacy, [choice for _, choice in chosen.values()])
     for i, condition in enumerate(plan.filter):
         yield from _condition(plan, dictionary, chosen, condition, pointer("filter", i))
 
@@ -114,6 +112,17 @@ def _planned(
         column.transform != "pseudonymise" or column.name in asked for column in planned
     )
     return tuple(planned) if wished else ()
+
+
+def _without_twins(plan: Plan, dictionary: Dictionary, asked: Mapping[str, Sequence[str]]) -> Plan:
+    found = [one for one in plan_findings(plan, dictionary) if one.code == "date_twin"]
+    twins = {(one.table, one.column) for one in found if one.column not in asked[one.table or ""]}
+    both = {*twins, *((table, f"{column}{MISSING_SUFFIX}") for table, column in twins)}
+    tables = (
+        t.model_copy(update={"columns": tuple(c for c in t.columns if (t.name, c.name) not in both)})
+        for t in plan.tables
+    )
+    return plan.model_copy(update={"tables": tuple(tables)})
 
 
 def _selection_findings(dictionary: Dictionary, asked: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
@@ -187,63 +196,6 @@ def _resolve(
         return [found("bad_params", misfit, "/params")]
     weak = list(weaknesses(dictionary, table, column, params, transform.name, privacy))
     return [found(*one, "/params") for one in weak] or Chosen(planned, column, transform, params, is_reason)
-
-
-def _timeline(chosen: Mapping[tuple[str, str], tuple[Table, Chosen]]) -> Iterator[Finding]:
-    """One way for all dates of a person: the true year beside a shifted date gives the shift away."""
-    modes = {
-        place: mode
-        for place, (table, choice) in chosen.items()
-        if table.kind != "reference" and (mode := date_mode(choice.transform.name, choice.params))
-    }
-    if len(set(modes.values())) > 1:
-        for (table, column), mode in modes.items():
-            yield Finding(
-                "date_modes_conflict", f"leaves by {mode}; all dates of a person must leave by one mode", table, column,
-                hint=f"choose one of {', '.join(sorted(set(modes.values())))} and leave the other dates out",
-            )  # fmt: skip
-
-
-def _twins(chosen: Mapping[tuple[str, str], tuple[Table, Chosen]]) -> Iterator[Finding]:
-    """A moved date beside the true year of the same event (YEAR_OF_BIRTH, BIRTH_DATETIME), told by their names."""
-    events: dict[tuple[str, str], list[tuple[str, str | None]]] = defaultdict(list)
-    for (table, name), (kind, choice) in chosen.items():
-        event, parts = _DATE_PARTS.subn("", name.casefold())
-        if parts and kind.kind != "reference" and not choice.is_reason:
-            mode = date_mode(choice.transform.name, choice.params)
-            events[table, event.strip("_")].append((name, mode))
-    for (table, _), twins in events.items():
-        modes = {mode for _, mode in twins}
-        if None in modes and modes & {"shift", "relative_day"}:
-            for name, mode in twins:
-                if mode is not None:
-                    others = ", ".join(other for other, way in twins if way is None)
-                    yield Finding(
-                        "date_twin", "beside the true date part of the same event a moved date tells the move",
-                        table, name, hint=f"leave out this column, or {others}",
-                    )  # fmt: skip
-
-
-def _privacy(privacy: Privacy, chosen: Sequence[Chosen]) -> Iterator[Finding]:
-    known = presets()
-    preset = known.rows.get(privacy.preset or "")
-    if privacy.preset in known.counts:
-        yield Finding(
-            "contradiction", "this preset is one of counts and releases no rows", pointer="/privacy/preset"
-        )
-    elif privacy.preset is not None and preset is None:
-        yield Finding(
-            "unknown_preset",
-            "there is no such preset",
-            pointer="/privacy/preset",
-            near=near(privacy.preset, known.rows),
-        )
-    if preset is not None and privacy.k < preset.k:
-        yield Finding("contradiction", f"the preset asks for k of at least {preset.k}", pointer="/privacy/k")
-    wanted = max((c.column.role.l or 0 for c in chosen if isinstance(c.column.role, Sensitive)), default=0)
-    if privacy.k < wanted:
-        detail = f"{wanted} distinct sensitive values need classes of at least {wanted} people"
-        yield Finding("contradiction", detail, pointer="/privacy/k")
 
 
 def _condition(

@@ -397,14 +397,17 @@ def test_a_shifted_date_beside_the_true_year_of_the_same_event_is_refused(year: 
         "fields": [
             field("person_id", "participant_id"),
             field(year, "quasi_identifier", "integer", role={"hierarchy": "age"}),
-            field(moment, "date", "datetime", role={"mode": "shift"}),
+            field(moment, "date", "datetime", role={"mode": "shift"}, missing={"0": "unknown"}),
         ],
     }
     twins = dictionary(tables=[table])
     with pytest.raises(Problem) as problem:
-        draft(twins, None, (), PRIVACY, "ver_1")
+        draft(twins, {"person": [year, moment]}, (), PRIVACY, "ver_1")
     assert codes(problem) == {("date_twin", "person", moment)}
     draft(twins, {"person": [moment]}, (), PRIVACY, "ver_1")
+    for everything in (None, dict[str, list[str]](person=[])):
+        plan = draft(twins, everything, (), PRIVACY, "ver_1")
+        assert set(planned(plan, "person")) == {"person_id", year}
 
 
 @pytest.mark.parametrize(
