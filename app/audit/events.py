@@ -31,6 +31,7 @@ EVENTS = frozenset(
         "permit.suspended",
         "recall.attested",
         "request.approved",
+        "request.approved_conditionally",
         "request.claimed",
         "request.created",
         "request.edited",

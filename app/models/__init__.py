@@ -5,6 +5,7 @@ from app.models.base import Base, Utc
 from app.models.cohorts import Cohort, Consent, ConsentChange, Participant
 from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable
 from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
+from app.models.figures import ShownFigures
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
 from app.models.institutions import Institution
 from app.models.jobs import IdempotentAnswer, Job
@@ -40,6 +41,7 @@ __all__ = [
     "Recoding",
     "RefreshToken",
     "Review",
+    "ShownFigures",
     "SigningKey",
     "UsedToken",
     "Upload",

@@ -31,6 +31,7 @@ class AccessRequest(Base):
     state: Mapped[str] = mapped_column(String(30), index=True)
     duo_match: Mapped[dict[str, Any] | None]
     claimed_by: Mapped[str | None] = mapped_column(String(120))
+    notes: Mapped[list[Any]]  # [{at, by, on, text}]: what stewards wrote to the applicant
     revision: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     submitted_at: Mapped[datetime | None]

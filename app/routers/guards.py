@@ -132,6 +132,27 @@ def requires(*scopes: str) -> Guard:
     return guard
 
 
+def requires_any(*scopes: str) -> Guard:
+    """Like `requires`, for what several roles read by their own scope: one of these scopes is enough."""
+    if len(scopes) < 2:
+        raise ValueError("one scope of several: name at least two")
+    names = sorted(str(scope) for scope in scopes)
+    for name in names:
+        ALL_SCOPES[name]
+
+    async def guard(actor: Actor = Security(_authenticated)) -> Actor:
+        if actor.scopes.isdisjoint(names):
+            challenge = f'Bearer realm="baekman", error="insufficient_scope", scope="{names[0]}"'
+            raise Problem(
+                "insufficient_scope",
+                f"This needs one of the scopes {', '.join(names)}.",
+                headers={"WWW-Authenticate": challenge},
+            )
+        return actor
+
+    return guard
+
+
 def unguarded_routes(app: FastAPI) -> Iterator[str]:
     """Method and path of every route that neither asks for a token nor is `PUBLIC`.
 

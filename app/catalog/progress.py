@@ -1,0 +1,36 @@
+"""The way to the million as the public sees it: numbers that move in batches and hide whatever is small; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.deid.counts import mask_plain
+
+
+def in_batches(shown: Mapping[str, int], now: Mapping[str, int], least: int) -> dict[str, int]:
+    """The numbers to show: each stays as it was until it has moved by at least `least` people.
+
+    So nobody who watches the page can tell when one person left. Numbers of those who are gone altogether fall to 0.
+    """
+    moved: dict[str, int] = {}
+    for name in {*shown, *now}:
+        before, after = shown.get(name, 0), now.get(name, 0)
+        moved[name] = after if abs(after - before) >= least else before
+    return {name: count for name, count in sorted(moved.items()) if count}
+
+
+def shown(people: Mapping[str, int], least: int, unit: int) -> tuple[int | None, dict[str, int | None]]:
+    """The total and each institution's number, small ones hidden (None), others rounded to `unit`.
+
+    What is hidden must not follow from the total: where the hidden ones together are fewer than `least`, or there is
+    only one, the smallest shown number is hidden too.
+    """
+    answers = {name: mask_plain(count, least, unit).value for name, count in people.items()}
+    hidden = {name for name, value in answers.items() if value is None}
+    by_size = sorted(
+        (name for name in people if name not in hidden and people[name]), key=lambda n: (people[n], n)
+    )
+    while hidden and by_size and (len(hidden) == 1 or sum(people[n] for n in hidden) < least):
+        hidden.add(by_size.pop(0))
+    total = mask_plain(sum(people.values()), least, unit).value
+    return total, {name: None if name in hidden else answers[name] for name in sorted(answers)}

@@ -1,0 +1,1 @@
+"""Cohorts: what an institution registers, uploads and submits, and how it becomes a published version."""

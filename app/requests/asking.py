@@ -1,0 +1,91 @@
+"""From what a researcher asks to a plan and a judgement of the purpose: everything wrong with a request at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from app.deid.plan import draft
+from app.errors import Finding, Problem, refuse_all
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Condition, Plan, Privacy
+from app.settings import Settings
+from app.standards import duo
+
+# Which way each limit may be moved by who asks: never towards less protection.
+_AT_LEAST = ("k", "reserve", "min_cell", "round_to")
+_AT_MOST = ("max_suppression", "tolerance")
+
+
+def planned(
+    settings: Settings, document: Mapping[str, Any], version_id: str, wish: Mapping[str, Any]
+) -> Plan:
+    """The plan for the wished tables, filter and limits, checked against the dictionary.
+
+    Problems: `plan_invalid` with every unknown column and its near matches; a limit looser than the platform's.
+    """
+    return draft(
+        Dictionary.model_validate(document),
+        wish["tables"],
+        [Condition.model_validate(condition) for condition in wish["filter"]],
+        limits(settings, wish["privacy"]),
+        version_id,
+    )
+
+
+def limits(settings: Settings, wish: Mapping[str, Any]) -> Privacy:
+    """The platform's limits with what the applicant made stricter; everything looser is refused at once."""
+    least = Privacy(min_cell=settings.min_cell, round_to=settings.round_to)
+    asked = {name: value for name, value in wish.items() if value is not None}
+    refuse_all("plan_invalid", "The limits may be made stricter, never looser.", _looser(least, asked))
+    return least.model_copy(update=asked)
+
+
+def judged(terms: list[Any], purpose: Mapping[str, Any], on: date) -> dict[str, Any]:
+    """How the cohort's terms answer this purpose on this day: approve, deny or abstain, always with reasons."""
+    return cast(
+        "dict[str, Any]", to_jsonable_python(duo.match(terms, duo.Purpose.model_validate(purpose), on))
+    )
+
+
+def must_not_be_denied(match: Mapping[str, Any]) -> None:
+    """Refuse with every reason where the terms deny the purpose."""
+    if match["answer"] == "deny":
+        reasons = [reason if isinstance(reason, str) else str(reason) for reason in match["reasons"]]
+        findings = [Finding("duo_denied", reason, pointer="/purpose") for reason in reasons]
+        raise Problem("duo_denied", "The cohort's data use terms deny this purpose.", findings)
+
+
+def must_lie_ahead(end_date: date, on: date) -> None:
+    """Refuse an end that is over already."""
+    if end_date <= on:
+        finding = Finding("end_in_the_past", "must lie in the future", pointer="/end_date")
+        raise Problem("invalid_request", "The project would end before it begins.", [finding])
+
+
+def must_be_a_purpose(purpose: Mapping[str, Any]) -> dict[str, Any]:
+    """The purpose in its normal form; what is wrong with it, place by place, never what was given."""
+    try:
+        return duo.Purpose.model_validate(purpose).model_dump(mode="json")
+    except ValidationError as error:
+        findings = [
+            Finding(
+                one["type"],
+                "does not belong into a purpose",
+                pointer="/purpose/" + "/".join(map(str, one["loc"])),
+            )
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Problem("invalid_request", "The purpose cannot be read.", findings) from None
+
+
+def _looser(least: Privacy, asked: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, value in asked.items():
+        floor = getattr(least, name)
+        if (name in _AT_LEAST and value < floor) or (name in _AT_MOST and value > floor):
+            bound = "at least" if name in _AT_LEAST else "at most"
+            yield Finding("looser_than_policy", f"is {bound} {floor} here", pointer=f"/privacy/{name}")

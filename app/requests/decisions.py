@@ -1,0 +1,161 @@
+"""What an approval needs, all told at once, and what it makes: a project with its own key, a permit, an agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from app.audit import project_stream, record
+from app.db import new_id
+from app.errors import Finding, Problem
+from app.keyring import Keyring
+from app.models import AccessRequest, Cohort, DryRun, Permit, Project
+from app.requests import queries
+from app.requests.agreement import Terms, digest_of, text_of
+from app.requests.asking import judged, must_not_be_denied
+from app.requests.states import BOARDS, SETTLED
+
+VERBS = {"approve": "approve", "conditional": "approve_conditionally", "reject": "reject"}
+EVENTS = {
+    "approve": "request.approved", "conditional": "request.approved_conditionally", "reject": "request.rejected",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A steward's decision on one plan. `valid_until` is the permit's last day, at most the request's end date."""
+
+    decision: Literal["approve", "conditional", "reject"]
+    plan_hash: str
+    note: str = ""
+    conditions: tuple[str, ...] = ()
+    valid_until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing an approval needs: whether it holds, the Problem code where it does not, and who can mend it."""
+
+    name: str
+    met: bool
+    code: str
+    detail: str
+    who: str
+
+
+def conditions(session: Session, row: AccessRequest, of: Cohort, on: date) -> Iterator[Condition]:
+    """Everything that an approval of the request's present plan needs, now."""
+    version, _cohort = queries.version(session, row.version_id)
+    yield Condition(
+        "version_published", version.state == "published", "version_not_ready",
+        f"the dataset version is {version.state}", "institution",
+    )  # fmt: skip
+    reviews = queries.reviews(session, row.id)
+    for board in BOARDS:
+        state = reviews[board].state if board in reviews else "pending"
+        yield Condition(
+            f"review_{board.lower()}",
+            state in SETTLED,
+            "reviews_required",
+            f"the {board} review is {state}",
+            "steward",
+        )
+    run = queries.ready_dry_run(session, row.id, row.plan_hash)
+    yield Condition(
+        "dry_run",
+        run is not None,
+        "dry_run_required",
+        "a dry run of this very plan has come to a result",
+        "steward",
+    )
+    answer = judged(of.duo, row.purpose, on)["answer"]
+    yield Condition(
+        "data_use_terms", answer != "deny", "duo_denied", f"the data use terms answer {answer}", "researcher"
+    )
+
+
+def must_be_approvable(
+    session: Session, row: AccessRequest, of: Cohort, decided: Decided, on: date
+) -> DryRun:
+    """The dry run that the approval rests on; a Problem with everything that is missing."""
+    missing = [c for c in conditions(session, row, of, on) if not c.met]
+    if missing:
+        findings = [Finding(c.code, c.detail, hint=f"{c.who} can mend it") for c in missing]
+        if any(c.code == "duo_denied" for c in missing):
+            must_not_be_denied(judged(of.duo, row.purpose, on))
+        raise Problem(missing[0].code, "The approval lacks what `problems` tells.", findings)
+    until = last_day(row, decided)
+    if not on <= until <= row.end_date:
+        finding = Finding(
+            "out_of_range", "lies between today and the request's end date", pointer="/valid_until"
+        )
+        raise Problem("invalid_request", "The permit cannot end on that day.", [finding])
+    if judged(of.duo, row.purpose, on)["answer"] == "abstain" and not decided.note.strip():
+        finding = Finding(
+            "missing", "say why the terms allow this purpose: they leave it to you", pointer="/note"
+        )
+        raise Problem("invalid_request", "The data use terms do not decide by themselves.", [finding])
+    run = queries.ready_dry_run(session, row.id, row.plan_hash)
+    if run is None:
+        raise Problem("dry_run_required", "Order a dry run of this plan.")
+    return run
+
+
+def last_day(row: AccessRequest, decided: Decided) -> date:
+    """The permit's last day."""
+    return decided.valid_until or row.end_date
+
+
+def issue(
+    session: Session, keyring: Keyring, row: AccessRequest, of: Cohort, decided: Decided, run: DryRun, actor: str,
+    now: datetime,
+) -> Permit:  # fmt: skip
+    """The project, its key and its permit, in the transaction of the approval."""
+    project = Project(
+        id=new_id("prj"), request_id=row.id, holder=row.applicant, institution_id=row.institution_id,
+        key_wrapped=keyring.new(), created_at=now,
+    )  # fmt: skip
+    session.add(project)
+    session.flush()
+    match = judged(of.duo, row.purpose, now.date())
+    stated = [*map(_words, match["conditions"]), *decided.conditions]
+    permit_id = new_id("prm")
+    text = text_of(
+        Terms(
+            permit_id=permit_id, holder=row.applicant, title=row.title, cohort=of.name,
+            institution=queries.institution_name(session, of.institution_id), plan_hash=row.plan_hash,
+            valid_until=last_day(row, decided), conditions=stated,
+        )
+    )  # fmt: skip
+    permit = Permit(
+        id=permit_id, project_id=project.id, version_id=row.version_id, cohort_id=row.cohort_id,
+        state="pending_agreement", plan=row.plan, plan_hash=row.plan_hash, dry_run_id=run.id, purpose=row.purpose,
+        conditions=stated, delivery="download", valid_until=last_day(row, decided), agreement_text=text,
+        agreement_digest=digest_of(text), agreed_by=None, agreed_at=None, created_at=now,
+    )  # fmt: skip
+    session.add(permit)
+    session.flush()
+    data = {
+        "project": project.id,
+        "request": row.id,
+        "plan": row.plan_hash,
+        "agreement": permit.agreement_digest,
+    }
+    record(
+        session, stream=project_stream(project.id), event="permit.issued", actor=actor, object_id=permit.id, at=now,
+        data=data,
+    )  # fmt: skip
+    return permit
+
+
+def _words(condition: Any) -> str:
+    """A condition of the matcher in one line: its term first, so that it can be looked up."""
+    if isinstance(condition, Mapping):
+        return ": ".join(
+            str(condition[key]) for key in ("term", "code", "detail", "text") if condition.get(key)
+        )
+    return str(condition)

@@ -1,0 +1,73 @@
+"""Permits: read, accept the agreement, suspend, resume, revoke; each change with its line in the project's chain."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.audit import project_stream, record
+from app.auth import policy
+from app.auth.policy import Actor
+from app.errors import Finding, Problem
+from app.requests import queries
+from app.requests.states import step_permit
+
+EVENTS = {"suspend": "permit.suspended", "resume": "permit.resumed", "revoke": "permit.revoked"}
+View = dict[str, Any]
+
+
+def view(session: Session, actor: Actor, permit_id: str) -> View:
+    """One permit, for its holder and the cohort's stewards."""
+    row, project, of = queries.permit(session, permit_id)
+    policy.must_read_permit(actor, queries.permit_facts(project, of))
+    return queries.permit_view(row, project)
+
+
+def held(session: Session, actor: Actor, after: str | None, limit: int) -> list[View]:
+    """The permits of the actor, newest first."""
+    rows = queries.permits_of_holder(session, actor.subject, after, limit)
+    return [queries.permit_view(row, queries.permit(session, row.id)[1]) for row in rows]
+
+
+def agreement(session: Session, actor: Actor, permit_id: str) -> View:
+    """The text that is to be accepted, or was."""
+    row, project, of = queries.permit(session, permit_id)
+    policy.must_read_permit(actor, queries.permit_facts(project, of))
+    return {
+        "permit_id": row.id, "text": row.agreement_text, "languages": ["ko", "en"], "digest": row.agreement_digest,
+        "agreed_by": row.agreed_by, "agreed_at": row.agreed_at,
+    }  # fmt: skip
+
+
+def accept(session: Session, actor: Actor, permit_id: str, digest: str, now: datetime) -> View:
+    """pending_agreement -> active, by the holder, for the text of this digest. Accepting again changes nothing."""
+    row, project, of = queries.permit(session, permit_id, lock=True)
+    policy.must_accept_agreement(actor, queries.permit_facts(project, of))
+    if not hmac.compare_digest(digest, row.agreement_digest):
+        finding = Finding("digest_mismatch", "is not the digest of this agreement", pointer="/digest")
+        raise Problem("precondition_failed", "Read the agreement again.", [finding])
+    if row.agreed_at is not None and row.state == "active":
+        return queries.permit_view(row, project)
+    if now.date() > row.valid_until:
+        raise Problem("permit_not_live", "The permit has expired.")
+    row.state, row.agreed_by, row.agreed_at = step_permit(row.state, "accept"), actor.subject, now
+    record(
+        session, stream=project_stream(project.id), event="agreement.accepted", actor=actor.subject,
+        object_id=row.id, at=now, data={"agreement": row.agreement_digest},
+    )  # fmt: skip
+    return queries.permit_view(row, project)
+
+
+def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str, now: datetime) -> View:
+    """suspend | resume | revoke, by a steward of the cohort. The reason is kept in the chain by its length alone."""
+    row, project, of = queries.permit(session, permit_id, lock=True)
+    policy.must_manage_permit(actor, queries.permit_facts(project, of))
+    row.state = step_permit(row.state, verb)
+    record(
+        session, stream=project_stream(project.id), event=EVENTS[verb], actor=actor.subject, object_id=row.id,
+        at=now, data={"state": row.state, "note_length": len(note)},
+    )  # fmt: skip
+    return queries.permit_view(row, project)

@@ -1,0 +1,188 @@
+"""The SQL of access requests, reviews, dry runs and permits, and how they look to those who may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from app.auth.policy import Actor, PermitFacts, RequestFacts, VersionFacts
+from app.errors import not_found
+from app.models import (
+    AccessRequest,
+    Cohort,
+    Dataset,
+    DatasetVersion,
+    DryRun,
+    Institution,
+    Job,
+    Permit,
+    Project,
+    Review,
+)
+from app.requests.states import REVIEWABLE
+
+
+def version(session: Session, version_id: str) -> tuple[DatasetVersion, Cohort]:
+    """The version and its cohort; a Problem where there is none."""
+    query = (
+        select(DatasetVersion, Cohort)
+        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+        .join(Cohort, Cohort.id == Dataset.cohort_id)
+        .where(DatasetVersion.id == version_id)
+    )
+    if (row := session.execute(query).first()) is None:
+        raise not_found("dataset version")
+    return row[0], row[1]
+
+
+def version_facts(row: DatasetVersion, of: Cohort) -> VersionFacts:
+    """What the policy needs to know of a version."""
+    return VersionFacts(institution_id=of.institution_id, state=row.state)
+
+
+def request(session: Session, request_id: str, *, lock: bool = False) -> tuple[AccessRequest, Cohort]:
+    """The request (locked until the transaction ends, where asked) and the cohort it asks for; a Problem if none."""
+    row = session.get(AccessRequest, request_id, with_for_update=lock, populate_existing=True)
+    if row is None:
+        raise not_found("access request")
+    return row, session.get_one(Cohort, row.cohort_id)
+
+
+def request_facts(row: AccessRequest, of: Cohort) -> RequestFacts:
+    """What the policy needs to know of a request."""
+    return RequestFacts(applicant=row.applicant, institution_id=of.institution_id, state=row.state)
+
+
+def listed(
+    session: Session, actor: Actor, *, mine: bool, after: str | None, limit: int
+) -> Sequence[AccessRequest]:
+    """Own requests, or those of the cohorts that a steward serves; newest first. `mine`: only what waits for them."""
+    query = select(AccessRequest).join(Cohort, Cohort.id == AccessRequest.cohort_id)
+    if actor.role == "steward":
+        query = query.where(_served(actor), AccessRequest.applicant != actor.subject)
+        if mine:
+            query = query.where(_waits_for(actor))
+    else:
+        query = query.where(AccessRequest.applicant == actor.subject)
+    if after:
+        query = query.where(AccessRequest.id < after)
+    return session.scalars(query.order_by(AccessRequest.id.desc()).limit(limit)).all()
+
+
+def reviews(session: Session, request_id: str) -> dict[str, Review]:
+    """The sub-reviews by board."""
+    query = select(Review).where(Review.request_id == request_id).order_by(Review.board)
+    return {row.board: row for row in session.scalars(query)}
+
+
+def dry_run(session: Session, request_id: str, *, plan_hash: str | None = None) -> DryRun | None:
+    """The newest dry run of a request, of this plan where one is named."""
+    query = select(DryRun).where(DryRun.request_id == request_id)
+    if plan_hash is not None:
+        query = query.where(DryRun.plan_hash == plan_hash)
+    return session.scalar(query.order_by(DryRun.created_at.desc(), DryRun.id.desc()).limit(1))
+
+
+def ready_dry_run(session: Session, request_id: str, plan_hash: str) -> DryRun | None:
+    """The newest dry run of this very plan that came to a result."""
+    query = select(DryRun).where(
+        DryRun.request_id == request_id, DryRun.plan_hash == plan_hash, DryRun.state == "ready"
+    )
+    return session.scalar(query.order_by(DryRun.created_at.desc(), DryRun.id.desc()).limit(1))
+
+
+def permit(session: Session, permit_id: str, *, lock: bool = False) -> tuple[Permit, Project, Cohort]:
+    """The permit (locked where asked), its project and cohort; a Problem where there is none."""
+    row = session.get(Permit, permit_id, with_for_update=lock, populate_existing=True)
+    if row is None:
+        raise not_found("permit")
+    return row, session.get_one(Project, row.project_id), session.get_one(Cohort, row.cohort_id)
+
+
+def permit_facts(project: Project, of: Cohort) -> PermitFacts:
+    """What the policy needs to know of a permit."""
+    return PermitFacts(holder=project.holder, institution_id=of.institution_id)
+
+
+def permits_of_holder(session: Session, holder: str, after: str | None, limit: int) -> Sequence[Permit]:
+    """The permits of a holder, newest first."""
+    query = select(Permit).join(Project, Project.id == Permit.project_id).where(Project.holder == holder)
+    if after:
+        query = query.where(Permit.id < after)
+    return session.scalars(query.order_by(Permit.id.desc()).limit(limit)).all()
+
+
+def permit_of_request(session: Session, request_id: str) -> Permit | None:
+    """The permit that a request came to."""
+    query = (
+        select(Permit).join(Project, Project.id == Permit.project_id).where(Project.request_id == request_id)
+    )
+    return session.scalar(query.limit(1))
+
+
+def institution_name(session: Session, institution_id: str) -> str:
+    """The name of an institution that exists."""
+    return session.get_one(Institution, institution_id).name
+
+
+def request_brief(row: AccessRequest, now: datetime) -> dict[str, Any]:
+    """A request as a line of a list. Days run from the first submission to the decision, or to now."""
+    until = row.decided_at or now
+    days = None if row.submitted_at is None else round((until - row.submitted_at).total_seconds() / 86400, 1)
+    names = (
+        "id", "version_id", "cohort_id", "applicant", "title", "state", "plan_hash", "end_date", "claimed_by",
+        "revision", "created_at", "submitted_at", "decided_at",
+    )  # fmt: skip
+    return {**{name: getattr(row, name) for name in names}, "days": days}
+
+
+def request_view(session: Session, row: AccessRequest, now: datetime) -> dict[str, Any]:
+    """A request with its plan, reviews and what came of it."""
+    names = ("institution_id", "summary", "purpose", "plan", "irb_reference", "duo_match", "notes")
+    run, permit_row = dry_run(session, row.id), permit_of_request(session, row.id)
+    return {
+        **request_brief(row, now),
+        **{name: getattr(row, name) for name in names},
+        "reviews": [
+            {"board": r.board, "state": r.state, "note": r.note, "at": r.at}
+            for r in reviews(session, row.id).values()
+        ],
+        "dry_run": {"id": run.id, "state": run.state, "plan_hash": run.plan_hash} if run else None,
+        "permit_id": permit_row.id if permit_row else None,
+    }
+
+
+def dry_run_view(session: Session, row: DryRun) -> dict[str, Any]:
+    """A dry run with how far its job is. `result` holds counts only; a failed one says why in it."""
+    query = select(Job).where(Job.subject == row.id).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
+    job = session.scalar(query)
+    names = ("id", "request_id", "plan_hash", "state", "result", "created_at", "finished_at")
+    return {**{name: getattr(row, name) for name in names}, "progress": job.progress if job else {}}
+
+
+def permit_view(row: Permit, project: Project) -> dict[str, Any]:
+    """A permit; never the project's key."""
+    names = (
+        "id", "project_id", "version_id", "cohort_id", "state", "plan_hash", "purpose", "conditions", "delivery",
+        "valid_until", "agreement_digest", "agreed_at", "created_at",
+    )  # fmt: skip
+    return {
+        **{name: getattr(row, name) for name in names},
+        "request_id": project.request_id,
+        "holder": project.holder,
+    }
+
+
+def _served(actor: Actor) -> ColumnElement[bool]:
+    """The list's twin of `policy.may_read_request`."""
+    seen = AccessRequest.state != "draft"
+    return seen if actor.institution_id is None else and_(seen, Cohort.institution_id == actor.institution_id)
+
+
+def _waits_for(actor: Actor) -> ColumnElement[bool]:
+    free_or_own = or_(AccessRequest.claimed_by.is_(None), AccessRequest.claimed_by == actor.subject)
+    return and_(AccessRequest.state.in_(REVIEWABLE), free_or_own)

@@ -1,0 +1,1 @@
+"""One file per noun; handlers of a few lines that never see a database session."""

@@ -1,0 +1,135 @@
+"""Datasets and their versions: a dictionary is set, the checks run, a steward publishes or returns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Response
+
+from app.auth.policy import Actor, Scope
+from app.jobs.answers import Once
+from app.routers.bodies import MOST_BYTES, Id, Storable
+from app.routers.etags import Seen, tag
+from app.routers.guards import requires
+from app.routers.house import House, house
+from app.routers.idempotency import repeatable
+from app.routers.paging import Paged
+from app.routers.problems import PROBLEMS
+from app.schemas.api_cohorts import (
+    DatasetView,
+    DictionarySet,
+    ReportView,
+    Returned,
+    VersionCreated,
+    VersionView,
+)
+from app.schemas.api_parts import PageOf
+
+router = APIRouter(
+    prefix="/v1", tags=["datasets"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+)
+Rooms = Annotated[House, Depends(house)]
+writes, reads = requires(Scope.COHORTS_WRITE), requires(Scope.COHORTS_READ)
+publishes = requires(Scope.DATASETS_PUBLISH)
+Writer = Annotated[Actor, Depends(writes)]
+Reader = Annotated[Actor, Depends(reads)]
+Publisher = Annotated[Actor, Depends(publishes)]
+Repeatable = Annotated[Once | None, Depends(repeatable(writes))]
+
+
+@router.get("/datasets/{dataset_id}", response_model=DatasetView)
+def read_dataset(dataset_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """One dataset."""
+    return rooms.cohorts.dataset(actor, dataset_id)
+
+
+@router.post("/datasets/{dataset_id}/versions", status_code=201, response_model=VersionCreated)
+def new_version(
+    dataset_id: Id, response: Response, rooms: Rooms, actor: Writer, once: Repeatable
+) -> dict[str, Any]:
+    """Begin a draft."""
+    view = rooms.cohorts.new_version(actor, dataset_id, once)
+    response.headers["Location"] = f"/v1/versions/{view['id']}"
+    tag(response, view["revision"])
+    return view
+
+
+@router.get("/datasets/{dataset_id}/versions", response_model=PageOf[VersionView])
+def versions(dataset_id: Id, rooms: Rooms, actor: Reader, page: Paged) -> dict[str, Any]:
+    """The versions of a dataset, newest first."""
+    return page.of(rooms.cohorts.versions(actor, dataset_id, page.after, page.take))
+
+
+@router.get("/versions", response_model=PageOf[VersionView])
+def in_review(rooms: Rooms, actor: Publisher, page: Paged) -> dict[str, Any]:
+    """The versions that wait for a steward, newest first."""
+    return page.of(rooms.cohorts.versions_in_review(actor, page.after, page.take))
+
+
+@router.get("/versions/{version_id}", response_model=VersionView)
+def read(version_id: Id, response: Response, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """One version: its state, its tables and how far its checks are."""
+    view = rooms.cohorts.version(actor, version_id)
+    tag(response, view["revision"])
+    return view
+
+
+@router.get("/versions/{version_id}/dictionary")
+def dictionary(version_id: Id, response: Response, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """The dictionary in its normal form."""
+    document, revision = rooms.cohorts.dictionary(actor, version_id)
+    tag(response, revision)
+    return document
+
+
+@router.put("/versions/{version_id}/dictionary", response_model=DictionarySet)
+def set_dictionary(
+    version_id: Id,
+    document: Annotated[dict[str, Any], Body(description="Table Schema JSON with Baekman's properties.")],
+    seen: Seen,
+    response: Response,
+    rooms: Rooms,
+    actor: Writer,
+) -> dict[str, Any]:
+    """Replace the dictionary of a draft; everything that is wrong with it is told at once."""
+    view = rooms.cohorts.set_dictionary(actor, version_id, document, seen)
+    tag(response, view["revision"])
+    return view
+
+
+@router.get("/versions/{version_id}/report", response_model=ReportView)
+def report(version_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """What the checks found: places and counts, never a value."""
+    return rooms.cohorts.report(actor, version_id)
+
+
+@router.post("/versions/{version_id}/submit", status_code=202, response_model=VersionView)
+def submit(version_id: Id, response: Response, rooms: Rooms, actor: Writer) -> dict[str, Any]:
+    """Hand a draft to the checks, which are a job: watch the version. Hand a ready version to the steward."""
+    view = rooms.cohorts.submit(actor, version_id)
+    response.headers["Location"], response.headers["Retry-After"] = f"/v1/versions/{version_id}", "1"
+    return view
+
+
+@router.post("/versions/{version_id}/publish", response_model=VersionView)
+def publish(version_id: Id, rooms: Rooms, actor: Publisher) -> dict[str, Any]:
+    """Publish a version that is in review; the one published before is superseded."""
+    return rooms.cohorts.publish(actor, version_id)
+
+
+@router.post("/versions/{version_id}/return", response_model=VersionView)
+def send_back(version_id: Id, body: Returned, rooms: Rooms, actor: Publisher) -> dict[str, Any]:
+    """Return a version that is in review to its institution."""
+    return rooms.cohorts.send_back(actor, version_id, body.note)
+
+
+@router.post("/versions/{version_id}/reopen", response_model=VersionView)
+def reopen(version_id: Id, rooms: Rooms, actor: Writer) -> dict[str, Any]:
+    """Make a ready version a draft again, to change it."""
+    return rooms.cohorts.reopen(actor, version_id)
+
+
+@router.post("/versions/{version_id}/withdraw", response_model=VersionView)
+def withdraw(version_id: Id, rooms: Rooms, actor: Writer) -> dict[str, Any]:
+    """Take a published version out of use."""
+    return rooms.cohorts.withdraw_version(actor, version_id)

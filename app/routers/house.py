@@ -1,0 +1,34 @@
+"""The services that handlers may call; main builds one house and hangs it into the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from fastapi import Request
+
+from app.auth.service import AuthService
+from app.catalog.service import CatalogService
+from app.cohorts.service import CohortService
+from app.cohorts.uploads import UploadService
+from app.extracts.service import ExtractService
+from app.requests.service import RequestService
+
+
+@dataclass(frozen=True)
+class House:
+    """One attribute a room. `db` answers `ping()` and nothing else is asked of it here."""
+
+    auth: AuthService
+    uploads: UploadService
+    cohorts: CohortService
+    catalog: CatalogService
+    requests: RequestService
+    extracts: ExtractService
+    withdrawals: Any
+    db: Any
+
+
+def house(request: Request) -> House:
+    """The house of this application."""
+    return cast("House", request.app.state.house)
