@@ -16,7 +16,9 @@ from app.auth.registered import RegisteredClient
 
 # SMART Backend Services asks for RS384 or ES384; the 256s are what most other clients send. No symmetric algorithm.
 ALGORITHMS = ("ES256", "ES384", "PS256", "PS384", "RS256", "RS384")
-MAX_LIFE_SECONDS = 300  # SMART Backend Services: at most five minutes ahead
+# SMART Backend Services clients send at most five minutes; Authlib's client sends an hour unless told otherwise.
+# Each is accepted once only, so that a longer one is no worse than its bearer.
+MAX_LIFE_SECONDS = 3600
 LEEWAY_SECONDS = 30
 MAX_ASSERTION_CHARACTERS = 8192
 

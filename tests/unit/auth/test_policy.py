@@ -1,0 +1,170 @@
+"""The object rules, as a table: every role against every rule, inside and outside; and that the file stays pure."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.auth import policy
+from app.auth.policy import (
+    ROLE_SCOPES,
+    Actor,
+    AuditFacts,
+    CohortFacts,
+    Decision,
+    InstitutionFacts,
+    ProjectFacts,
+    RequestFacts,
+    Scope,
+    UploadFacts,
+    VersionFacts,
+)
+from app.errors import Problem
+
+
+def actor(role, institution=None, subject=None):
+    return Actor(subject or f"client:{role}", role, role, institution, frozenset(ROLE_SCOPES[role]))
+
+
+ACTORS = {
+    "platform": actor("platform"),
+    "own": actor("institution", "a"),
+    "other": actor("institution", "b"),
+    "drb": actor("steward"),
+    "steward": actor("steward", "a"),
+    "far steward": actor("steward", "b"),
+    "asker": actor("researcher", "a", "client:asker"),
+    "researcher": actor("researcher", "a", "client:someone"),
+    "asking steward": actor("steward", "a", "client:asker"),
+}
+YES, UNSEEN = "yes", "unseen"
+COHORT, DRAFT, PUBLISHED = CohortFacts("a"), VersionFacts("a", "draft"), VersionFacts("a", "published")
+REQUEST = RequestFacts("client:asker", "a", "submitted")
+PROJECT = ProjectFacts("client:asker", "a")
+
+# rule, facts, who is allowed, who is told why not; all others are told that there is no such thing
+RULES = [
+    ("read_institution", InstitutionFacts("a"), {"platform", "own", "drb", "steward", "asking steward"}, {}),
+    (
+        "register_cohort",
+        COHORT,
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    ("read_cohort", COHORT, {"own", "drb", "steward", "asking steward"}, {}),
+    (
+        "change_cohort",
+        COHORT,
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    (
+        "change_consents",
+        COHORT,
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    (
+        "take_withdrawal",
+        COHORT,
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    ("read_version", PUBLISHED, {"own", "drb", "steward", "asking steward"}, {}),
+    (
+        "change_version",
+        DRAFT,
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    ("publish_version", DRAFT, {"drb", "steward", "asking steward"}, {"own": "steward_only"}),
+    ("find_version", DRAFT, {"own", "drb", "steward", "asking steward"}, {}),
+    ("find_version", PUBLISHED, set(ACTORS), {}),
+    (
+        "upload",
+        UploadFacts("a"),
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    (
+        "create_request",
+        PUBLISHED,
+        {"asker", "researcher"},
+        dict.fromkeys(set(ACTORS) - {"asker", "researcher"}, "researcher_only"),
+    ),
+    ("read_request", REQUEST, {"asker", "drb", "steward", "asking steward"}, {}),
+    ("read_request", replace(REQUEST, state="draft"), {"asker", "asking steward"}, {}),
+    (
+        "edit_request",
+        REQUEST,
+        {"asker", "asking steward"},
+        {"drb": "applicant_only", "steward": "applicant_only"},
+    ),
+    (
+        "review_request",
+        REQUEST,
+        {"drb", "steward"},
+        {"asker": "own_request", "asking steward": "own_request"},
+    ),
+    ("read_permit", PROJECT, {"asker", "drb", "steward", "asking steward"}, {}),
+    (
+        "accept_agreement",
+        PROJECT,
+        {"asker", "asking steward"},
+        {"drb": "holder_only", "steward": "holder_only"},
+    ),
+    ("manage_permit", PROJECT, {"drb", "steward"}, {"asker": "own_request", "asking steward": "own_request"}),
+    ("order_extract", PROJECT, {"asker", "asking steward"}, {"drb": "holder_only", "steward": "holder_only"}),
+    ("read_extract", PROJECT, {"asker", "asking steward"}, {"drb": "holder_only", "steward": "holder_only"}),
+    ("read_audit", AuditFacts(), {"platform"}, {}),
+    ("read_audit", AuditFacts("a"), {"platform", "own", "drb", "steward", "asking steward"}, {}),
+    (
+        "read_audit",
+        AuditFacts("a", "client:asker"),
+        {"platform", "own", "drb", "steward", "asking steward", "asker"},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ACTORS)
+@pytest.mark.parametrize(
+    ("rule", "facts", "allowed", "told"), RULES, ids=[f"{r[0]}-{i}" for i, r in enumerate(RULES)]
+)
+def test_rule(rule, facts, allowed, told, name):
+    decision = getattr(policy, f"may_{rule}")(ACTORS[name], facts)
+    must = getattr(policy, f"must_{rule}")
+    if name in allowed:
+        assert decision == Decision(True, True)
+        must(ACTORS[name], facts)
+        return
+    assert decision == Decision(False, name in told, told.get(name, ""))
+    with pytest.raises(Problem) as refused:
+        must(ACTORS[name], facts)
+    assert refused.value.status == (403 if name in told else 404)
+    assert refused.value.extra.get("reason") == told.get(name)
+
+
+def test_every_rule_is_in_the_table():
+    rules = {name.removeprefix("may_") for name in dir(policy) if name.startswith("may_")}
+    assert rules - {"administer"} == {rule for rule, *_ in RULES}
+    assert all(hasattr(policy, f"must_{rule}") for rule in rules)
+
+
+@pytest.mark.parametrize("name", ACTORS)
+def test_only_the_platform_administers(name):
+    assert policy.may_administer(ACTORS[name]).allowed == (name == "platform")
+    if name != "platform":
+        with pytest.raises(Problem, match="forbidden"):
+            policy.must_administer(ACTORS[name])
+
+
+def test_scopes_are_alphabetical_and_no_role_holds_both_ends_of_a_decision():
+    assert list(Scope) == sorted(Scope)
+    assert set().union(*ROLE_SCOPES.values()) == set(Scope)
+    for asks, decides in [
+        (Scope.REQUESTS_WRITE, Scope.REQUESTS_REVIEW),
+        (Scope.COHORTS_WRITE, Scope.DATASETS_PUBLISH),
+        (Scope.PLATFORM_ADMIN, Scope.EXTRACTS_READ),
+        (Scope.PLATFORM_ADMIN, Scope.COHORTS_READ),
+    ]:
+        assert not any({asks, decides} <= scopes for scopes in ROLE_SCOPES.values())
