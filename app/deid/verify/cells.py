@@ -18,6 +18,7 @@ from app.errors import Finding
 from app.schemas.dictionary import Code
 
 SAMPLE_ROWS = 500_000
+FIRST_LOOK = 50_000
 WHOLE = (
     "TINYINT",
     "SMALLINT",
@@ -102,7 +103,7 @@ class Cells:
         patterns = identifiers.IN_CODES if out.role == "code" else identifiers.PATTERNS
         source = f"(SELECT {name(out.name)} AS v, 1 AS n FROM {self.rows})"
         few = self.reader.row(
-            f"SELECT approx_count_distinct(v) * 20 < count(*) AS few FROM (SELECT v FROM {source} LIMIT {SAMPLE_ROWS})"
+            f"SELECT approx_count_distinct(v) * 20 < count(*) AS few FROM (SELECT v FROM {source} LIMIT {FIRST_LOOK})"
         )
         if few["few"]:
             source = f"(SELECT v, count(*) AS n FROM {source} GROUP BY v)"

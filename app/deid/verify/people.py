@@ -91,10 +91,6 @@ def _consent(reader: Reader, table: Leaving, number: int, census: Census) -> Non
     census.people[table.name] = reader.number(f"SELECT count(p) FROM seen_{number}")
     nobody = reader.number(f"SELECT count(*) FROM seen_{number} WHERE p IS NULL")
     census.refuse("person_unknown", nobody, table=table.name)
-    malformed = reader.number(
-        f"SELECT count(*) FROM seen_{number} WHERE NOT regexp_full_match(p, '[0-9a-f]{{16}}')"
-    )
-    census.refuse("key_not_keyed", malformed, table=table.name)
     others = f"SELECT p FROM seen_{number} ANTI JOIN (SELECT p FROM allowed WHERE t = {text(table.name)}) USING (p)"
     census.refuse("not_eligible", reader.number(f"SELECT count(p) FROM ({others})"), table=table.name)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.deid.verify.keys import read_keys
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan
 from app.deid.verify.scope import Leaving
@@ -26,26 +27,35 @@ class Survey:
 
 
 def survey(reader: Reader, table: Leaving, parts: Sequence[Part]) -> Survey:
-    """Read every part once, and once more only where neighbours tie on the short key."""
+    """Read every part once; rows are compared whole only where their first two keys tie or are no keys."""
     found = Survey()
-    keyed = [out.name for out in table.outs if out.keyed and out.name not in table.persons[:1]]
+    keyed = [n for n in sort_key(table) if n in {out.name for out in table.outs if out.keyed}]
     for part in parts:
-        columns = list(enumerate(table.names))
-        asked = [f"min({name(n)}) AS a{i}, max({name(n)}) AS b{i}" for i, n in columns]
-        asked += [
-            f"count(*) FILTER (WHERE NOT regexp_full_match({name(n)}::VARCHAR, '{KEY}')) AS k{i}"
-            for i, n in enumerate(keyed)
-        ]
-        less, tie, lagged = _neighbours(table)
-        asked += [f"count(*) FILTER (WHERE {less}) AS less", f"count(*) FILTER (WHERE {tie}) AS ties"]
-        row = reader.row(f"SELECT {', '.join(asked)} FROM (SELECT *{lagged} FROM {scan([part.path])})")
-        if row["ties"]:
-            row["less"] = reader.number(descents(table, [part]))
-        found.unsorted += row["less"]
-        found.extremes.append({n: (row[f"a{i}"], row[f"b{i}"]) for i, n in columns})
-        for i, n in enumerate(keyed):
-            found.malformed[n] = found.malformed.get(n, 0) + row[f"k{i}"]
+        keys = read_keys(part.path, keyed) if keyed else None
+        extremes: dict[str, tuple[Any, Any]] = {} if keys is None else {**keys.extremes}
+        if keys is None:
+            _malformed(reader, keyed, part, found)
+        extremes |= _extremes(reader, [n for n in table.names if n not in extremes], part)
+        found.extremes.append(extremes)
+        if table.via is None:  # else the order is that of the parent's people: judged by its own rule
+            enough = keys is not None and keyed[:2] == sort_key(table)[:2] and not keys.ties
+            found.unsorted += keys.less if keys and enough else reader.number(descents(table, [part]))
     return found
+
+
+def _malformed(reader: Reader, keyed: list[str], part: Part, found: Survey) -> None:
+    for column in keyed:
+        wrong = f"NOT regexp_full_match({name(column)}::VARCHAR, '{KEY}')"
+        count = reader.number(f"SELECT count(*) FROM {scan([part.path])} WHERE {wrong}")
+        found.malformed[column] = found.malformed.get(column, 0) + count
+
+
+def _extremes(reader: Reader, columns: list[str], part: Part) -> dict[str, tuple[Any, Any]]:
+    if not columns:
+        return {}
+    asked = ", ".join(f"min({name(n)}) AS a{i}, max({name(n)}) AS b{i}" for i, n in enumerate(columns))
+    row = reader.row(f"SELECT {asked} FROM {scan([part.path])}")
+    return {n: (row[f"a{i}"], row[f"b{i}"]) for i, n in enumerate(columns)}
 
 
 def sort_key(table: Leaving) -> list[str]:
@@ -59,17 +69,3 @@ def descents(table: Leaving, parts: Sequence[Part]) -> str:
     key = f"row({', '.join(name(n) for n in sort_key(table))})"
     rows = scan([p.path for p in parts])
     return f"SELECT count(*) FROM (SELECT {key} < lag({key}) OVER () AS less FROM {rows}) WHERE less"
-
-
-def _neighbours(table: Leaving) -> tuple[str, str, str]:
-    """(less, tie, lagged columns): comparing (pseudonym, next key) is enough where that key is unique, as keyed ids
-    are; whole rows cost more. Where no such key follows, every row ties."""
-    key = sort_key(table)
-    if table.via is not None:
-        return "false", "false", ""  # the order is that of the parent's people: judged by its own rule
-    if not table.persons or len(key) < 2 or key[1] not in {o.name for o in table.outs if o.keyed}:
-        return "false", "true", ""
-    p, k, q, j = name(key[0]), name(key[1]), '"__p"', '"__k"'
-    less = f"{p} < {q} OR ({p} = {q} AND ({k} < {j} OR ({j} IS NULL AND {k} IS NOT NULL)))"
-    tie = f"{p} IS NOT DISTINCT FROM {q} AND {k} IS NOT DISTINCT FROM {j}"
-    return less, tie, f", lag({p}) OVER () AS {q}, lag({k}) OVER () AS {j}"
