@@ -46,6 +46,7 @@ class Database:
         """One transaction that only reads; whatever was changed in it is rolled back."""
         with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
             yield session
+            session.expunge_all()  # what was read stays readable: a rollback would expire it
             session.rollback()
 
     def ping(self) -> bool:

@@ -21,12 +21,6 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "http://127.0.0.1:8000", description="Base of every URL we hand out; also the OAuth issuer."
     )
-    environment: Literal["embedded", "production"] = Field(
-        "embedded", description="Production refuses unsafe defaults."
-    )
-    role: Literal["all", "web", "worker"] = Field(
-        "all", description="What this process does; `all` is the embedded default."
-    )
     master_key: SecretStr | None = Field(
         None,
         description="Base64 of 32 bytes that wrap project and cohort keys; unset: made once under `var`.",
@@ -34,8 +28,12 @@ class Settings(BaseSettings):
     engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs extracts.")
     engine_memory: str = Field("2GB", description="Memory limit of one engine.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of one engine.")
+    rows_per_part: int = Field(default=500_000, ge=1, description="Rows of one Parquet part before a table is cut further.")
     access_token_seconds: int = Field(default=3600, ge=60, description="Life of an access token.")
     upload_max_bytes: int = Field(20 * 2**30, ge=1, description="Largest single upload.")
+    upload_put_max_bytes: int = Field(
+        default=256 * 2**20, ge=1, description="Largest file that one plain PUT takes; larger ones come by tus."
+    )
     upload_expiry_days: int = Field(
         default=14, ge=0, description="When originals of unfinished or quarantined uploads are removed."
     )

@@ -134,6 +134,12 @@ def withdraw(session: Session, cohort: Cohort, key: int, domains: Iterable[str],
     return changes.count
 
 
+def granted(session: Session, key: int) -> set[str]:
+    """The domains that a person's consent covers at this moment, as the register says."""
+    query = select(Consent.domain).where(Consent.participant_key == key, Consent.state == "granted")
+    return set(session.scalars(query))
+
+
 def _check(domains: Sequence[str], statement: Statement) -> None:
     findings = []
     if unknown := [domain for domain in domains if domain not in DOMAINS]:

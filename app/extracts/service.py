@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
@@ -18,17 +17,18 @@ from app.db import Database, new_id
 from app.errors import Problem, not_found
 from app.extracts import queries
 from app.extracts.states import step
-from app.jobs import enqueue
+from app.jobs import answers, enqueue
+from app.jobs.answers import Once
 from app.ledger.parts import PartState, listed, state_of
 from app.models import AuditLine, Extract, RecallNotice
 from app.permits import must_be_live, refusal
-from app.settings import Settings
+from app.storage.outbox import Outbox
 
 GROUNDS = ("destroyed", "retained", "frozen")
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceDelivery:
+class Delivery:
     """A part that may be read now: its outbox name, size and digest."""
 
     name: str
@@ -42,23 +42,19 @@ class ExtractService:
 
     db: Database
     clock: Clock
-    settings: Settings
+    outbox: Outbox
 
-    def order(self, actor: Actor, permit_id: str) -> tuple[dict[str, Any], bool]:
-        """The extract of a permit and whether this call made it: there is one, however often it is ordered."""
-        try:
-            return self._order(actor, permit_id)
-        except IntegrityError:  # another order of the same permit came first: its extract is the answer
-            return self._order(actor, permit_id)
-
-    def _order(self, actor: Actor, permit_id: str) -> tuple[dict[str, Any], bool]:
+    def order(self, actor: Actor, permit_id: str, once: Once | None = None) -> dict[str, Any]:
+        """The extract of a permit: there is one, however often it is ordered. The permit's row is locked, so that
+        two orders at the same time end in one extract."""
         now = self.clock()
         with self.db.unit_of_work() as session:
+            if (answer := answers.earlier(session, once, now)) is not None:
+                return answer
             permit = queries.permit(session, permit_id, lock=True)
             policy.must_order_extract(actor, queries.facts(session, permit.project_id))
             must_be_live(session, permit_id, now.date())
             row = queries.of_permit(session, permit_id)
-            fresh = row is None
             if row is None:
                 row = _new(permit_id, permit.project_id, permit.version_id, now)
                 session.add(row)
@@ -67,7 +63,7 @@ class ExtractService:
                 row.state, row.failure = step(row.state, "queue"), None
                 enqueue(session, "build_extract", subject=row.id, at=now)
                 _note(session, row, "extract.ordered", actor.subject, now, {"permit": permit_id})
-            return queries.view(session, row), fresh
+            return answers.keep(session, once, 202, queries.view(session, row))
 
     def get(self, actor: Actor, extract_id: str) -> dict[str, Any]:
         """One extract with its parts."""
@@ -92,14 +88,14 @@ class ExtractService:
             states = {p["name"]: p for p in listed(session, extract_id, ("ready", "blocked", "replaced"))}
             return {**row.manifest, "certificate": row.certificate, "parts_state": _brief(states)}
 
-    def open_part(self, actor: Actor, extract_id: str, name: str) -> ServiceDelivery:
+    def open_part(self, actor: Actor, extract_id: str, name: str) -> Delivery:
         """The part, where every byte of it may leave at this moment; the first such call a generation is recorded."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             row = self._own(session, actor, extract_id)
             state = _must_flow(session, extract_id, name, now)
             self._record_delivery(session, row, actor, state, now)
-            return ServiceDelivery(state.name, state.bytes, state.sha256)
+            return Delivery(state.name, state.bytes, state.sha256)
 
     def check_part(self, extract_id: str, name: str) -> None:
         """Raise unless the next byte may leave: one row, read now, never cached."""
@@ -135,10 +131,6 @@ class ExtractService:
                 enqueue(session, "destroy_extract", subject=extract_id, at=now)
                 _note(session, row, "extract.expired", "platform", now, {})
         return len(due)
-
-    def expiry(self, now: datetime) -> datetime:
-        """When an extract that is ready now expires."""
-        return now + timedelta(days=self.settings.extract_days)
 
     def _own(self, session: Session, actor: Actor, extract_id: str) -> Extract:
         row = queries.extract(session, extract_id)

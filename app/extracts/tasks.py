@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from app.jobs import JobContext, Task, enqueue
 from app.ledger.marks import settle
 from app.ledger.parts import block, listed
 from app.models import BlockMark, Job, RecallNotice
-from app.storage.outbox import Outbox
 
 
 class Found(Protocol):
@@ -35,7 +34,7 @@ class Releasing(Protocol):
     def release(self, extract_id: str, progress: Callable[..., None]) -> Any:
         """Build, verify, record and publish the next generation of an extract."""
 
-    def recall(self, extract_id: str, participant_key: int) -> Found:
+    def recall(self, extract_id: str, participant_key: int, domains: Sequence[str]) -> Found:
         """Where in this extract a person is, and by which pseudonym its holder knows them."""
 
 
@@ -45,7 +44,6 @@ class ExtractTasks:
 
     service: ExtractService
     gate: Releasing
-    outbox: Outbox
 
     def build(self, job: JobContext) -> None:
         """queued -> building -> ready, or failed with the reason."""
@@ -62,7 +60,7 @@ class ExtractTasks:
     def narrow(self, job: JobContext) -> None:
         """Find the parts that hold the person, close them, tell the holder, and order the next generation."""
         withdrawal_id, key = str(job.arguments["withdrawal_id"]), int(job.arguments["participant_key"])
-        found = self.gate.recall(job.subject, key)
+        found = self.gate.recall(job.subject, key, job.arguments["domains"])
         now = self.service.clock()
         with self.service.db.unit_of_work() as session:
             row = queries.extract(session, job.subject, lock=True)
@@ -108,7 +106,7 @@ class ExtractTasks:
         with self.service.db.read() as session:
             parts = listed(session, job.subject, ("ready", "blocked", "replaced", "staged"))
         for part in parts:
-            self.outbox.delete(f"{job.subject}/{part['name']}")
+            self.service.outbox.delete(f"{job.subject}/{part['name']}")
         self._move(job.subject, "destroy")
 
     def _sweep(self, extract_id: str) -> None:
@@ -116,7 +114,7 @@ class ExtractTasks:
         with self.service.db.read() as session:
             gone = listed(session, extract_id, ("replaced",))
         for part in gone:
-            self.outbox.delete(f"{extract_id}/{part['name']}")
+            self.service.outbox.delete(f"{extract_id}/{part['name']}")
 
     def _move(self, extract_id: str, verb: str) -> None:
         with self.service.db.unit_of_work() as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +91,9 @@ class Gate:
         with spill_folder(self.settings.var) as spill:
             return counting.answer(self, question, reader, spill)
 
-    def recall(self, extract_id: str, participant_key: int) -> Whereabouts:
-        """Where a person's rows are that consent no longer covers; asked whether or not the permit is live."""
+    def recall(self, extract_id: str, participant_key: int, domains: Sequence[str]) -> Whereabouts:
+        """Where a person's rows of these domains are, as far as consent does not cover them any more; asked whether or
+        not the permit is live."""
         with self.db.read() as session:
             extract = session.get_one(Extract, extract_id)
             permit = session.get_one(Permit, extract.permit_id)
@@ -100,17 +101,20 @@ class Gate:
             person = session.get_one(Participant, participant_key)
             key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
             pinned = pinned_recoding(session, extract.project_id, permit.version_id)
-            domains = {str(dictionary.table(t.name).domain) for t in plan.tables}
-            covered = covered_now(session, permit.cohort_id, domains, permit.purpose, self.clock().date())
+            present = {str(dictionary.table(t.name).domain) for t in plan.tables}
+            asked = present & set(domains)
+            covered = covered_now(session, permit.cohort_id, asked, permit.purpose, self.clock().date())
             tables = vault_objects(session, plan, dictionary)
         ids = np.frombuffer(person.random_id, dtype=np.uint8).reshape(1, -1)
         names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
         lost = {domain for domain, keys in covered.items() if participant_key not in keys}
         with spill_folder(self.settings.var) as spill:
-            source = Source(dictionary, plan, tables, nobody(domains), (b"", b""), spill / "engine")
+            source = Source(dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine")
             counts = pinned.parts if pinned else {}
             places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
-        return Whereabouts(names[0].decode(), tuple(p for p in places if dictionary.table(p[0]).domain in lost))
+        return Whereabouts(
+            names[0].decode(), tuple(p for p in places if dictionary.table(p[0]).domain in lost)
+        )
 
     def _decide(self, extract_id: str) -> tuple[LivePermit, Pinned | None]:
         """Step 1: the permit is live, the plan is the approved one, the version may still be used."""

@@ -18,7 +18,8 @@ from app.clock import Clock
 from app.consents import register
 from app.db import Database, new_id
 from app.errors import Problem, not_found
-from app.jobs import JobContext, Task, enqueue
+from app.jobs import JobContext, Task, answers, enqueue
+from app.jobs.answers import Once
 from app.keyring import Keyring
 from app.models import BlockMark, Cohort, Extract, Part, Withdrawal
 from app.withdrawals.states import step
@@ -37,7 +38,13 @@ class WithdrawalService:
     keyring: Keyring
 
     def take(
-        self, actor: Actor, cohort_id: str, participant: str, domains: Iterable[str], kind: str
+        self,
+        actor: Actor,
+        cohort_id: str,
+        participant: str,
+        domains: Iterable[str],
+        kind: str,
+        once: Once | None = None,
     ) -> dict[str, Any]:
         """Withdraw a participant, named by the institution's own identifier, from domains (empty: all).
 
@@ -45,6 +52,8 @@ class WithdrawalService:
         chosen = _chosen(domains, kind)
         now = self.clock()
         with self.db.unit_of_work() as session:
+            if (answer := answers.earlier(session, once, now)) is not None:
+                return answer
             cohort = session.get(Cohort, cohort_id, with_for_update=True, populate_existing=True)
             if cohort is None:
                 raise not_found("cohort")
@@ -52,7 +61,8 @@ class WithdrawalService:
             key = register.find(session, self.keyring, cohort, participant)
             if key is None:
                 raise not_found("participant")
-            return self._carry(session, cohort, key, chosen, kind, actor.subject, now)
+            view = self._carry(session, cohort, key, chosen, kind, actor.subject, now)
+            return answers.keep(session, once, 202, view)
 
     def take_from_register(self, job: JobContext) -> None:
         """Withdrawals that a consent register brought: the consents have changed already; the copies follow."""
@@ -60,7 +70,9 @@ class WithdrawalService:
         with self.db.unit_of_work() as session:
             cohort = session.get_one(Cohort, job.subject, with_for_update=True)
             for key, domains in job.arguments["withdrawn"]:
-                self._carry(session, cohort, int(key), list(domains), "no_further_use", "platform", now)
+                self._carry(
+                    session, cohort, int(key), list(domains), "no_further_use", "platform", now, carried=True
+                )
 
     def get(self, actor: Actor, withdrawal_id: str) -> dict[str, Any]:
         """The receipt as it stands: counts and times, and no one's name."""
@@ -123,11 +135,13 @@ class WithdrawalService:
             closed_at=None,
         )
         session.add(row)
+        held = register.granted(session, key)
         register.withdraw(session, cohort, key, domains, at=now)
+        lost = [d for d in domains if d in held or carried]
         holding = ledger.extracts_holding(session, key) if kind == "no_further_use" else []
         for extract_id in holding:
             ledger.mark(session, extract_id, row.id, reason=REASON, at=now)
-            arguments = {"withdrawal_id": row.id, "participant_key": key}
+            arguments = {"withdrawal_id": row.id, "participant_key": key, "domains": lost}
             enqueue(session, "narrow_block", subject=extract_id, arguments=arguments, at=now)
         row.receipt = {"extracts_closed": len(holding), "taken_at": now.isoformat()}
         session.flush()

@@ -153,8 +153,7 @@ class DuckDbRun:
             )
 
     def _number(self, query: str) -> int:
-        row = self.con.execute(query).fetchone()
-        return int(row[0]) if row else 0
+        return int(self.con.execute(query).fetchall()[0][0])
 
 
 class DuckDbEngine:

@@ -217,5 +217,5 @@ def _histograms(
 
 
 def _number(con: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = con.execute(query).fetchone()
-    return int(row[0]) if row and row[0] is not None else 0
+    row = con.execute(query).fetchall()[0]
+    return int(row[0] or 0)

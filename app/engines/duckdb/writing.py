@@ -79,5 +79,5 @@ def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: P
         folder.mkdir()
         path = folder / path.name
     target.rename(path)
-    row = con.execute(f"SELECT num_rows FROM parquet_file_metadata({text(str(path))})").fetchone()
-    return StagedPart(table, position, path, int(row[0]) if row else 0, path.stat().st_size, sha256)
+    rows = con.execute(f"SELECT num_rows FROM parquet_file_metadata({text(str(path))})").fetchall()[0][0]
+    return StagedPart(table, position, path, int(rows), path.stat().st_size, sha256)

@@ -1,0 +1,286 @@
+"""The gate end to end over a made-up vault, on both databases: what leaves, what does not, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app import ledger
+from app.audit import project_stream, verify
+from app.db import Database
+from app.deid import fitting
+from app.errors import Problem
+from app.extracts.service import ExtractService
+from app.gate import recording
+from app.ledger.parts import listed, pinned_recoding
+from app.models import Extract, Permit
+from app.schemas.plan import Condition, Plan
+from tests import world as worlds
+from tests.world import World
+
+ALL = ("clinical", "lifelog")
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+    db = Database(database_url)
+    yield worlds.make(db, tmp_path)
+    db.dispose()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[World]:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    yield worlds.make(db, tmp_path)
+    db.dispose()
+
+
+def test_a_release_holds_those_who_consent_and_no_one_else(world: World) -> None:
+    extract = world.permit()
+    released = world.release(extract)
+    assert released.generation == 1
+    assert world.rows(extract, "person", "SELECT count(*), count(DISTINCT pid) FROM parts") == [(380, 380)]
+    assert world.rows(extract, "visit", "SELECT count(*) FROM parts") == [(1140,)]
+    # Every second of the 380 consents to lifelog data too.
+    assert world.rows(extract, "steps", "SELECT count(DISTINCT pid) FROM parts") == [(180,)]
+    smallest = world.rows(
+        extract, "person", "SELECT min(n) FROM (SELECT count(*) n FROM parts GROUP BY age, sex)"
+    )
+    assert smallest[0][0] >= 7
+
+
+def test_the_ledger_and_the_audit_chain_hold_the_release(world: World) -> None:
+    extract = world.permit()
+    world.release(extract)
+    with world.db.read() as session:
+        members = ledger.members(session, extract)
+        project = session.get_one(Extract, extract).project_id
+        lines, broken = verify(session, project_stream(project))
+    assert len(members) == 380
+    assert set(members) == {k for i, k in enumerate(world.keys) if i % 20}
+    assert (lines, broken) == (2, None)
+
+
+def test_the_same_inputs_give_the_same_bytes(small: World) -> None:
+    extract = small.permit()
+    first, second = small.release(extract), small.release(extract)
+    assert (first.generation, second.generation) == (1, 2)
+    assert first.parts == second.parts
+
+
+def test_two_projects_share_no_pseudonym_no_record_id_and_no_order(small: World) -> None:
+    one, two = small.permit(), small.permit()
+    small.release(one)
+    small.release(two)
+    for table, column in (("person", "pid"), ("visit", "vid"), ("visit", "pid")):
+        a = {row[0] for row in small.rows(one, table, f"SELECT {column} FROM parts")}
+        b = {row[0] for row in small.rows(two, table, f"SELECT {column} FROM parts")}
+        assert not a & b
+
+
+def test_dates_move_by_whole_weeks_and_keep_their_distances(small: World) -> None:
+    extract = small.permit()
+    small.release(extract)
+    gaps = small.rows(extract, "steps", "SELECT DISTINCT max(day) - min(day) FROM parts GROUP BY pid")
+    assert gaps == [(1,)]
+    weekdays = small.rows(extract, "steps", "SELECT DISTINCT dayofweek(min(day)) FROM parts GROUP BY pid")
+    assert weekdays == [(1,)]  # 2024-01-01 was a Monday, whatever the shift
+    assert len(small.rows(extract, "steps", "SELECT DISTINCT min(day) FROM parts GROUP BY pid")) > 20
+
+
+def test_who_leaves_is_not_in_the_next_generation_and_equal_parts_keep_their_name(small: World) -> None:
+    extract = small.permit()
+    first = small.release(extract)
+    gone = small.keys[2]
+    assert small.gate.recall(extract, gone, ALL).places == ()  # consent covers every row still
+    small.set_consent(gone, "clinical", "withdrawn")
+    small.set_consent(gone, "lifelog", "withdrawn")
+    found = small.gate.recall(extract, gone, ALL)
+    assert {table for table, _ in found.places} == {"person", "visit", "steps"}
+    second = small.release(extract)
+    for table in ("person", "visit", "steps"):
+        assert small.rows(extract, table, f"SELECT count(*) FROM parts WHERE pid = '{found.pseudonym}'") == [
+            (0,)
+        ]
+    assert set(first.parts) & set(second.parts)
+    replaced = set(first.parts) - set(second.parts)
+    with small.db.read() as session:
+        states = {p["name"]: p for p in listed(session, extract, ("ready", "replaced"))}
+    assert {states[name]["state"] for name in replaced} == {"replaced"}
+    assert all(states[name]["successor"] in second.parts for name in replaced)
+
+
+def test_the_place_told_for_a_person_is_where_their_rows_are(small: World) -> None:
+    extract = small.permit()
+    small.release(extract)
+    gone = small.keys[8]
+    small.set_consent(gone, "clinical", "withdrawn")
+    found = small.gate.recall(extract, gone, ALL)
+    with small.db.read() as session:
+        parts = listed(session, extract)
+    import duckdb
+
+    for part in parts:
+        path = small.var / "outbox" / extract / part["name"]
+        has = duckdb.sql(f"SELECT count(*) FROM '{path}' WHERE pid = '{found.pseudonym}'").fetchall()[0][0]
+        told = (part["table"], part["position"]) in found.places
+        assert told == (has > 0 and part["table"] != "steps")
+
+
+def test_withdrawing_one_domain_leaves_the_other(small: World) -> None:
+    extract = small.permit()
+    small.release(extract)
+    person = small.keys[2]
+    small.set_consent(person, "lifelog", "withdrawn")
+    found = small.gate.recall(extract, person, ALL)
+    assert {table for table, _ in found.places} == {"steps"}
+    small.release(extract)
+    count = f"SELECT count(*) FROM parts WHERE pid = '{found.pseudonym}'"
+    assert small.rows(extract, "steps", count) == [(0,)]
+    assert small.rows(extract, "person", count) == [(1,)]
+
+
+def test_a_recoding_is_pinned_and_only_coarsened(small: World) -> None:
+    extract = small.permit()
+    small.release(extract)
+    before = dict(small.rows(extract, "person", "SELECT pid, age || sex FROM parts"))
+    label = small.rows(
+        extract, "person", "SELECT age, sex FROM parts GROUP BY ALL ORDER BY count(*), age LIMIT 1"
+    )[0]
+    members = {
+        row[0]
+        for row in small.rows(
+            extract, "person", f"SELECT pid FROM parts WHERE age = '{label[0]}' AND sex = '{label[1]}'"
+        )
+    }
+    leaving = [key for key, name in small.pseudonyms(extract).items() if name in members][4:]
+    for key in leaving:
+        small.set_consent(key, "clinical", "withdrawn")
+        small.set_consent(key, "lifelog", "withdrawn")
+    members -= {small.pseudonyms(extract)[key] for key in leaving}
+    assert len(members) == 4
+    small.release(extract)
+    after = dict(small.rows(extract, "person", "SELECT pid, age || sex FROM parts"))
+    assert all(
+        after[name] != before[name] for name in members
+    )  # the class fell below k: its label is coarser now
+    smallest = small.rows(
+        extract, "person", "SELECT min(n) FROM (SELECT count(*) n FROM parts GROUP BY age, sex)"
+    )
+    assert smallest[0][0] >= 5
+    with small.db.read() as session:
+        project = session.get_one(Extract, extract).project_id
+        held = pinned_recoding(session, project, small.version_id)
+    assert held is not None
+    assert held.revision == 2
+
+
+def test_a_filter_on_people_keeps_k_and_takes_their_events(small: World) -> None:
+    plan = small.plan.model_copy(
+        update={"filter": (Condition(table="person", column="age", level=3, values=("[40, 60)",)),)}
+    )
+    extract = small.permit(Plan.model_validate(plan.model_dump()))
+    small.release(extract)
+    people = small.rows(extract, "person", "SELECT count(*) FROM parts")[0][0]
+    assert 0 < people < 150
+    assert small.rows(extract, "visit", "SELECT count(DISTINCT pid) FROM parts") == [(people,)]
+
+
+def test_rare_codes_are_judged_by_people(small: World) -> None:
+    extract = small.permit()
+    small.release(extract)
+    found = dict(small.rows(extract, "visit", "SELECT code, count(DISTINCT pid) FROM parts GROUP BY 1"))
+    assert all(people >= 5 for code, people in found.items() if code)
+
+
+@pytest.mark.parametrize("state", ["suspended", "revoked", "expired", "pending_agreement"])
+def test_a_permit_that_is_not_live_releases_nothing(small: World, state: str) -> None:
+    extract = small.permit()
+    with small.db.unit_of_work() as session:
+        session.get_one(Permit, session.get_one(Extract, extract).permit_id).state = state
+    with pytest.raises(Problem) as refused:
+        small.release(extract)
+    assert refused.value.code in ("permit_not_live", "agreement_required")
+    assert not (small.var / "outbox").exists() or not any((small.var / "outbox").rglob("*.parquet"))
+
+
+def test_a_plan_that_is_not_the_approved_one_releases_nothing(small: World) -> None:
+    extract = small.permit()
+    with small.db.unit_of_work() as session:
+        session.get_one(Permit, session.get_one(Extract, extract).permit_id).plan_hash = "f" * 64
+    with pytest.raises(Problem, match="precondition_failed"):
+        small.release(extract)
+
+
+def test_someone_who_leaves_during_the_build_is_not_released(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The withdrawal commits after the bytes are staged and before they are recorded: the build starts again."""
+    extract, gone, builds = world.permit(), world.keys[2], []
+    original = recording.record_generation
+
+    def late(gate, extract_id, permit, staged):  # type: ignore[no-untyped-def]
+        builds.append(len(staged.members))
+        if len(builds) == 1:
+            world.set_consent(gone, "clinical", "withdrawn")
+            world.set_consent(gone, "lifelog", "withdrawn")
+        return original(gate, extract_id, permit, staged)
+
+    monkeypatch.setattr(recording, "record_generation", late)
+    world.release(extract)
+    assert builds == [380, 379]
+    with world.db.read() as session:
+        assert gone not in ledger.members(session, extract)
+
+
+def test_a_forgetful_fit_is_stopped_by_the_verifier(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault: one tuple gets a class of its own. Nothing is recorded, nothing is published."""
+    original = fitting.fit
+
+    def forgetful(*args, **kwargs):  # type: ignore[no-untyped-def]
+        fit = original(*args, **kwargs)
+        classes = fit.of_tuple.copy()
+        classes[0] = classes.max() + 1
+        labels = {**fit.labels, int(classes[0]): ("0", "여")}
+        return replace(fit, of_tuple=np.asarray(classes, dtype=np.int32), labels=labels)
+
+    monkeypatch.setattr(fitting, "fit", forgetful)
+    extract = small.permit()
+    with pytest.raises(Problem) as refused:
+        small.release(extract)
+    assert refused.value.code == "verification_failed"
+    assert "class_below_k" in {f.code for f in refused.value.findings}
+    with small.db.read() as session:
+        assert session.get_one(Extract, extract).generation == 0
+        assert listed(session, extract, ("staged", "ready")) == []
+
+
+def test_spill_is_wiped(small: World) -> None:
+    small.release(small.permit())
+    assert list((small.var / "spill").iterdir()) == []
+
+
+def test_the_outcome_must_not_be_worse_than_reviewed(small: World) -> None:
+    from app.models import DryRun
+
+    extract = small.permit()
+    with small.db.unit_of_work() as session:
+        permit = session.get_one(Permit, session.get_one(Extract, extract).permit_id)
+        session.get_one(DryRun, permit.dry_run_id).result = {"suppressed_share": 0.0, "loss": 0.0}
+    with pytest.raises(Problem, match="outcome_worse_than_reviewed"):
+        small.release(extract)
+
+
+def test_a_byte_check_reads_one_row_and_refuses_at_once(small: World) -> None:
+    extract = small.permit()
+    released = small.release(extract)
+    service = ExtractService(small.db, small.clock, small.gate.outbox)
+    service.check_part(extract, released.parts[0])
+    with small.db.unit_of_work() as session:
+        ledger.mark(session, extract, "wdr_test", reason="participant_withdrew", at=worlds.NOW)
+    with pytest.raises(Problem, match="part_checking"):
+        service.check_part(extract, released.parts[0])

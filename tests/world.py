@@ -1,0 +1,328 @@
+"""A small made-up world for tests of the gate: one cohort, its people, their consents, a vault, a permit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from sqlalchemy import select
+
+from app.clock import Clock
+from app.db import Database, new_id
+from app.deid import pseudonyms
+from app.engines import Limits, engine
+from app.gate import Gate
+from app.keyring import Keyring
+from app.models import (
+    AccessRequest,
+    Base,
+    Cohort,
+    Consent,
+    Dataset,
+    DatasetVersion,
+    DryRun,
+    Extract,
+    Institution,
+    Participant,
+    Permit,
+    Project,
+    VaultTable,
+)
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Plan, plan_hash
+from app.settings import Settings
+from app.storage.outbox import Outbox
+from app.storage.vault import Vault
+
+NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+PURPOSE: dict[str, Any] = {"use": "HMB"}
+DOMAINS = ("clinical", "lifelog")
+
+DICTIONARY: dict[str, Any] = {
+    "hierarchies": {
+        "age": {"kind": "interval", "bounds": [0, 100], "widths": [5, 10, 20, 40]},
+        "flat": {"kind": "flat"},
+        "block": {"kind": "prefix", "lengths": [3, 1]},
+    },
+    "tables": [
+        {
+            "name": "person",
+            "kind": "participant",
+            "participant": ["pid"],
+            "primary_key": ["pid"],
+            "fields": [
+                {"name": "pid", "type": "integer", "role": {"kind": "participant_id"}},
+                {"name": "age", "type": "integer", "role": {"kind": "quasi_identifier", "hierarchy": "age"}},
+                {"name": "sex", "role": {"kind": "quasi_identifier", "hierarchy": "flat"}},
+                {"name": "note", "role": {"kind": "attribute"}},
+            ],
+        },
+        {
+            "name": "visit",
+            "kind": "event",
+            "participant": ["pid"],
+            "primary_key": ["vid"],
+            "fields": [
+                {"name": "vid", "type": "integer", "role": {"kind": "record_id", "of": "visit"}},
+                {"name": "pid", "type": "integer", "role": {"kind": "participant_id"}},
+                {"name": "day", "type": "date", "role": {"kind": "date", "mode": "shift"}},
+                {
+                    "name": "code",
+                    "role": {"kind": "code", "vocabulary": "KCD", "version": "8", "roll_up": "block"},
+                },
+                {"name": "weight", "type": "number", "role": {"kind": "number", "round": 5.0}},
+            ],
+        },
+        {
+            "name": "steps",
+            "kind": "event",
+            "domain": "lifelog",
+            "participant": ["pid"],
+            "fields": [
+                {"name": "pid", "type": "integer", "role": {"kind": "participant_id"}},
+                {"name": "day", "type": "date", "role": {"kind": "date", "mode": "shift"}},
+                {"name": "count", "type": "integer", "role": {"kind": "attribute"}},
+            ],
+        },
+    ],
+}
+
+PLAN_TABLES: list[dict[str, Any]] = [
+    {
+        "name": "person",
+        "columns": [
+            {"name": "pid", "transform": "pseudonymise"},
+            {"name": "age", "transform": "generalise"},
+            {"name": "sex", "transform": "generalise"},
+            {"name": "note", "transform": "keep"},
+        ],
+    },
+    {
+        "name": "visit",
+        "columns": [
+            {"name": "vid", "transform": "keyed_id", "params": {"space": "record:visit"}},
+            {"name": "pid", "transform": "pseudonymise"},
+            {"name": "day", "transform": "shift_date"},
+            {"name": "code", "transform": "roll_up", "params": {"min_participants": 5, "hierarchy": "block"}},
+            {"name": "weight", "transform": "round_number", "params": {"to": 5.0}},
+        ],
+    },
+    {
+        "name": "steps",
+        "columns": [
+            {"name": "pid", "transform": "pseudonymise"},
+            {"name": "day", "transform": "shift_date"},
+            {"name": "count", "transform": "keep"},
+        ],
+    },
+]
+
+PEOPLE_SQL = """
+SELECT key AS __participant, key * 7 AS pid, (hash(key) % 90)::BIGINT AS age,
+       CASE WHEN hash(key + 1) % 2 = 0 THEN '여' ELSE '남' END AS sex, 'n' || (key % 3) AS note
+FROM people ORDER BY key
+"""
+VISIT_SQL = """
+SELECT key AS __participant, (key * 100 + n)::BIGINT AS vid, key * 7 AS pid,
+       DATE '2020-01-01' + (hash(key * 31 + n) % 2000)::INTEGER AS day,
+       ['E11', 'E12', 'I10', 'J45', 'C50'][
+           1 + (hash(key * 17 + n) % (CASE WHEN key % 60 = 1 THEN 5 ELSE 4 END))::INTEGER
+       ] AS code,
+       (hash(key * 13 + n) % 1000)::DOUBLE / 10 AS weight
+FROM people, range(3) r(n) ORDER BY key, vid
+"""
+STEPS_SQL = """
+SELECT key AS __participant, key * 7 AS pid, DATE '2024-01-01' + n::INTEGER AS day,
+       (hash(key * 11 + n) % 20000)::BIGINT AS count
+FROM people, range(2) r(n) ORDER BY key, day
+"""
+
+
+@dataclass
+class World:
+    """Everything a test of the gate needs, and verbs to change it."""
+
+    db: Database
+    gate: Gate
+    keyring: Keyring
+    cohort_id: str
+    version_id: str
+    keys: list[int]
+    clock: Clock
+    var: Path
+    plan: Plan
+    dictionary: Dictionary
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def permit(self, plan: Plan | None = None, holder: str = "client:researcher") -> str:
+        """A new project with an active permit and an ordered extract; the extract's id."""
+        chosen = plan or self.plan
+        hash_ = plan_hash(chosen)
+        with self.db.unit_of_work() as session:
+            request = _request(self, chosen, holder)
+            session.add(request)
+            session.flush()
+            dry = DryRun(id=new_id("dry"), request_id=request.id, plan_hash=hash_, state="ready", result=None,
+                         created_at=NOW, finished_at=NOW)  # fmt: skip
+            project = Project(id=new_id("prj"), request_id=request.id, holder=holder, institution_id=None,
+                              key_wrapped=self.keyring.new(), created_at=NOW)  # fmt: skip
+            session.add_all([dry, project])
+            session.flush()
+            permit = Permit(
+                id=new_id("prm"), project_id=project.id, version_id=self.version_id, cohort_id=self.cohort_id,
+                state="active", plan=chosen.model_dump(mode="json"), plan_hash=hash_, dry_run_id=dry.id,
+                purpose=PURPOSE, conditions=[], delivery="download", valid_until=date(2027, 6, 30),
+                agreement_text="", agreement_digest="0" * 64, agreed_by=holder, agreed_at=NOW, created_at=NOW,
+            )  # fmt: skip
+            session.add(permit)
+            session.flush()
+            extract = Extract(
+                id=new_id("ext"), permit_id=permit.id, project_id=project.id, version_id=self.version_id,
+                state="building", failure=None, generation=0, manifest=None, certificate=None,
+                outcome_hash=None, epoch=0, earliest_consent_end=None, created_at=NOW, ready_at=None,
+                expires_at=None,
+            )  # fmt: skip
+            session.add(extract)
+            session.flush()
+            return extract.id
+
+    def release(self, extract_id: str) -> Any:
+        """Run the gate on an extract."""
+        return self.gate.release(extract_id, lambda **_: None)
+
+    def set_consent(self, key: int, domain: str, state: str) -> None:
+        """Change one consent and move the epoch."""
+        with self.db.unit_of_work() as session:
+            row = session.get_one(Consent, (key, domain))
+            row.state = state
+            session.get_one(Cohort, self.cohort_id).epoch += 1
+
+    def pseudonyms(self, extract_id: str) -> dict[int, str]:
+        """Participant key -> pseudonym in the extract's project."""
+        with self.db.read() as session:
+            project = session.get_one(Project, session.get_one(Extract, extract_id).project_id)
+            people = session.scalars(select(Participant).order_by(Participant.key)).all()
+        ids = np.frombuffer(b"".join(p.random_id for p in people), dtype=np.uint8).reshape(-1, 16)
+        names = pseudonyms.pseudonyms(self.keyring.unwrap(project.key_wrapped), ids)
+        return {p.key: name.decode() for p, name in zip(people, names, strict=True)}
+
+    def rows(self, extract_id: str, table: str, query: str = "SELECT * FROM parts") -> list[Any]:
+        """Query the published parts of one table, in the order of their positions, as a reader would see them."""
+        with self.db.read() as session:
+            manifest = session.get_one(Extract, extract_id).manifest
+        assert manifest is not None
+        parts = next(t["parts"] for t in manifest["tables"] if t["name"] == table)
+        paths = [str(self.var / "outbox" / extract_id / p["name"]) for p in parts]
+        con = duckdb.connect()
+        con.execute(f"CREATE VIEW parts AS FROM read_parquet({paths!r})")
+        return con.execute(query).fetchall()
+
+
+def make(
+    db: Database, var: Path, people: int = 400, *, rows_per_part: int = 300, clock: Clock | None = None
+) -> World:
+    """A world of `people`: all consent to clinical data, every second to lifelog too, every twentieth to nothing."""
+    Base.metadata.create_all(db.engine)
+    settings = Settings(var=var)
+    keyring = Keyring(secrets.token_bytes(32))
+    tick: Clock = clock or (lambda: NOW)
+    vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
+    limits = Limits("1GB", 2, rows_per_part)
+    gate = Gate(db, tick, settings, keyring, engine("duckdb", limits, vault), outbox)
+    cohort_id, version_id = _registered(db, keyring)
+    keys = _enrolled(db, cohort_id, people)
+    queries = {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}
+    fill_vault(db, vault, var, version_id, keys, queries)
+    dictionary = Dictionary.model_validate_json(json.dumps(DICTIONARY))
+    plan = Plan.model_validate_json(
+        json.dumps({"version_id": version_id, "tables": PLAN_TABLES, "privacy": {"k": 5, "reserve": 2}})
+    )
+    return World(db, gate, keyring, cohort_id, version_id, keys, tick, var, plan, dictionary)
+
+
+def fill_vault(
+    db: Database, vault: Vault, var: Path, version_id: str, keys: list[int], queries: dict[str, str]
+) -> None:
+    """Write tables into the vault as ingestion would."""
+    con = duckdb.connect()
+    con.execute("CREATE TABLE people AS SELECT unnest(?)::INTEGER AS key", [keys])
+    for name, query in queries.items():
+        path = var / f"{name}.parquet"
+        con.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        vault.put_file(path, f"{sha256}.parquet")
+        with db.unit_of_work() as session:
+            session.add(
+                VaultTable(
+                    version_id=version_id,
+                    table_name=name,
+                    generation=1,
+                    object_name=f"{sha256}.parquet",
+                    upload_id=None,
+                    rows=0,
+                    people=0,
+                    bytes=path.stat().st_size,
+                    sha256=sha256,
+                    created_at=NOW,
+                )
+            )
+        path.unlink()
+
+
+def _registered(db: Database, keyring: Keyring) -> tuple[str, str]:
+    with db.unit_of_work() as session:
+        institution = Institution(id=new_id("ins"), name=f"hospital {secrets.token_hex(4)}", created_at=NOW)
+        session.add(institution)
+        session.flush()
+        cohort = Cohort(
+            id=new_id("coh"), institution_id=institution.id, name="cohort", consent_form={}, duo=[],
+            identity_key_wrapped=keyring.new(), epoch=0, created_at=NOW,
+        )  # fmt: skip
+        session.add(cohort)
+        session.flush()
+        dataset = Dataset(id=new_id("dat"), cohort_id=cohort.id, name="data", keywords=[], created_at=NOW)
+        session.add(dataset)
+        session.flush()
+        version = DatasetVersion(
+            id=new_id("ver"), dataset_id=dataset.id, number=1, state="published", dictionary=DICTIONARY,
+            dictionary_digest="0" * 64, report=None, people=0, created_at=NOW, published_at=NOW,
+        )  # fmt: skip
+        session.add(version)
+        session.flush()
+        return cohort.id, version.id
+
+
+def _enrolled(db: Database, cohort_id: str, people: int) -> list[int]:
+    with db.unit_of_work() as session:
+        rows = [
+            Participant(cohort_id=cohort_id, identity=secrets.token_bytes(32), random_id=secrets.token_bytes(16),
+                        created_at=NOW)
+            for _ in range(people)
+        ]  # fmt: skip
+        session.add_all(rows)
+        session.flush()
+        keys = sorted(row.key for row in rows)
+        for position, key in enumerate(keys):
+            for domain in DOMAINS:
+                granted = position % 20 != 0 and (domain == "clinical" or position % 2 == 0)
+                session.add(
+                    Consent(participant_key=key, domain=domain, cohort_id=cohort_id,
+                            state="granted" if granted else "withdrawn", purposes=[], given_at=None,
+                            valid_until=None, changed_at=NOW)
+                )  # fmt: skip
+        return keys
+
+
+def _request(world: World, plan: Plan, holder: str) -> AccessRequest:
+    return AccessRequest(
+        id=new_id("req"), version_id=world.version_id, cohort_id=world.cohort_id, applicant=holder, title="t",
+        purpose=PURPOSE, plan=plan.model_dump(mode="json"), plan_hash=plan_hash(plan), irb_reference="i", notes=[],
+        end_date=date(2027, 6, 30), state="approved", created_at=NOW, submitted_at=NOW, decided_at=NOW,
+    )  # fmt: skip
