@@ -1,0 +1,104 @@
+"""The shell: serve, demo, migrate, bootstrap. It calls the same services as the web, by no other way."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app import demo as story
+from app.db import Database
+from app.main import build, create_app
+from app.models import migrating
+from app.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Baekman: consented cohorts, shared safely.")
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
+
+
+def _settings() -> Settings:
+    return Settings()
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; the public URL follows it unless it is set.")] = 8000,
+) -> None:
+    """Run the service: web and jobs in one process, data under BAEKMAN_VAR (default ./var)."""
+    settings = _settings()
+    if "public_url" not in settings.model_fields_set:
+        settings.public_url = f"http://{host}:{port}"
+    first = _first_start(settings)
+    if first is not None:
+        typer.echo("First start: the platform's administration client, shown this once.")
+        typer.echo(f"  client id      {first['client_id']}\n  client secret  {first['client_secret']}")
+    typer.echo(f"Baekman serves {settings.public_url}  (API pages: {settings.public_url}/docs)")
+    uvicorn.run(create_app(settings), host=host, port=port, log_level="warning", server_header=False)
+
+
+@app.command()
+def bootstrap(as_json: Json = False) -> None:
+    """Make the database and the platform's administration client; its secret is shown once, on the first call."""
+    first = _first_start(_settings())
+    if as_json:
+        typer.echo(json.dumps(first))
+    elif first is None:
+        typer.echo("The platform has its administration client already.")
+    else:
+        typer.echo(f"client id      {first['client_id']}\nclient secret  {first['client_secret']}")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to the newest migration."""
+    settings = _settings()
+    settings.var.mkdir(parents=True, exist_ok=True, mode=0o700)
+    migrating.upgrade(Database(settings.database))
+    typer.echo("The database has every migration.")
+
+
+@app.command()
+def check_migrations() -> None:
+    """Fail where the migrations do not make what the models say (on a fresh SQLite; the tests add PostgreSQL)."""
+    with tempfile.TemporaryDirectory() as folder:
+        db = Database(f"sqlite:///{Path(folder) / 'check.db'}")
+        migrating.upgrade(db)
+        found = migrating.differences(db)
+        db.dispose()
+    for difference in found:
+        typer.echo(f"not in step: {difference}", err=True)
+    if found:
+        raise typer.Exit(1)
+    typer.echo("Migrations and models are in step.")
+
+
+@app.command(name="demo")
+def play_demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes; it is emptied first.")] = Path("var/demo"),
+    as_json: Json = False,
+) -> None:
+    """Play the whole story through the public API: register, upload, approve, extract, withdraw."""
+    raise typer.Exit(story.play(folder, as_json=as_json))
+
+
+def _first_start(settings: Settings) -> dict[str, str] | None:
+    built = build(settings)
+    migrating.upgrade(built.db)
+    first = built.house.auth.bootstrap()
+    built.db.dispose()
+    return first
+
+
+def main() -> None:
+    """Entry point of the package."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The composition: settings become rooms, rooms become a house, the house becomes an application. No rule lives here."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from app.auth.service import AuthService
+from app.catalog.service import CatalogService
+from app.clock import Clock, utc_now
+from app.cohorts import tasks as cohort_tasks
+from app.cohorts.intake import IntakeService
+from app.cohorts.service import CohortService
+from app.cohorts.uploads import UploadService
+from app.db import Database
+from app.engines import Limits, engine
+from app.extracts.service import ExtractService
+from app.extracts.tasks import ExtractTasks
+from app.extracts.tasks import tasks as extract_tasks
+from app.gate import Gate
+from app.jobs import Task
+from app.jobs.engine import DurableEngine, embedded_system_url
+from app.keyring import open_keyring
+from app.models.migrating import upgrade
+from app.portal import authorize
+from app.requests.service import RequestService
+from app.requests.tasks import tasks as request_tasks
+from app.routers import (
+    audit,
+    catalog,
+    clients,
+    cohorts,
+    datasets,
+    extracts,
+    institutions,
+    oauth,
+    operations,
+    permits,
+    problems,
+    progress,
+    requests,
+    uploads,
+    why,
+    withdrawals,
+)
+from app.routers.house import House
+from app.settings import Settings
+from app.storage.inbox import Inbox
+from app.storage.outbox import Outbox
+from app.storage.vault import Vault
+from app.withdrawals.service import WithdrawalService
+from app.withdrawals.service import tasks as withdrawal_tasks
+
+ROUTERS = (
+    authorize,
+    oauth,
+    operations,
+    clients,
+    institutions,
+    cohorts,
+    datasets,
+    uploads,
+    catalog,
+    progress,
+    requests,
+    permits,
+    extracts,
+    withdrawals,
+    why,
+    audit,
+)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A house, and the tasks that its jobs run."""
+
+    house: House
+    tasks: dict[str, Task]
+    db: Database
+    clock: Clock
+    settings: Settings
+
+
+def build(settings: Settings, clock: Clock = utc_now) -> Built:
+    """Every room of the embedded default, on one database and one folder."""
+    settings.var.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = Database(settings.database)
+    keyring = open_keyring(settings)
+    room = settings.var.resolve()
+    inbox = Inbox.open(f"file://{room}/inbox", room / "spill" / "inbox")
+    vault, outbox = Vault.open(f"file://{room}/vault"), Outbox.open(f"file://{room}/outbox")
+    limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
+    gate = Gate(db, clock, settings, keyring, engine(settings.engine, limits, vault), outbox)
+    intake = IntakeService(db, clock, settings, inbox, vault, keyring)
+    house = House(
+        auth=AuthService(db, clock, settings, keyring),
+        uploads=UploadService(db, clock, settings, inbox, intake.on_complete),
+        cohorts=CohortService(db, clock, settings, keyring),
+        catalog=CatalogService(db, clock, settings, gate),
+        requests=RequestService(db, clock, settings, keyring, gate),
+        extracts=ExtractService(db, clock, outbox),
+        withdrawals=WithdrawalService(db, clock, keyring),
+        db=db,
+    )
+    tasks = {
+        **cohort_tasks.tasks(intake),
+        **request_tasks(house.requests),
+        **extract_tasks(ExtractTasks(house.extracts, gate)),
+        **withdrawal_tasks(house.withdrawals),
+    }
+    return Built(house, tasks, db, clock, settings)
+
+
+def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
+    """The application: migrates the embedded database, then serves and works in the same process."""
+    built = build(settings or Settings(), clock)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        upgrade(built.db)
+        built.house.auth.bootstrap()
+        jobs = _jobs(built)
+        jobs.start()
+        try:
+            yield
+        finally:
+            jobs.stop()
+            built.db.dispose()
+
+    return hang(built.house, FastAPI(lifespan=lifespan, **_about()))
+
+
+def hang(house: House, app: FastAPI) -> FastAPI:
+    """The house and all its doors, hung into an application."""
+    app.state.house = house
+    for module in ROUTERS:
+        app.include_router(module.router)
+    problems.install(app)
+    return app
+
+
+def _jobs(built: Built) -> DurableEngine:
+    settings = built.settings
+    return DurableEngine(
+        built.db,
+        built.clock,
+        built.tasks,
+        system_url=embedded_system_url(settings.var),
+        executor_id=f"{socket.gethostname()}-embedded",
+        poll=settings.jobs_poll_seconds,
+    )
+
+
+def _about() -> dict[str, str]:
+    return {
+        "title": "Baekman",
+        "version": "0.1.0",
+        "description": "The sharing layer between institutions that hold consented biomedical cohorts and the researchers "
+        "approved to use them. / 동의받은 바이오 코호트와 승인된 연구자를 잇는 공유 플랫폼.",
+    }

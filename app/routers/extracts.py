@@ -1,0 +1,78 @@
+"""Extracts: order, watch, read the manifest, fetch the parts, attest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from app.auth.policy import Actor, Scope
+from app.jobs.answers import Once
+from app.routers.files import deliver
+from app.routers.guards import requires
+from app.routers.house import House, house
+from app.routers.idempotency import repeatable
+from app.routers.paging import Paged
+from app.routers.problems import PROBLEMS
+from app.schemas.api_extracts import Attestation, AttestationAnswer, ExtractOrder, ExtractPage, ExtractView
+
+router = APIRouter(prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
+Rooms = Annotated[House, Depends(house)]
+writes, reads = requires(Scope.EXTRACTS_WRITE), requires(Scope.EXTRACTS_READ)
+Orderer, Reader = Annotated[Actor, Depends(writes)], Annotated[Actor, Depends(reads)]
+PartName = Annotated[str, Path(pattern=r"^[0-9a-f]{64}\.parquet$")]
+
+
+@router.post("", status_code=202, response_model=ExtractView)
+def order(
+    body: ExtractOrder,
+    response: Response,
+    rooms: Rooms,
+    actor: Orderer,
+    once: Annotated[Once | None, Depends(repeatable(writes))],
+) -> dict[str, Any]:
+    """Order the extract of a permit. There is one, however often it is ordered; building it is a job: watch it."""
+    view = rooms.extracts.order(actor, body.permit_id, once)
+    response.headers["Location"], response.headers["Retry-After"] = f"/v1/extracts/{view['id']}", "1"
+    return view
+
+
+@router.get("", response_model=ExtractPage)
+def list_own(rooms: Rooms, actor: Reader, page: Paged) -> dict[str, Any]:
+    """Your extracts, newest first."""
+    return page.of(rooms.extracts.list_own(actor, page.after, page.take))
+
+
+@router.get("/{extract_id}", response_model=ExtractView)
+def read(extract_id: str, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """One extract: its state, how far its job is, its parts, what is recalled."""
+    return rooms.extracts.get(actor, extract_id)
+
+
+@router.get("/{extract_id}/manifest")
+def manifest(extract_id: str, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """The newest generation: sha-256, rows and schema per part, codebook, attrition, certificate."""
+    return rooms.extracts.manifest(actor, extract_id)
+
+
+@router.get("/{extract_id}/files/{name}", response_class=Response)
+@router.head("/{extract_id}/files/{name}", response_class=Response, include_in_schema=False)
+def fetch(extract_id: str, name: PartName, request: Request, rooms: Rooms, actor: Reader) -> Response:
+    """One part (Range, If-Range, ETag). Consent, permit and part are read again before every MiB."""
+    part = rooms.extracts.open_part(actor, extract_id, name)
+    return deliver(
+        rooms.extracts.outbox,
+        f"{extract_id}/{name}",
+        part.bytes,
+        part.sha256,
+        part.sha256,
+        request,
+        filename=name,
+        check=lambda: rooms.extracts.check_part(extract_id, name),
+    )
+
+
+@router.post("/{extract_id}/attestation", response_model=AttestationAnswer)
+def attest(extract_id: str, body: Attestation, rooms: Rooms, actor: Orderer) -> dict[str, Any]:
+    """Say what became of the rows that were recalled."""
+    return rooms.extracts.attest(actor, extract_id, body.answer, body.ground)

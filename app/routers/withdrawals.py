@@ -1,0 +1,52 @@
+"""Withdrawals: an institution takes one, and reads how far it has been carried."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+
+from app.auth.policy import Actor, Scope
+from app.jobs.answers import Once
+from app.routers.guards import requires
+from app.routers.house import House, house
+from app.routers.idempotency import repeatable
+from app.routers.paging import Paged
+from app.routers.problems import PROBLEMS
+from app.schemas.api_extracts import WithdrawalOrder, WithdrawalPage, WithdrawalView
+
+router = APIRouter(tags=["withdrawals"], responses=PROBLEMS)
+Rooms = Annotated[House, Depends(house)]
+guard = requires(Scope.CONSENTS_WRITE)
+Holder = Annotated[Actor, Depends(guard)]
+
+
+@router.post(
+    "/v1/cohorts/{cohort_id}/withdrawals",
+    status_code=202,
+    response_model=WithdrawalView,
+)
+def take(
+    cohort_id: str,
+    body: WithdrawalOrder,
+    response: Response,
+    rooms: Rooms,
+    actor: Holder,
+    once: Annotated[Once | None, Depends(repeatable(guard))],
+) -> dict[str, Any]:
+    """Withdraw a participant. From this answer on, every part that holds them is closed."""
+    view = rooms.withdrawals.take(actor, cohort_id, body.participant, body.domains, body.kind, once)
+    response.headers["Location"] = f"/v1/withdrawals/{view['id']}"
+    return view
+
+
+@router.get("/v1/cohorts/{cohort_id}/withdrawals", response_model=WithdrawalPage)
+def list_of(cohort_id: str, rooms: Rooms, actor: Holder, page: Paged) -> dict[str, Any]:
+    """The withdrawals of a cohort, newest first."""
+    return page.of(rooms.withdrawals.list_of(actor, cohort_id, page.after, page.take))
+
+
+@router.get("/v1/withdrawals/{withdrawal_id}", response_model=WithdrawalView)
+def read(withdrawal_id: str, rooms: Rooms, actor: Holder) -> dict[str, Any]:
+    """The receipt as it stands."""
+    return rooms.withdrawals.get(actor, withdrawal_id)
