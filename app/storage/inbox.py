@@ -110,6 +110,11 @@ class Inbox:
         """Every upload of which something is held, sorted."""
         return sorted({path.name for path in self._spill.iterdir()} | set(self._store.names()))
 
+    def untouched_since(self, moment: datetime) -> list[str]:
+        """Partial uploads that nobody wrote to since that moment, sorted."""
+        limit = moment.timestamp()
+        return sorted(path.name for path in self._spill.iterdir() if path.stat().st_mtime < limit)
+
     def sweep(self, before: datetime) -> int:
         """Remove what a dead process left half stored before that moment; how many."""
         return self._store.sweep(before.astimezone(UTC))

@@ -1,0 +1,104 @@
+"""The SQL of uploads: a target is locked before its uploads, always in this order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.orm import Session
+
+from app.cohorts.upload_states import RECEIVES, UNDECIDED
+from app.models import Cohort, Dataset, DatasetVersion, Upload
+
+BATCH = 500
+
+
+def version_and_cohort(session: Session, version_id: str) -> tuple[DatasetVersion, Cohort] | None:
+    """A dataset version with the cohort it belongs to."""
+    query = (
+        select(DatasetVersion, Cohort)
+        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+        .join(Cohort, Cohort.id == Dataset.cohort_id)
+        .where(DatasetVersion.id == version_id)
+    )
+    row = session.execute(query).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def upload_and_holder(session: Session, upload_id: str) -> tuple[Upload, str] | None:
+    """An upload with the id of the institution that holds its cohort."""
+    query = (
+        select(Upload, Cohort.institution_id)
+        .join(Cohort, Cohort.id == Upload.cohort_id)
+        .where(Upload.id == upload_id)
+    )
+    row = session.execute(query).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def lock_with_target(session: Session, upload_id: str) -> tuple[Upload, DatasetVersion | None, str]:
+    """The upload, its version (None for consents) and the holder, the target and then the upload locked.
+
+    The lock on the target puts completions of the same table one after the other.
+    """
+    upload = session.get_one(Upload, upload_id)
+    version = None
+    if upload.version_id is not None:
+        by_id = select(DatasetVersion).where(DatasetVersion.id == upload.version_id)
+        version = session.scalars(by_id.with_for_update()).one()
+        holder = session.get_one(Cohort, upload.cohort_id).institution_id
+    else:
+        cohort = select(Cohort).where(Cohort.id == upload.cohort_id)
+        holder = session.scalars(cohort.with_for_update()).one().institution_id
+    session.refresh(upload, with_for_update=True)
+    return upload, version, holder
+
+
+def older_undecided(session: Session, upload: Upload) -> list[Upload]:
+    """Uploads to the same target that were begun before this one and have no outcome yet, locked."""
+    query = select(Upload).where(
+        Upload.cohort_id == upload.cohort_id,
+        Upload.purpose == upload.purpose,
+        Upload.version_id.is_not_distinct_from(upload.version_id),
+        Upload.table_name.is_not_distinct_from(upload.table_name),
+        Upload.state.in_(UNDECIDED),
+        tuple_(Upload.created_at, Upload.id) < (upload.created_at, upload.id),
+    )
+    return list(session.scalars(query.order_by(Upload.id).with_for_update()))
+
+
+def acknowledge(session: Session, upload_id: str, was: int, received: int) -> bool:
+    """Move the offset from `was` to `received`; False where the upload has ended or another moved it."""
+    change = (
+        update(Upload)
+        .where(Upload.id == upload_id, Upload.received == was, Upload.state.in_(RECEIVES))
+        .values(received=received, state="receiving")
+    )
+    return session.connection().execute(change).rowcount == 1
+
+
+def due(session: Session, now: datetime) -> list[str]:
+    """Ids of uploads whose time is over and whose bytes are still here; what is being checked is left alone."""
+    query = select(Upload.id).where(
+        Upload.expires_at <= now,
+        Upload.original == "kept",
+        Upload.state.not_in(("complete", "checking")),
+    )
+    return list(session.scalars(query.order_by(Upload.id).limit(BATCH)))
+
+
+def stranded(session: Session, now: datetime) -> list[str]:
+    """Ids of uploads that have every byte but were not completed: the process died in between."""
+    query = select(Upload.id).where(
+        Upload.state.in_(RECEIVES), Upload.received == Upload.length, Upload.expires_at > now
+    )
+    return list(session.scalars(query.order_by(Upload.id).limit(BATCH)))
+
+
+def originals(session: Session, names: list[str]) -> dict[str, str]:
+    """For those of the names that are uploads: whether the original is `kept` or `removed`."""
+    found: dict[str, str] = {}
+    for start in range(0, len(names), BATCH):
+        query = select(Upload.id, Upload.original).where(Upload.id.in_(names[start : start + BATCH]))
+        found.update((row.id, row.original) for row in session.execute(query))
+    return found

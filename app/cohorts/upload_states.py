@@ -1,0 +1,37 @@
+"""The life of an upload: open -> receiving -> complete -> checking -> accepted | quarantined | rejected | expired."""
+
+from __future__ import annotations
+
+from app.errors import Problem
+
+TRANSITIONS: dict[str, dict[str, str]] = {
+    "open": {
+        "receive": "receiving", "finish": "complete",
+        "terminate": "expired", "expire": "expired", "supersede": "expired",
+    },
+    "receiving": {
+        "receive": "receiving", "finish": "complete",
+        "terminate": "expired", "expire": "expired", "supersede": "expired",
+    },
+    "complete": {"check": "checking", "supersede": "expired"},
+    "checking": {
+        "check": "checking",  # a job runs at least once: it may begin again
+        "accept": "accepted", "quarantine": "quarantined", "reject": "rejected", "supersede": "expired",
+    },
+    "accepted": {},
+    "quarantined": {},
+    "rejected": {},
+    "expired": {},
+}  # fmt: skip
+
+RECEIVES = frozenset({"open", "receiving"})
+UNDECIDED = frozenset({"open", "receiving", "complete", "checking"})
+# States of a dataset version in which its tables may be replaced.
+TAKES_UPLOADS = frozenset({"draft", "quarantined"})
+
+
+def step(state: str, verb: str) -> str:
+    """The state after the verb; `conflict` where the state does not know it."""
+    if verb not in TRANSITIONS[state]:
+        raise Problem("conflict", f"An upload that is {state} cannot {verb}.")
+    return TRANSITIONS[state][verb]

@@ -1,0 +1,30 @@
+"""What the API says of an upload."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class UploadView(BaseModel):
+    """An upload: `length` and `received` in bytes; `report` says why it was not accepted, never with values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    purpose: Literal["table", "consents"]
+    version: str | None
+    cohort: str
+    table: str | None
+    length: int
+    received: int
+    state: Literal[
+        "open", "receiving", "complete", "checking", "accepted", "quarantined", "rejected", "expired"
+    ]
+    sha256: str | None
+    report: dict[str, Any] | None
+    original: Literal["kept", "removed"]
+    created_at: datetime
+    expires_at: datetime
