@@ -1,5 +1,7 @@
 """Small made-up frequency tables, seeded, for the tests of the anonymity rooms."""
 
+from typing import Any
+
 import numpy as np
 
 from app.deid.anonymity.frequency import Frequency, Rule, Sensitive, rule_of
@@ -41,7 +43,7 @@ def permuted(freq, order):
 def unlawful(recoding, freq, fitted, k, rule: Rule | None = None):
     """How many released groups of equal labels break the rule: counted by labels, as a recipient would."""
     rule = rule or rule_of(freq, k)
-    groups = {}
+    groups: dict[tuple[tuple[int, str], ...], Any] = {}
     for class_id, measures in zip(recoding.assign(freq.codes, fitted).tolist(), freq.measures(), strict=True):
         if class_id >= 0:
             labels = tuple(recoding.labels(class_id))

@@ -1,6 +1,7 @@
 """Local recoding: lawful, no coarser than known, within the levels asked for; a planted fault is caught."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from app.deid.anonymity.search import Search
 from app.deid.hierarchies import fit
 from tests.unit.deid.anonymity_tables import is_coarser, people, permuted, unlawful
 
-ASKED = {
+ASKED: dict[str, dict[str, Any]] = {
     "k": {},
     "two tables": {"units": 2},
     "l": {"distinct": 2},
@@ -232,7 +233,7 @@ def test_the_order_of_values_and_tuples_does_not_matter():
     assert fit_local(mirrored, turned, 5).to_json() == fit_local(freq, fitted, 5).to_json()
 
 
-SPECS = [
+SPECS: list[dict[str, Any]] = [
     {"kind": "interval", "bounds": [0, 120], "widths": [5, 10, 20, 40]},
     {"kind": "flat", "groups": {"north": ["a", "b", "c"], "south": ["d", "e"], "isle": ["f"]}},
     {"kind": "flat", "groups": {"any": ["m", "w"]}},

@@ -1,13 +1,14 @@
 """Hierarchies: labels follow the spec alone, missing values stay apart, and refusals name no value."""
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.deid.hierarchies import Fitted, HierarchyError, default_spec, fit, kinds, parse_arx, preview
 
-SPECS = {
+SPECS: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "interval": ({"kind": "interval", "bounds": [0, 90], "widths": [5, 10, 30]}, [3, 89, 90, -1, 44]),
     "table": (
         {"kind": "table", "levels": [["a", "x", "*"], ["b", "x", "*"], ["c", "y", "*"]]},
