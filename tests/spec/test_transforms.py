@@ -155,6 +155,13 @@ CASES: dict[str, list[Case]] = {
             {"width": 0.1, "low": 0, "high": 1},
             NUMBER,
         ),
+        # Just below an edge: the division alone rounds up to the next band.
+        Case(
+            "number",
+            [(-3.5000000000000004, "[-3.6, -3.5)"), (-3.5, "[-3.5, -3.4)")],
+            {"width": 0.1, "low": -10.5, "high": 0},
+            NUMBER,
+        ),
         Case(
             "number",
             [(-10.5, "[-10.5, -8.0)"), (-8.0, "[-8.0, -5.5)"), (-0.1, "[-0.5, 2.0)"), (-10.6, "<-10.5")],
