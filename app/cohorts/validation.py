@@ -43,6 +43,7 @@ class ValidationService:
             held = queries.newest_tables(session, job.subject)
             findings = _absent(dictionary, held, queries.undecided(session, job.subject))
             reports = {name: _report_of(session, row) for name, row in held.items()}
+            session.expunge_all()  # the rows are read on after the transaction
         job.progress(step="checking", tables=len(dictionary.tables))
         # Tables that are told to be uploaded again are not looked into: their columns may not be there.
         fit = {name: row for name, row in held.items() if all(f.table != name for f in findings)}

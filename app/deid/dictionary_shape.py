@@ -50,7 +50,7 @@ _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", 
 def near(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """At most three names of the dictionary itself that look like `name`, compared without case."""
     by_case = {candidate.casefold(): candidate for candidate in known}
-    return tuple(by_case[match] for match in get_close_matches(name.casefold(), by_case, n=3, cutoff=0.6))
+    return tuple(by_case[match] for match in get_close_matches(name.casefold(), by_case, n=3, cutoff=0.7))
 
 
 def pointer(*steps: object) -> str:

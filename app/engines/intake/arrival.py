@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LINES = 20  # line numbers told of one finding
 _CHUNK = 1 << 20
+_ROW_WEIGHT = 10  # bytes that a row of a Parquet file is taken to become, at least
 LONGEST_LINE = 1 << 20  # bytes; a longer one is no row of a table
 # The first bytes of what is packed or is no text at all: a packed CSV is refused, so it cannot be a bomb.
 _MAGIC = {
@@ -267,9 +268,9 @@ def _receive_parquet(source: Path, head: bytes, table: Table, bounds: Bounds) ->
     arrival = Arrival(source, "parquet")
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
     expanded = sum(group.total_byte_size for group in groups)
-    # Repeated values cost next to nothing, so rows are held against bytes too: each row has a key of its own.
-    grown = max(expanded, meta.num_rows)
-    if grown > bounds.expanded_bytes or grown > bounds.ratio * size:
+    # Repeated values cost next to nothing, so rows are held against bytes too: a row has a key of its own.
+    many = max(expanded, meta.num_rows) > bounds.expanded_bytes
+    if many or expanded > bounds.ratio * size or meta.num_rows * _ROW_WEIGHT > bounds.ratio * size:
         detail = f"the file would grow to more than {bounds.ratio} times its size, or beyond what may be read"
         arrival.findings.append(Finding("bomb", detail, table.name))
         return arrival

@@ -25,6 +25,7 @@ class Connection:
             f"temp_directory = {literal(str(folder / 'spill'))}",
             f"allowed_paths = [{paths}]",
             f"allowed_directories = [{literal(str(folder) + '/')}]",
+            "enable_progress_bar = false",
             "enable_external_access = false",
             "autoinstall_known_extensions = false",
             "autoload_known_extensions = false",

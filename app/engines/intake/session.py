@@ -227,6 +227,8 @@ class Intake:
             return
         if table.participant_via is not None:
             report.findings += self._by_parent(table, local, left_out)
+            if report.findings:
+                return  # rows without a parent have no person either; they are told once
         else:
             self._by_id(table, resolve, local.get(dictionary.people.name))
         unknown = " OR ".join(f"{quoted(name)} IS NULL" for name in person_columns(table))
@@ -251,10 +253,10 @@ class Intake:
             next(s.value for s in staged_columns(table) if s.column.name == name)
             for name in own_participants(table)
         ]
-        every = " UNION ".join(
+        every = " UNION ALL ".join(
             f"SELECT CAST({value} AS VARCHAR) AS source FROM stage WHERE {value} IS NOT NULL" for value in own
         )
-        keys = resolve(self._db.batches(every, _IDS))
+        keys = resolve(self._db.batches(f"SELECT DISTINCT source FROM ({every})", _IDS))
         self._db.register("resolved", keys)
         only = (
             f"WHERE key IN (SELECT __participant FROM read_parquet({literal(str(people))}))" if people else ""
