@@ -228,7 +228,7 @@ def raw_patch(url: str, place: str, at: int, announced: int) -> socket.socket:
     return connection
 
 
-def until(condition: Any, seconds: float = 15) -> None:
+def until(condition: Any, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -240,7 +240,7 @@ def test_a_broken_connection_keeps_what_came(http: httpx2.Client, url: str, worl
     connection = raw_patch(url, place, 0, len(DATA))
     connection.sendall(DATA[:1_234_567])
     spill = world.folder / "spill" / place.rsplit("/", 1)[1]
-    until(lambda: spill.stat().st_size > 1_000_000)
+    until(lambda: spill.stat().st_size > 700_000)
     busy = http.patch(place, headers={**BYTES, "Upload-Offset": str(offset(http, place))}, content=b"\0" * 9)
     assert (busy.status_code, busy.json()["code"]) == (423, "upload_locked")
     connection.close()
@@ -249,7 +249,7 @@ def test_a_broken_connection_keeps_what_came(http: httpx2.Client, url: str, worl
         reached = offset(http, place)
         rest = {**BYTES, "Upload-Offset": str(reached)}
         return (
-            reached > 900_000 and http.patch(place, headers=rest, content=DATA[reached:]).status_code == 204
+            reached > 700_000 and http.patch(place, headers=rest, content=DATA[reached:]).status_code == 204
         )
 
     until(resumes)
@@ -294,6 +294,7 @@ def test_a_killed_server_loses_nothing_it_acknowledged(world: World, tmp_path: P
         process = subprocess.Popen(command)
 
         def answers() -> bool:
+            assert process.poll() is None
             try:
                 return http.request("OPTIONS", "/v1/uploads").status_code == 204
             except httpx2.TransportError:
