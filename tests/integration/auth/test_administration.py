@@ -111,7 +111,8 @@ def test_nobody_else_administers(issuer):
 def test_pages_follow_the_cursor(issuer, call):
     for _ in range(5):
         issuer.machine()
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = call("GET", f"/v1/clients?limit=2&cursor={cursor}").json()
         seen += [each["id"] for each in page["items"]]

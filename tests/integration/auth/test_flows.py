@@ -320,3 +320,30 @@ def test_sweep_removes_only_what_has_ended(issuer, flow):
     issuer.clock.pass_by(days=31)
     assert issuer.auth.sweep() >= 6
     assert issuer.auth.sweep() == 0
+
+
+def test_what_a_database_cannot_hold_is_refused_and_never_an_error_of_ours(issuer, flow):
+    """PostgreSQL stores no NUL: whatever comes from outside is checked before it is looked up."""
+    browser, machine = issuer.browser(), issuer.machine()
+    grant, basic = {"grant_type": "client_credentials"}, (machine["id"], machine["client_secret"])
+    bad = "a\0b"
+    assert browser.post("/oauth/token", data=grant, auth=(bad, bad)).status_code == 401
+    assert (
+        browser.post("/oauth/token", data=grant | {"client_id": bad, "client_secret": bad}).status_code == 400
+    )
+    for path in ("revoke", "introspect"):
+        assert browser.post(f"/oauth/{path}", data={"token": bad}, auth=basic).status_code == 400
+    assert flow.sign_in(username=bad).status_code == 403
+    assert flow.sign_in(username="kim", password=bad).status_code == 403
+    assert browser.get(begin(issuer, flow.client, nonce=bad).url).status_code == 400
+    assert browser.get(begin(issuer, flow.client, client_id=bad).url).status_code == 400
+    admin = {"Authorization": f"Bearer {issuer.access_token(issuer.first)}"}
+    assert browser.delete("/v1/clients/a%00b", headers=admin).status_code == 404
+    for body in ({"name": bad}, {"name": "x", "redirect_uris": [bad]}, {"name": "x", "scopes": [bad]}):
+        new = {
+            "authentication": "none",
+            "scopes": ["openid"],
+            "redirect_uris": ["https://a.example/"],
+            **body,
+        }
+        assert browser.post("/v1/clients", json=new, headers=admin).status_code == 422
