@@ -271,6 +271,8 @@ def may_upload(actor: Actor, facts: UploadFacts) -> Decision:
 must_register_cohort = _must("institution", may_register_cohort)
 must_read_cohort = _must("cohort", may_read_cohort)
 must_change_cohort = _must("cohort", may_change_cohort)
+must_read_dataset = _must("dataset", may_read_cohort)
+must_change_dataset = _must("dataset", may_change_cohort)
 must_change_consents = _must("cohort", may_change_consents)
 must_take_withdrawal = _must("cohort", may_take_withdrawal)
 must_read_version = _must("dataset version", may_read_version)
