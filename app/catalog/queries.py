@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.consents.queries import in_force
 from app.models import Cohort, Consent, Dataset, DatasetVersion, Institution, ShownFigures, VaultTable
 from app.schemas.plan import digest
-
-DATA_DOMAINS = ("clinical", "genomic", "lifelog", "public")  # recontact is no consent to any use of data
 
 Entry = tuple[Dataset, DatasetVersion, Cohort, Institution]
 
@@ -76,9 +75,8 @@ def consenting_people(session: Session, on: date) -> dict[str, int]:
     granted = (
         select(Consent.cohort_id, func.count(Consent.participant_key.distinct()).label("people"))
         .where(
-            Consent.state == "granted",
-            Consent.domain.in_(DATA_DOMAINS),
-            or_(Consent.valid_until.is_(None), Consent.valid_until >= on),
+            in_force(on),
+            Consent.domain != "recontact",  # being reachable again is no use of data
         )
         .group_by(Consent.cohort_id)
         .subquery()

@@ -133,7 +133,7 @@ class CohortService:
         """One dataset."""
         with self.db.read() as session:
             row, of = queries.dataset(session, dataset_id)
-            policy.must_read_cohort(actor, queries.cohort_facts(of))
+            policy.must_read_dataset(actor, queries.cohort_facts(of))
             return queries.dataset_view(row)
 
     def datasets(self, actor: Actor, cohort_id: str, after: str | None, limit: int) -> list[View]:
@@ -149,7 +149,7 @@ class CohortService:
         now = self.clock()
         with self.db.unit_of_work() as session:
             held, of = queries.dataset(session, dataset_id, lock=True)
-            policy.must_change_cohort(actor, queries.cohort_facts(of))
+            policy.must_change_dataset(actor, queries.cohort_facts(of))
             if (answer := earlier(session, once, now)) is not None:
                 return answer
             row = DatasetVersion(
@@ -179,7 +179,7 @@ class CohortService:
         """The versions of a dataset, newest first."""
         with self.db.read() as session:
             _row, of = queries.dataset(session, dataset_id)
-            policy.must_read_cohort(actor, queries.cohort_facts(of))
+            policy.must_read_dataset(actor, queries.cohort_facts(of))
             rows = queries.versions_of(session, dataset_id, after, limit)
             return [queries.version_view(session, row, of) for row in rows]
 

@@ -7,6 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+# What the DUO terms of a cohort lay on a permit (Data Use Ontology, release 2021-02-23), in Korean and English.
+_TERMS = {
+    "collaboration": (
+        "데이터 보유 기관과 공동연구를 한다 (COL).",
+        "The study is done together with the data holder (COL).",
+    ),
+    "ethics_approval": (
+        "기관생명윤리위원회의 승인을 유지한다 (IRB).",
+        "Ethics approval is held throughout (IRB).",
+    ),
+    "publication": ("연구 결과를 공개한다 (PUB).", "The results are made public (PUB)."),
+    "return_of_results": (
+        "도출된 자료를 보유 기관에 돌려준다 (RTN).",
+        "Derived data are returned to the data holder (RTN).",
+    ),
+    "use_until": ("{}까지만 이용한다 (TS).", "The data are used until {} (TS)."),
+    "use_months": (
+        "허가일부터 {}개월 동안만 이용한다 (TS).",
+        "The data are used for {} months from the permit's first day (TS).",
+    ),
+    "publish_from": ("{} 전에는 결과를 공표하지 않는다 (MOR).", "Nothing is published before {} (MOR)."),
+    "publish_after_months": (
+        "허가일부터 {}개월 안에는 결과를 공표하지 않는다 (MOR).",
+        "Nothing is published within {} months of the permit's first day (MOR).",
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -49,7 +76,7 @@ def _korean(terms: Terms) -> str:
             "3. 참여자가 동의를 철회하여 회수 통지를 받으면 해당 가명의 자료를 파기하고 그 결과를 확인한다.",
             "4. 이용 기간이 끝나면 데이터를 파기하고 그 결과를 확인한다.",
             "5. 추출물은 가명정보로서 여전히 개인정보이며, 그에 맞는 안전조치를 한다.",
-            *_conditions("추가 조건", terms.conditions),
+            *_conditions("추가 조건", terms.conditions, 0),
         ]
     )
 
@@ -73,10 +100,16 @@ def _english(terms: Terms) -> str:
             " attested.",
             "4. At the end of the period the data are destroyed and this is attested.",
             "5. An extract is pseudonymised: it stays personal data and is protected as such.",
-            *_conditions("Further conditions", terms.conditions),
+            *_conditions("Further conditions", terms.conditions, 1),
         ]
     )
 
 
-def _conditions(heading: str, conditions: Sequence[str]) -> list[str]:
-    return ["", f"{heading}:", *(f"- {condition}" for condition in conditions)] if conditions else []
+def _conditions(heading: str, conditions: Sequence[str], language: int) -> list[str]:
+    """The conditions in words: those of the data use terms by their names, a steward's own as they were written."""
+    return ["", f"{heading}:", *(f"- {_words(one, language)}" for one in conditions)] if conditions else []
+
+
+def _words(condition: str, language: int) -> str:
+    name, _, value = condition.partition(":")
+    return _TERMS[name][language].format(value) if name in _TERMS else condition

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
+from sqlalchemy.orm import Session
 
+from app.deid.dictionary_shape import pointer
 from app.deid.plan import draft
 from app.errors import Finding, Problem, refuse_all
+from app.models import AccessRequest, Cohort
+from app.requests import queries
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Condition, Plan, Privacy
 from app.settings import Settings
@@ -45,19 +50,42 @@ def limits(settings: Settings, wish: Mapping[str, Any]) -> Privacy:
     return least.model_copy(update=asked)
 
 
-def judged(terms: list[Any], purpose: Mapping[str, Any], on: date) -> dict[str, Any]:
-    """How the cohort's terms answer this purpose on this day: approve, deny or abstain, always with reasons."""
-    return cast(
-        "dict[str, Any]", to_jsonable_python(duo.match(terms, duo.Purpose.model_validate(purpose), on))
-    )
+def judged(session: Session, row: AccessRequest, of: Cohort, on: date) -> dict[str, Any]:
+    """How the cohort's terms answer the purpose on this day: approve, deny or abstain, always with reasons.
+
+    Who asks, for which institution and from which country is looked up now: it may have changed since it was written.
+    """
+    known = {**row.purpose, **queries.facts_of_asker(session, row.applicant, row.institution_id)}
+    match = duo.match(of.duo, duo.Purpose.model_validate(known), on)
+    return cast("dict[str, Any]", to_jsonable_python(match))
 
 
 def must_not_be_denied(match: Mapping[str, Any]) -> None:
     """Refuse with every reason where the terms deny the purpose."""
     if match["answer"] == "deny":
-        reasons = [reason if isinstance(reason, str) else str(reason) for reason in match["reasons"]]
-        findings = [Finding("duo_denied", reason, pointer="/purpose") for reason in reasons]
+        findings = [
+            Finding(
+                reason["code"],
+                f"{reason['en']} / {reason['ko']}",
+                pointer="/purpose",
+                hint=reason["term"] or None,
+            )
+            for reason in match["reasons"]
+            if reason["answer"] != "approve"
+        ]
         raise Problem("duo_denied", "The cohort's data use terms deny this purpose.", findings)
+
+
+def latest_day(row: AccessRequest, match: Mapping[str, Any], on: date) -> date:
+    """The last day that a permit issued now may have: what was asked for, shortened by the terms' time limits."""
+    days = [row.end_date]
+    for condition in match["conditions"]:
+        what, _, value = condition.partition(":")
+        if what == "use_until":
+            days.append(date.fromisoformat(value))
+        elif what == "use_months":
+            days.append(_months_later(on, int(value)))
+    return min(days)
 
 
 def must_lie_ahead(end_date: date, on: date) -> None:
@@ -67,17 +95,13 @@ def must_lie_ahead(end_date: date, on: date) -> None:
         raise Problem("invalid_request", "The project would end before it begins.", [finding])
 
 
-def must_be_a_purpose(purpose: Mapping[str, Any]) -> dict[str, Any]:
-    """The purpose in its normal form; what is wrong with it, place by place, never what was given."""
+def must_be_a_purpose(purpose: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The purpose in its normal form, the known facts of who asks over what was said; all that is wrong with it."""
     try:
-        return duo.Purpose.model_validate(purpose).model_dump(mode="json")
+        return duo.Purpose.model_validate({**purpose, **facts}).model_dump(mode="json")
     except ValidationError as error:
         findings = [
-            Finding(
-                one["type"],
-                "does not belong into a purpose",
-                pointer="/purpose/" + "/".join(map(str, one["loc"])),
-            )
+            Finding(one["type"], "does not belong into a purpose", pointer=pointer("purpose", *one["loc"]))
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise Problem("invalid_request", "The purpose cannot be read.", findings) from None
@@ -89,3 +113,9 @@ def _looser(least: Privacy, asked: Mapping[str, Any]) -> Iterator[Finding]:
         if (name in _AT_LEAST and value < floor) or (name in _AT_MOST and value > floor):
             bound = "at least" if name in _AT_LEAST else "at most"
             yield Finding("looser_than_policy", f"is {bound} {floor} here", pointer=f"/privacy/{name}")
+
+
+def _months_later(on: date, months: int) -> date:
+    year, month = divmod(on.month - 1 + months, 12)
+    last = monthrange(on.year + year, month + 1)[1]
+    return on.replace(year=on.year + year, month=month + 1, day=min(on.day, last))

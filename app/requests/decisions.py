@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from app.keyring import Keyring
 from app.models import AccessRequest, Cohort, DryRun, Permit, Project
 from app.requests import queries
 from app.requests.agreement import Terms, digest_of, text_of
-from app.requests.asking import judged, must_not_be_denied
+from app.requests.asking import judged, latest_day, must_not_be_denied
 from app.requests.states import BOARDS, SETTLED
 
 VERBS = {"approve": "approve", "conditional": "approve_conditionally", "reject": "reject"}
@@ -72,7 +72,7 @@ def conditions(session: Session, row: AccessRequest, of: Cohort, on: date) -> It
         "a dry run of this very plan has come to a result",
         "steward",
     )
-    answer = judged(of.duo, row.purpose, on)["answer"]
+    answer = judged(session, row, of, on)["answer"]
     yield Condition(
         "data_use_terms", answer != "deny", "duo_denied", f"the data use terms answer {answer}", "researcher"
     )
@@ -80,21 +80,28 @@ def conditions(session: Session, row: AccessRequest, of: Cohort, on: date) -> It
 
 def must_be_approvable(
     session: Session, row: AccessRequest, of: Cohort, decided: Decided, on: date
-) -> DryRun:
-    """The dry run that the approval rests on; a Problem with everything that is missing."""
-    missing = [c for c in conditions(session, row, of, on) if not c.met]
-    if missing:
+) -> tuple[DryRun, date, list[str]]:
+    """The dry run that the approval rests on, the permit's last day, and the conditions that the terms lay on it.
+
+    A Problem with everything that is missing.
+    """
+    match = judged(session, row, of, on)
+    if missing := [c for c in conditions(session, row, of, on) if not c.met]:
+        must_not_be_denied(match)
         findings = [Finding(c.code, c.detail, hint=f"{c.who} can mend it") for c in missing]
-        if any(c.code == "duo_denied" for c in missing):
-            must_not_be_denied(judged(of.duo, row.purpose, on))
         raise Problem(missing[0].code, "The approval lacks what `problems` tells.", findings)
-    until = last_day(row, decided)
-    if not on <= until <= row.end_date:
-        finding = Finding(
-            "out_of_range", "lies between today and the request's end date", pointer="/valid_until"
+    latest = latest_day(row, match, on)
+    until = decided.valid_until or latest
+    if not on <= until <= latest:
+        detail = (
+            f"lies between today and {latest.isoformat()}, the end that was asked for or that the terms set"
         )
-        raise Problem("invalid_request", "The permit cannot end on that day.", [finding])
-    if judged(of.duo, row.purpose, on)["answer"] == "abstain" and not decided.note.strip():
+        raise Problem(
+            "invalid_request",
+            "The permit cannot end on that day.",
+            [Finding("out_of_range", detail, pointer="/valid_until")],
+        )
+    if match["answer"] == "abstain" and not decided.note.strip():
         finding = Finding(
             "missing", "say why the terms allow this purpose: they leave it to you", pointer="/note"
         )
@@ -102,39 +109,39 @@ def must_be_approvable(
     run = queries.ready_dry_run(session, row.id, row.plan_hash)
     if run is None:
         raise Problem("dry_run_required", "Order a dry run of this plan.")
-    return run
-
-
-def last_day(row: AccessRequest, decided: Decided) -> date:
-    """The permit's last day."""
-    return decided.valid_until or row.end_date
+    return run, until, match["conditions"]
 
 
 def issue(
-    session: Session, keyring: Keyring, row: AccessRequest, of: Cohort, decided: Decided, run: DryRun, actor: str,
+    session: Session,
+    keyring: Keyring,
+    row: AccessRequest,
+    of: Cohort,
+    decided: Decided,
+    actor: str,
     now: datetime,
-) -> Permit:  # fmt: skip
+) -> Permit:
     """The project, its key and its permit, in the transaction of the approval."""
+    run, until, laid_on = must_be_approvable(session, row, of, decided, now.date())
     project = Project(
         id=new_id("prj"), request_id=row.id, holder=row.applicant, institution_id=row.institution_id,
         key_wrapped=keyring.new(), created_at=now,
     )  # fmt: skip
     session.add(project)
     session.flush()
-    match = judged(of.duo, row.purpose, now.date())
-    stated = [*map(_words, match["conditions"]), *decided.conditions]
+    stated = [*laid_on, *decided.conditions]
     permit_id = new_id("prm")
     text = text_of(
         Terms(
             permit_id=permit_id, holder=row.applicant, title=row.title, cohort=of.name,
             institution=queries.institution_name(session, of.institution_id), plan_hash=row.plan_hash,
-            valid_until=last_day(row, decided), conditions=stated,
+            valid_until=until, conditions=stated,
         )
     )  # fmt: skip
     permit = Permit(
         id=permit_id, project_id=project.id, version_id=row.version_id, cohort_id=row.cohort_id,
         state="pending_agreement", plan=row.plan, plan_hash=row.plan_hash, dry_run_id=run.id, purpose=row.purpose,
-        conditions=stated, delivery="download", valid_until=last_day(row, decided), agreement_text=text,
+        conditions=stated, delivery="download", valid_until=until, agreement_text=text,
         agreement_digest=digest_of(text), agreed_by=None, agreed_at=None, created_at=now,
     )  # fmt: skip
     session.add(permit)
@@ -145,17 +152,6 @@ def issue(
         "plan": row.plan_hash,
         "agreement": permit.agreement_digest,
     }
-    record(
-        session, stream=project_stream(project.id), event="permit.issued", actor=actor, object_id=permit.id, at=now,
-        data=data,
-    )  # fmt: skip
+    stream = project_stream(project.id)
+    record(session, stream=stream, event="permit.issued", actor=actor, object_id=permit.id, at=now, data=data)
     return permit
-
-
-def _words(condition: Any) -> str:
-    """A condition of the matcher in one line: its term first, so that it can be looked up."""
-    if isinstance(condition, Mapping):
-        return ": ".join(
-            str(condition[key]) for key in ("term", "code", "detail", "text") if condition.get(key)
-        )
-    return str(condition)

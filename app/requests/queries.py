@@ -124,6 +124,18 @@ def permit_of_request(session: Session, request_id: str) -> Permit | None:
     return session.scalar(query.limit(1))
 
 
+def facts_of_asker(session: Session, applicant: str, institution_id: str | None) -> dict[str, Any]:
+    """What is known of who asks, whatever they say themselves; None where it is not known, which never helps them."""
+    home = session.get(Institution, institution_id) if institution_id else None
+    return {
+        "user": applicant,
+        "institution": institution_id,
+        "project": None,
+        "for_profit_organisation": home.for_profit if home else None,
+        "country": home.country if home else None,
+    }
+
+
 def institution_name(session: Session, institution_id: str) -> str:
     """The name of an institution that exists."""
     return session.get_one(Institution, institution_id).name

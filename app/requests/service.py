@@ -60,7 +60,7 @@ class RequestService:
                 id=new_id("req"), version_id=version.id, cohort_id=of.id, applicant=actor.subject,
                 institution_id=actor.institution_id, state="draft", duo_match=None, claimed_by=None, notes=[],
                 revision=1, created_at=now, submitted_at=None, decided_at=None,
-                **self._asked(session, version.id, body, now),
+                **self._asked(session, actor, version.id, body, now),
             )  # fmt: skip
             session.add(row)
             session.flush()
@@ -86,7 +86,7 @@ class RequestService:
                 tag = {"ETag": f'"{row.revision}"'}
                 raise Problem("precondition_failed", "Read it again, then edit.", headers=tag)
             row.state = step(row.state, "edit")
-            for name, value in self._asked(session, row.version_id, body, now).items():
+            for name, value in self._asked(session, actor, row.version_id, body, now).items():
                 setattr(row, name, value)
             row.revision += 1
             _note(session, row, of, "request.edited", actor, now, {"plan": row.plan_hash})
@@ -102,7 +102,7 @@ class RequestService:
             if version.state != "published":
                 raise Problem("version_not_ready", f"The dataset version is {version.state}.")
             must_lie_ahead(row.end_date, now.date())
-            match = judged(of.duo, row.purpose, now.date())
+            match = judged(session, row, of, now.date())
             must_not_be_denied(match)
             row.duo_match, row.claimed_by = match, None
             row.submitted_at = row.submitted_at or now
@@ -219,8 +219,7 @@ class RequestService:
                 raise Problem("precondition_failed", "Read the request again.", [finding])
             permit = None
             if decided.decision == "approve":
-                run = decisions.must_be_approvable(session, row, of, decided, now.date())
-                permit = decisions.issue(session, self.keyring, row, of, decided, run, actor.subject, now)
+                permit = decisions.issue(session, self.keyring, row, of, decided, actor.subject, now)
             row.state, row.decided_at = after, row.decided_at or now
             row.revision += 1
             _write(row, actor, decided.decision, "\n".join((decided.note, *decided.conditions)).strip(), now)
@@ -270,13 +269,14 @@ class RequestService:
             return oversight.verified(session, actor, stream)
 
     def _asked(
-        self, session: Session, version_id: str, body: Mapping[str, Any], now: datetime
+        self, session: Session, actor: Actor, version_id: str, body: Mapping[str, Any], now: datetime
     ) -> dict[str, Any]:
         must_lie_ahead(body["end_date"], now.date())
+        facts = queries.facts_of_asker(session, actor.subject, actor.institution_id)
         version, _of = queries.version(session, version_id)
         plan = planned(self.settings, version.dictionary or {}, version_id, body)
         return {
-            "title": body["title"], "summary": body["summary"], "purpose": must_be_a_purpose(body["purpose"]),
+            "title": body["title"], "summary": body["summary"], "purpose": must_be_a_purpose(body["purpose"], facts),
             "plan": plan.model_dump(mode="json"), "plan_hash": plan_hash(plan),
             "irb_reference": body["irb_reference"], "end_date": body["end_date"],
         }  # fmt: skip

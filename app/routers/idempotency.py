@@ -25,7 +25,7 @@ Key = Annotated[
 def repeatable(guard: Guard) -> Callable[..., Coroutine[Any, Any, Once | None]]:
     """A dependency that gives `Once` for the asker whom `guard` lets in; None where no key was sent."""
 
-    async def once(request: Request, actor: Annotated[Actor, Depends(guard)], key: Key = None) -> Once | None:
+    async def once(request: Request, actor: Actor = Depends(guard), key: Key = None) -> Once | None:
         if key is None:
             return None
         body = hashlib.sha256(await request.body()).hexdigest()

@@ -1,0 +1,103 @@
+"""What anyone may find, and what the public may know: no value, no small number, no number that moves by one."""
+
+import pytest
+
+from tests.integration.control_plane.world import ON_BOTH, World
+
+
+@pytest.mark.parametrize(
+    "words", ["", "visits", "방문", "흡연", "SMOKER height", "omop person", "Ｓｍｏｋｅｒ"]
+)
+def test_a_dataset_is_found_by_any_of_its_words(world: World, words: str):
+    dataset, version = world.published()
+    found = world.ok("researcher", "GET", f"/v1/catalog?q={words}")["items"]
+    assert [(item["id"], item["version_id"]) for item in found] == [(dataset, version)]
+
+
+@pytest.mark.parametrize("words", ["secret", "smoker cancer", "131.5"])
+def test_a_dataset_is_not_found_by_what_it_must_not_show(world: World, words: str):
+    world.published()
+    assert world.ok("researcher", "GET", f"/v1/catalog?q={words}")["items"] == []
+
+
+def test_the_detail_shows_structure_and_no_value(world: World):
+    dataset, _version = world.published()
+    told = world.ok("researcher", "GET", f"/v1/catalog/{dataset}")
+    columns = {c["name"]: c for t in told["tables"] for c in t["columns"]}
+    assert columns["SMOKES"]["labels"] == {"1": {"ko": "흡연", "en": "smoker"}}
+    assert columns["HEIGHT"]["unit"] == "cm"
+    assert (columns["NAME"]["leaves"], columns["NAME"]["labels"]) == (False, {})
+    for hidden in ("131.5", "202.5", "1900", "2020", "Secret", "987654"):
+        assert hidden not in str(told)
+
+
+def test_what_is_not_published_is_not_there(world: World):
+    world.holder()
+    dataset, _version = world.draft(world.cohort())
+    assert world.ok("researcher", "GET", "/v1/catalog")["items"] == []
+    world.problem(404, "not_found", "researcher", "GET", f"/v1/catalog/{dataset}")
+
+
+@ON_BOTH
+def test_the_catalogue_comes_in_pages(world: World):
+    datasets = [world.published(who=f"holder{i}")[0] for i in range(3)]
+    first = world.ok("researcher", "GET", "/v1/catalog?limit=2")
+    rest = world.ok("researcher", "GET", f"/v1/catalog?limit=2&cursor={first['next_cursor']}")
+    assert [item["id"] for item in first["items"] + rest["items"]] == datasets
+    assert rest["next_cursor"] is None
+
+
+def test_a_count_is_asked_of_the_gate_for_published_versions_only(world: World):
+    _dataset, version = world.published()
+    question = {
+        "version_id": version,
+        "conditions": [{"table": "person", "column": "SMOKES", "values": ["1"]}],
+    }
+    told = world.ok("researcher", "POST", "/v1/catalog/counts", question)
+    assert (told["people"], told["reader"]) == (40, "client:researcher")
+    draft = world.next_draft(world.draft(world.cohort_of(_dataset), name="Other")[0])
+    world.problem(404, "not_found", "researcher", "POST", "/v1/catalog/counts", {"version_id": draft})
+    world.problem(409, "version_not_ready", "holder", "POST", "/v1/catalog/counts", {"version_id": draft})
+    assert world.gate.asked == 1
+
+
+def people(world: World) -> int:
+    return int(world.ok(None, "GET", "/v1/progress")["people"])
+
+
+@ON_BOTH
+def test_progress_moves_with_publication_and_in_batches(world: World):
+    assert people(world) == 0
+    institution = world.holder()
+    cohort = world.cohort()
+    _dataset, version = world.draft(cohort)
+    world.consenting(cohort, 40)
+    world.consenting(cohort, 15, "recontact")
+    assert people(world) == 0
+    world.publish(version)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert (told["people"], told["goal"]) == (40, 1_000_000)
+    assert [(i["id"], i["people"]) for i in told["institutions"]] == [(institution, 40)]
+    world.withdraw(cohort, 10)
+    assert people(world) == 40  # ten have left; nobody who watches can tell
+    world.withdraw(cohort, 1)
+    assert people(world) == 30
+    world.consenting(cohort, 10)
+    assert people(world) == 30
+
+
+@ON_BOTH
+def test_progress_counts_no_more_people_than_a_version_holds(world: World):
+    dataset, _version = world.published()
+    world.consenting(world.cohort_of(dataset), 130)
+    assert people(world) == 100
+
+
+def test_progress_hides_a_small_institution_and_what_would_betray_it(world: World):
+    for name, count in (("large", 60), ("middle", 30), ("small", 12)):
+        dataset, version = world.published(who=name)
+        world.set_version(version, people=count)
+        world.consenting(world.cohort_of(dataset), count)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert told["people"] == 100
+    assert sorted(str(i["people"]) for i in told["institutions"]) == ["60", "None", "None"]

@@ -1,0 +1,30 @@
+"""Numbers that move in batches, and none that can be worked out from the others."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.catalog.progress import in_batches, shown
+from app.deid.counts import mask_plain
+
+counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 80), max_size=6)
+
+
+@given(counts, counts)
+def test_a_number_moves_by_a_batch_or_not_at_all(before: dict[str, int], now: dict[str, int]):
+    after = in_batches(before, now, 11)
+    for name in {*before, *now}:
+        moved = after.get(name, 0) - before.get(name, 0)
+        assert moved == 0 or abs(moved) >= 11
+        assert abs(after.get(name, 0) - now.get(name, 0)) < 11
+
+
+@given(counts)
+def test_what_is_hidden_is_never_a_few_people_or_one_institution(people: dict[str, int]):
+    total, by_institution = shown(people, 11, 5)
+    hidden = [name for name, value in by_institution.items() if value is None]
+    shown_ones = [name for name in people if people[name] and by_institution[name] is not None]
+    if hidden and shown_ones:
+        assert len(hidden) > 1
+        assert sum(people[name] for name in hidden) >= 11
+    assert total == mask_plain(sum(people.values()), 11, 5).value
+    assert all(value is None or value == 0 or value >= 11 for value in by_institution.values())
