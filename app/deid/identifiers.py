@@ -31,7 +31,8 @@ BARE = rf"{_LEFT}[0-9]{{2}}{_DAY}[0-9]{{7}}{_RIGHT}"
 BARE_NUMBER = rf"^(?:[0-9]{{2}}|[0-9]){_DAY}[0-9]{{7}}(?:\.0*)?$"
 LONG = rf"{_LEFT}[0-9]{{13}}{_RIGHT}"
 LONG_NUMBER = r"^[0-9]{12,13}(?:\.0*)?$"
-SHORTEST = 6  # no pattern matches fewer characters
+# No pattern but that of e-mail addresses, which hold an @, matches fewer characters.
+SHORTEST = 11
 
 _OWN_NUMBERING = frozenset({"participant_id", "record_id", "family_id", "provider_id", "handle"})
 # One random number of thirteen digits in 27 begins with a date that exists; real resident numbers all do.

@@ -42,16 +42,19 @@ def dictionary() -> dict[str, Any]:
     bill = {
         "name": "bill", "kind": "event", "format": "parquet", "primary_key": ["bill_id"],
         "participant_via": "visit.visit_id",
-        "fields": [column("bill_id", "record_id", "integer"), column("visit_id", "record_id", "integer"), column("code")],
+        "fields": [
+            column("bill_id", "record_id", "integer"), column("visit_id", "record_id", "integer"),
+            column("code"),
+        ],
     }  # fmt: skip
     return {"tables": [person, visit, bill]}
 
 
-PEOPLE: list[list[object]] = [
+PEOPLE: list[list[Any]] = [
     ["person_id", "born", "city"],
     *([i, f"19{50 + i % 40}-01-15", "서울"] for i in range(1, 201)),
 ]
-VISITS: list[list[object]] = [
+VISITS: list[list[Any]] = [
     ["visit_id", "person_id", "cost", "note"],
     *([i, i % 200 + 1, 10.5, "ok"] for i in range(1, 401)),
 ]
@@ -85,7 +88,7 @@ def world(tmp_path: Path) -> Iterator[IntakeWorld]:
     db.dispose()
 
 
-def visits(changes: dict[int, list[object]]) -> bytes:
+def visits(changes: dict[int, list[Any]]) -> bytes:
     """The visits with some lines replaced, by line number."""
     return csv_bytes([changes.get(line, row) for line, row in enumerate(VISITS, 1)])
 
@@ -113,7 +116,7 @@ def test_a_wrong_type(world: IntakeWorld) -> None:
 
 
 def test_lines_are_those_of_the_file_when_values_span_lines(world: IntakeWorld) -> None:
-    bad: dict[int, list[object]] = {
+    bad: dict[int, list[Any]] = {
         10: [9, 1, 2, "two\nlines"],
         11: [10, 1, 2, "three\n\nlines"],
         12: [11, 1, PLANTED, "x"],
@@ -146,7 +149,7 @@ def test_a_file_without_a_header_tells_no_value_as_a_name(world: IntakeWorld) ->
 
 
 def test_ragged_rows(world: IntakeWorld) -> None:
-    bad: dict[int, list[object]] = {7: [6, 1], 9: [8, 1, 2, "x", PLANTED], 20: [19, 1, "?", "x"]}
+    bad: dict[int, list[Any]] = {7: [6, 1], 9: [8, 1, 2, "x", PLANTED], 20: [19, 1, "?", "x"]}
     assert told(world.upload("visit", visits(bad)), "quarantined") == [
         {"code": "ragged_row", "table": "visit", "lines": [7], "count": 1},
         {"code": "ragged_row", "table": "visit", "lines": [9], "count": 1},
@@ -177,7 +180,7 @@ def test_a_wrong_encoding(world: IntakeWorld) -> None:
 
 
 def test_a_duplicate_primary_key(world: IntakeWorld) -> None:
-    bad: dict[int, list[object]] = {
+    bad: dict[int, list[Any]] = {
         30: [4, 1, 1, "x"],
         31: [4, 2, 2, "x"],
         40: [6, 3, 3, "x"],

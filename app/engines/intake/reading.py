@@ -119,7 +119,7 @@ def _mark(column: Column, text: str) -> str:
     scan = scan_of(column)
     if scan is None:
         raise ValueError("the column is not scanned")
-    cases = [f"WHEN {text} IS NULL OR length({text}) < {SHORTEST} THEN 0"]
+    cases = [f"WHEN {text} IS NULL OR length({text}) < {SHORTEST} AND NOT contains({text}, '@') THEN 0"]
     cases += [
         f"WHEN regexp_matches({text}, {literal(p)}) THEN {i}" for i, p in enumerate(scan.marked.values(), 1)
     ]

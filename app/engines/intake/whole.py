@@ -48,8 +48,11 @@ def version_findings(
         yield from _columns(table, here, con)
         if dictionary.people.name in tables and table.kind in ("event", "link"):
             yield from _people(table, here, tables[dictionary.people.name], con)
+        if table.participant_via is not None and table.participant_via.partition(".")[0] in tables:
+            yield from _way(table, here, tables[table.participant_via.partition(".")[0]], con)
         for key in table.foreign_keys:
-            if key.table in tables and table.column(key.column).role.kind != "participant_id":
+            via = (table.participant_via, table.via_column) == (f"{key.table}.{key.references}", key.column)
+            if key.table in tables and not via and table.column(key.column).role.kind != "participant_id":
                 yield from _key(table, key, here, tables[key.table], left_out.get(key.table), con)
 
 
@@ -73,6 +76,16 @@ def _people(table: Table, here: str, people: Path, con: Connection) -> Iterator[
     if count := con.one(f"SELECT count(*) FROM {here} WHERE {gone}"):
         detail = "rows are of people whom the participant table of now does not hold"
         yield Finding("unknown_people", detail, table.name, count=count, hint=_AGAIN)
+
+
+def _way(table: Table, here: str, there: Path, con: Connection) -> Iterator[Finding]:
+    """A row that reaches its person through another table has the person that this table says now."""
+    own, theirs = quoted(table.via_column or ""), quoted((table.participant_via or "").partition(".")[2])
+    same = f"p.{theirs} = c.{own} AND p.__participant = c.__participant"
+    led = f"EXISTS (FROM read_parquet({literal(str(there))}) p WHERE {same})"
+    if count := con.one(f"SELECT count(*) FROM {here} c WHERE NOT {led}"):
+        detail = "rows lead to a row that is not there, or is of another person by now"
+        yield Finding("no_parent", detail, table.name, table.via_column, count=count, hint=_AGAIN)
 
 
 def _key(

@@ -70,10 +70,8 @@ def second_cohort(people: int = 240, seed: int = 7) -> SecondCohort:
     return SecondCohort(_dictionary(), files, csv_bytes(_consents(ids)), secrets, ids, counts)
 
 
-def _people(
-    rng: random.Random, ids: list[str], secrets: set[str]
-) -> tuple[list[list[object]], dict[str, int]]:
-    rows: list[list[object]] = [
+def _people(rng: random.Random, ids: list[str], secrets: set[str]) -> tuple[list[list[Any]], dict[str, int]]:
+    rows: list[list[Any]] = [
         ["등록번호", "성명", "주민등록번호", "주소", "성별", "생년월일", "시도", "키", "흡연", "메모"]
     ]
     counts = {"not_asked": 0, "refused": 0}
@@ -95,8 +93,8 @@ def _people(
     return rows, counts
 
 
-def _claims(rng: random.Random, ids: list[str]) -> tuple[list[list[object]], list[tuple[Any, ...]]]:
-    claims: list[list[object]] = [["청구번호", "등록번호", "진료일", "요양기관", "진단코드"]]
+def _claims(rng: random.Random, ids: list[str]) -> tuple[list[list[Any]], list[tuple[Any, ...]]]:
+    claims: list[list[Any]] = [["청구번호", "등록번호", "진료일", "요양기관", "진단코드"]]
     lines: list[tuple[Any, ...]] = []
     for i, one in enumerate([*(one for one in ids for _ in range(2)), STRANGER]):
         claims.append(
@@ -131,7 +129,7 @@ def _claim_lines(lines: list[tuple[Any, ...]]) -> bytes:
     return sink.getvalue()
 
 
-def _mother_child(ids: list[str]) -> list[list[object]]:
+def _mother_child(ids: list[str]) -> list[list[Any]]:
     pairs = [
         [mother, child, "출산" if i % 5 else "입양"]
         for i, (mother, child) in enumerate(zip(ids[1::4], ids[2::4], strict=False))
@@ -139,8 +137,8 @@ def _mother_child(ids: list[str]) -> list[list[object]]:
     return [["모_등록번호", "자_등록번호", "관계"], *pairs]
 
 
-def _lab(rng: random.Random, ids: list[str], counts: dict[str, int]) -> list[list[object]]:
-    rows: list[list[object]] = [["검사번호", "등록번호", "검사일시", "검사코드", "결과값", "단위"]]
+def _lab(rng: random.Random, ids: list[str], counts: dict[str, int]) -> list[list[Any]]:
+    rows: list[list[Any]] = [["검사번호", "등록번호", "검사일시", "검사코드", "결과값", "단위"]]
     counts["below_detection"] = 0
     for i, one in enumerate(ids):
         code = list(TESTS)[i % 3]
@@ -161,8 +159,8 @@ def _lab(rng: random.Random, ids: list[str], counts: dict[str, int]) -> list[lis
     return rows
 
 
-def _consents(ids: list[str]) -> list[list[object]]:
-    rows: list[list[object]] = [
+def _consents(ids: list[str]) -> list[list[Any]]:
+    rows: list[list[Any]] = [
         ["participant_id", "domain", "state", "purposes", "form_version", "given_at", "valid_until"]
     ]
     for i, one in enumerate(ids):
@@ -235,7 +233,8 @@ def _dictionary() -> dict[str, Any]:
     mother_child = {
         "name": "mother_child", "kind": "link", "encoding": "cp949", "primary_key": ["모_등록번호", "자_등록번호"],
         "fields": [
-            column("모_등록번호", "participant_id"), column("자_등록번호", "participant_id"), column("관계", "attribute"),
+            column("모_등록번호", "participant_id"), column("자_등록번호", "participant_id"),
+            column("관계", "attribute"),
         ],
     }  # fmt: skip
     lab = {
@@ -246,7 +245,8 @@ def _dictionary() -> dict[str, Any]:
             column("등록번호", "participant_id"),
             column("검사일시", "date", "datetime"),
             column("검사코드", "code", role={"vocabulary": "local"}),
-            column("결과값", "number", "number", unit_column="단위", missing={"<LOD": "below_detection", "888": "not_asked"}),
+            column("결과값", "number", "number", unit_column="단위",
+                   missing={"<LOD": "below_detection", "888": "not_asked"}),
             column("단위", "attribute"),
         ],
     }  # fmt: skip

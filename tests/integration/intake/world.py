@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,6 +147,15 @@ class IntakeWorld:
             session.expunge(version)
             return version
 
+    def set_state(self, state: str) -> None:
+        """The institution opens the version again."""
+        with self.db.unit_of_work() as session:
+            session.get_one(DatasetVersion, VERSION).state = state
+
+    def enqueue(self, kind: str, subject: str) -> None:
+        with self.db.unit_of_work() as session:
+            enqueue(session, kind, subject=subject, at=self.clock())
+
     def held(self) -> dict[str, VaultTable]:
         with self.db.read() as session:
             rows = session.scalars(select(VaultTable).order_by(VaultTable.generation)).all()
@@ -197,7 +206,7 @@ def problems(upload: Upload) -> list[dict[str, Any]]:
 
 
 def csv_bytes(
-    rows: Iterable[Iterable[object]], encoding: str = "utf-8", delimiter: str = ",", end: str = "\n"
+    rows: Iterable[Sequence[Any]], encoding: str = "utf-8", delimiter: str = ",", end: str = "\n"
 ) -> bytes:
     """Rows as CSV; None is nothing."""
     lines = [

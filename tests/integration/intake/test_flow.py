@@ -1,0 +1,152 @@
+"""Uploads wait for what they need, replace each other whole, and a version is ready only when everything holds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.audit import institution_stream, verify
+from app.db import Database
+from app.engines.intake import TableReport
+from app.engines.intake.session import Intake
+from app.models import Upload
+from tests.integration.intake.world import IntakeWorld, csv_bytes, problems
+from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, dictionary
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> Iterator[IntakeWorld]:
+    db = Database(database_url)
+    yield IntakeWorld(tmp_path, db, dictionary())
+    db.dispose()
+
+
+def furnish(world: IntakeWorld) -> None:
+    for table, content in {
+        "person": csv_bytes(PEOPLE),
+        "visit": csv_bytes(VISITS),
+        "bill": bills([1, 2]),
+    }.items():
+        assert world.upload(table, content).state == "accepted"
+
+
+def codes(report: dict[str, Any] | None) -> list[tuple[str, str]]:
+    return [(one["code"], one["table"]) for one in (report or {})["problems"]]
+
+
+def test_children_wait_until_their_parents_are_accepted(world: IntakeWorld) -> None:
+    bill = world.upload("bill", bills([1, 2]))
+    visit = world.upload("visit", csv_bytes(VISITS))
+    assert (bill.state, visit.state) == ("complete", "complete")
+    world.upload("person", csv_bytes(PEOPLE))
+    assert [world.row(upload.id).state for upload in (bill, visit)] == ["accepted", "accepted"]
+    with world.db.read() as session:
+        assert verify(session, institution_stream("ins_a"))[1] is None
+
+
+def test_a_version_with_gaps_is_quarantined_and_says_which(world: IntakeWorld) -> None:
+    world.upload("bill", bills([1, 2]))
+    world.upload("person", csv_bytes(PEOPLE))
+    version = world.submit()
+    assert version.state == "quarantined"
+    assert codes(version.report) == [("table_missing", "visit"), ("upload_undecided", "bill")]
+
+
+def test_names_in_upper_case_are_matched_and_said(world: IntakeWorld) -> None:
+    upload = world.upload("person", csv_bytes([[str(name).upper() for name in PEOPLE[0]], *PEOPLE[1:]]))
+    assert (upload.state, (upload.report or {})["names_matched_ignoring_case"]) == ("accepted", 3)
+
+
+def test_a_stated_share_of_unknown_people_is_left_out_and_counted(world: IntakeWorld) -> None:
+    document = copy.deepcopy(dictionary())
+    document["tables"][1]["max_unmatched"] = 0.6
+    world.set_dictionary(document)
+    world.upload("person", csv_bytes(PEOPLE[:101]))
+    visit = world.upload("visit", csv_bytes(VISITS))
+    assert (visit.state, (visit.report or {})["left_out"], world.held()["visit"].rows) == (
+        "accepted",
+        200,
+        200,
+    )
+    # Bills of visits that were left out are left out too; a visit that never was is an orphan.
+    assert problems(world.upload("bill", bills([1, 2, 150])))[0]["code"] == "unknown_people"
+    assert codes(world.upload("bill", bills([1, 2, 4711])).report) == [("no_parent", "bill")]
+
+
+def test_replaced_parents_are_noticed_when_the_version_is_handed_in(world: IntakeWorld) -> None:
+    furnish(world)
+    assert world.submit().state == "ready"
+    world.set_state("draft")
+    world.upload("person", csv_bytes(PEOPLE[:-1]))
+    assert codes(world.submit().report) == [("unknown_people", "visit")]
+    world.set_state("draft")
+    world.upload("person", csv_bytes(PEOPLE))
+    world.upload("visit", csv_bytes([*VISITS[:1], *VISITS[3:]]))
+    assert codes(world.submit().report) == [("no_parent", "bill")]
+    world.set_state("draft")
+    world.upload("visit", csv_bytes([VISITS[0], [1, 77, 1, "another person's"], *VISITS[2:]]))
+    assert codes(world.submit().report) == [("no_parent", "bill")]
+
+
+def test_a_changed_dictionary_asks_for_the_table_again(world: IntakeWorld) -> None:
+    furnish(world)
+    document = copy.deepcopy(dictionary())
+    document["tables"][0]["title"] = {"ko": "사람", "en": "People"}
+    world.set_dictionary(document)
+    assert world.submit().state == "ready"
+    world.set_state("draft")
+    document["tables"][1]["fields"][3]["role"] = {"kind": "free_text"}
+    world.set_dictionary(document)
+    assert codes(world.submit().report) == [("dictionary_changed", "visit")]
+
+
+def test_an_upload_superseded_while_it_is_checked_changes_nothing(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.upload("person", csv_bytes(PEOPLE))
+    before = world.held()["person"]
+    check, later = Intake.check, csv_bytes([*PEOPLE[:-1], [999, "1999-01-01", "x"]])
+    sent: list[str] = []
+
+    def overtaken(self: Intake, *args: Any, **more: Any) -> TableReport:
+        report = check(self, *args, **more)
+        if not sent:
+            sent.append(world.send("person", later))  # a newer one arrives while this one is being read
+        return report
+
+    monkeypatch.setattr(Intake, "check", overtaken)
+    first = world.upload("person", csv_bytes(PEOPLE[:50]))
+    assert (first.state, first.original) == ("expired", "removed")
+    assert world.row(sent[0]).state == "accepted"
+    held = world.held()["person"]
+    assert (held.upload_id, held.generation) == (sent[0], before.generation + 1)
+    assert len(world.vault.list()) == 2  # what the overtaken one brought is gone
+
+
+def test_a_check_that_breaks_on_our_side_loses_nothing(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(world)
+    before = world.held()["visit"].sha256
+
+    def breaks(self: Intake, *args: Any, **more: Any) -> TableReport:
+        raise RuntimeError("SECRET-VALUE")
+
+    monkeypatch.setattr(Intake, "check", breaks)
+    upload = world.upload("visit", csv_bytes(VISITS))
+    assert (upload.state, [one["code"] for one in problems(upload)]) == ("quarantined", ["check_failed"])
+    assert world.held()["visit"].sha256 == before
+    assert len(world.failed_jobs()) == 1
+    assert "SECRET-VALUE" not in world.said()
+
+
+def test_the_same_job_twice_decides_once(world: IntakeWorld) -> None:
+    upload = world.upload("person", csv_bytes(PEOPLE))
+    world.enqueue("check_upload", upload.id)
+    world.jobs.drain()
+    assert (world.held()["person"].generation, world.row(upload.id).state) == (1, "accepted")
+    assert world.count(Upload) == 1

@@ -1,0 +1,76 @@
+"""What looks like an identifier, and what only resembles one."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from app.deid.identifiers import BARE, BARE_NUMBER, PATTERNS, bare_is_hit, looks_like, scan_of
+from app.schemas.dictionary import Column
+
+FOUND = {
+    "resident_number": [
+        "800101-1234567", "8001011234567", "000229-4999999", "991231-0000000", "450817-8123456", "800101 - 1234567",
+        "800101-1******", "800101-*******", "환자 8001011234567 내원", "번호:800101–2234567.",
+    ],
+    "phone_number": ["010-1234-5678", "연락처 011-234-5678", "+82-10-1234-5678", "010.1234.5678"],
+    "social_security_number": ["999-12-3456"],
+    "e_mail_address": ["gil.dong+x@example.co.kr"],
+    "connecting_information": ["A" * 86 + "=="],
+}  # fmt: skip
+HARMLESS = [
+    "", "800101", "801301-1234567", "800132-1234567", "9912345678901", "1609459200000", "80010112345678",
+    "f8001011234567a0", "2024-01-02", "8001-01-1234567", "1234-5678", "02-123-4567", "E11.9", "10-1234-5678",
+    "user@host", "50-78-2", "d2f1c5d0-1c1e-4b8f-9d0a-8001011234ab",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in FOUND.items() for text in texts])
+def test_found(kind: str, text: str) -> None:
+    assert looks_like(text) == kind
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_harmless(text: str) -> None:
+    assert looks_like(text) is None
+
+
+def test_the_engine_and_python_read_the_patterns_alike() -> None:
+    con = duckdb.connect()
+    texts = [text for texts in FOUND.values() for text in texts] + HARMLESS
+    for text in texts:
+        patterns = [*PATTERNS.values(), BARE]
+        hits = [con.execute("SELECT regexp_matches(?, ?)", [text, p]).fetchall()[0][0] for p in patterns]
+        assert any(hits) == (looks_like(text) is not None)
+
+
+def column(role: str, type_: str = "string") -> Column:
+    return Column.model_validate({"name": "c", "type": type_, "role": {"kind": role}})
+
+
+def test_a_whole_number_may_have_lost_its_leading_zero() -> None:
+    con = duckdb.connect()
+    for number, hit in [
+        ("50101_3000000", True),
+        ("8001011234567", True),
+        ("8001011234567.0", True),
+        ("13013000000", False),
+    ]:
+        text = number.replace("_", "")
+        assert con.execute("SELECT regexp_matches(?, ?)", [text, BARE_NUMBER]).fetchall()[0][0] is hit
+
+
+def test_declared_identifiers_and_dates_are_not_scanned() -> None:
+    assert scan_of(column("direct_identifier")) is None
+    assert scan_of(column("free_text")) is None
+    assert scan_of(column("attribute", "date")) is None
+    assert scan_of(column("linkage_token")) is not None
+    assert scan_of(column("participant_id")) is not None
+
+
+def test_long_ids_are_judged_by_what_chance_gives() -> None:
+    # One thirteen-digit number in 27 begins with a date; resident numbers all do.
+    assert not bare_is_hit(column("record_id"), bare=40, long=1000)
+    assert bare_is_hit(column("record_id"), bare=900, long=1000)
+    assert bare_is_hit(column("participant_id"), bare=1, long=1)
+    assert bare_is_hit(column("attribute"), bare=1, long=1000)
