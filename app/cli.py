@@ -17,7 +17,9 @@ from app.main import build, create_app
 from app.models import migrating
 from app.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Baekman: consented cohorts, shared safely.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Baekman: consented cohorts, shared safely."
+)
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
 
@@ -80,7 +82,9 @@ def check_migrations() -> None:
 
 @app.command(name="demo")
 def play_demo(
-    folder: Annotated[Path, typer.Option(help="Where everything goes; it is emptied first.")] = Path("var/demo"),
+    folder: Annotated[Path, typer.Option(help="Where everything goes; it is emptied first.")] = Path(
+        "var/demo"
+    ),
     as_json: Json = False,
 ) -> None:
     """Play the whole story through the public API: register, upload, approve, extract, withdraw."""

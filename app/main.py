@@ -1,4 +1,4 @@
-"""The composition: settings become rooms, rooms become a house, the house becomes an application. No rule lives here."""
+"""The composition: settings become rooms, rooms a house, the house an application. No rule lives here."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
 from app.clock import Clock, utc_now
-from app.cohorts import tasks as cohort_tasks
-from app.cohorts.intake import IntakeService
+from app.cohorts.intake import IntakeService, check_when_complete
 from app.cohorts.service import CohortService
+from app.cohorts.tasks import tasks as cohort_tasks
 from app.cohorts.uploads import UploadService
+from app.cohorts.validation import ValidationService
 from app.db import Database
 from app.engines import Limits, engine
+from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
@@ -47,6 +50,7 @@ from app.routers import (
     why,
     withdrawals,
 )
+from app.routers.guards import assert_every_route_guarded
 from app.routers.house import House
 from app.settings import Settings
 from app.storage.inbox import Inbox
@@ -92,14 +96,17 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     db = Database(settings.database)
     keyring = open_keyring(settings)
     room = settings.var.resolve()
-    inbox = Inbox.open(f"file://{room}/inbox", room / "spill" / "inbox")
-    vault, outbox = Vault.open(f"file://{room}/vault"), Outbox.open(f"file://{room}/outbox")
+    inbox = Inbox.open((room / "inbox").as_uri(), room / "spill" / "inbox")
+    vault, outbox = Vault.open((room / "vault").as_uri()), Outbox.open((room / "outbox").as_uri())
     limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
     gate = Gate(db, clock, settings, keyring, engine(settings.engine, limits, vault), outbox)
-    intake = IntakeService(db, clock, settings, inbox, vault, keyring)
+    uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
+    checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
+    intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original)
+    validation = ValidationService(db, clock, settings, checking)
     house = House(
         auth=AuthService(db, clock, settings, keyring),
-        uploads=UploadService(db, clock, settings, inbox, intake.on_complete),
+        uploads=uploads,
         cohorts=CohortService(db, clock, settings, keyring),
         catalog=CatalogService(db, clock, settings, gate),
         requests=RequestService(db, clock, settings, keyring, gate),
@@ -108,7 +115,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         db=db,
     )
     tasks = {
-        **cohort_tasks.tasks(intake),
+        **cohort_tasks(intake, validation),
         **request_tasks(house.requests),
         **extract_tasks(ExtractTasks(house.extracts, gate)),
         **withdrawal_tasks(house.withdrawals),
@@ -122,14 +129,11 @@ def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> Fast
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        upgrade(built.db)
-        built.house.auth.bootstrap()
-        jobs = _jobs(built)
-        jobs.start()
+        jobs = await run_in_threadpool(_begin, built)
         try:
             yield
         finally:
-            jobs.stop()
+            await run_in_threadpool(jobs.stop)
             built.db.dispose()
 
     return hang(built.house, FastAPI(lifespan=lifespan, **_about()))
@@ -141,12 +145,21 @@ def hang(house: House, app: FastAPI) -> FastAPI:
     for module in ROUTERS:
         app.include_router(module.router)
     problems.install(app)
+    assert_every_route_guarded(app)
     return app
 
 
-def _jobs(built: Built) -> DurableEngine:
+def _intake_limits(settings: Settings) -> IntakeLimits:
+    bounds = Bounds(settings.expansion_max_ratio, settings.upload_max_bytes * 8)
+    return IntakeLimits(settings.engine_memory, settings.engine_threads, bounds, settings.quarantine_share)
+
+
+def _begin(built: Built) -> DurableEngine:
+    """Database up to date, an issuer that can sign, jobs running."""
     settings = built.settings
-    return DurableEngine(
+    upgrade(built.db)
+    built.house.auth.bootstrap()
+    jobs = DurableEngine(
         built.db,
         built.clock,
         built.tasks,
@@ -154,12 +167,14 @@ def _jobs(built: Built) -> DurableEngine:
         executor_id=f"{socket.gethostname()}-embedded",
         poll=settings.jobs_poll_seconds,
     )
+    jobs.start()
+    return jobs
 
 
 def _about() -> dict[str, str]:
     return {
         "title": "Baekman",
         "version": "0.1.0",
-        "description": "The sharing layer between institutions that hold consented biomedical cohorts and the researchers "
-        "approved to use them. / 동의받은 바이오 코호트와 승인된 연구자를 잇는 공유 플랫폼.",
+        "description": "The sharing layer between institutions that hold consented biomedical cohorts and the "
+        "researchers approved to use them. / 동의받은 바이오 코호트와 승인된 연구자를 잇는 공유 플랫폼.",
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.consents.identities import Hasher
+from app.consents.purposes import may_be_agreed
 from app.deid.dictionary_shape import near
 from app.deid.identifiers import looks_like
 from app.errors import Finding
@@ -21,8 +22,6 @@ COLUMNS = ("participant_id", "domain", "state", "purposes", "form_version", "giv
 _NEEDED = COLUMNS[:3]
 _DOMAINS = frozenset({"clinical", "genomic", "lifelog", "public", "recontact", "all"})
 _STATES = frozenset({"granted", "withdrawn"})
-# DUO permissions and what narrows them; Data Use Ontology, release 2021-02-23.
-PURPOSES = frozenset({"NRES", "GRU", "HMB", "DS", "POA"})
 _LINES = 20  # line numbers told of one finding
 _LONGEST = 10_000  # characters of one line
 _PLAIN_TEXT = 40  # characters of a form version
@@ -34,7 +33,7 @@ _DETAILS = {
     "missing_value": "participant_id, domain and state must be there",
     "bad_domain": "the domain is one of clinical, genomic, lifelog, public, recontact, all",
     "bad_state": "the state is granted or withdrawn",
-    "bad_purpose": "purposes are DUO permissions between semicolons: " + ", ".join(sorted(PURPOSES)),
+    "bad_purpose": "purposes are DUO permissions between semicolons: NRES, GRU, HMB, POA or DS:MONDO:nnnnnnn",
     "bad_date": "dates are ISO 8601 days, and a consent does not end before it was given",
     "bad_form_version": f"a form version has at most {_PLAIN_TEXT} characters",
     "duplicate_line": "the person and domain were named before in this file",
@@ -175,7 +174,7 @@ def _line(values: dict[str, str], number: int, hasher: Hasher, notes: _Notes) ->
         ("identifier", "participant_id"): len(source) >= 13 and looks_like(source) is not None,
         ("bad_domain", "domain"): bool(domain) and domain not in _DOMAINS,
         ("bad_state", "state"): bool(state) and state not in _STATES,
-        ("bad_purpose", "purposes"): not PURPOSES.issuperset(purposes),
+        ("bad_purpose", "purposes"): not all(map(may_be_agreed, purposes)),
         ("bad_form_version", "form_version"): len(values.get("form_version", "")) > _PLAIN_TEXT,
         ("bad_date", "given_at"): not is_day,
         ("bad_date", "valid_until"): not is_end or bool(given and until and until < given),

@@ -1,31 +1,35 @@
-"""Whether the purposes a person agreed to hold for a purpose of use: DS within HMB within GRU; it fails closed."""
+"""Whether the purposes a person agreed to hold for a purpose of use; what cannot be judged covers nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What a person agreed to -> the purposes of use that lie within it (Data Use Ontology, release 2021-02-23).
-_HOLDS: dict[str, frozenset[str]] = {
-    "NRES": frozenset({"NRES", "GRU", "HMB", "DS", "POA"}),
-    "GRU": frozenset({"GRU", "HMB", "DS", "POA"}),
-    "HMB": frozenset({"HMB", "DS"}),
-    "DS": frozenset({"DS"}),
-    "POA": frozenset({"POA"}),
-}
-_BY_ID = {
-    "DUO:0000004": "NRES", "DUO:0000042": "GRU", "DUO:0000006": "HMB", "DUO:0000007": "DS", "DUO:0000011": "POA",
-}  # fmt: skip
+from pydantic import ValidationError
+
+from app.standards import duo
+
+_DISEASE = re.compile(r"DS:MONDO:[0-9]{7}")
 
 
-def holds(agreed: Iterable[str], purpose: Mapping[str, Any] | None) -> bool:
-    """Whether one of the codes agreed to covers `purpose["term"]` (a DUO shorthand or id).
+def may_be_agreed(code: str) -> bool:
+    """Whether a register may hold the code: a DUO permission, disease-specific ones with their disease."""
+    if code.startswith("DS"):
+        return _DISEASE.fullmatch(code) is not None
+    short = duo.shorthand(code)
+    return short is not None and short != "DS" and duo.terms_of_duo()[short]["kind"] == "permission"
+
+
+def holds(agreed: Sequence[str], purpose: Mapping[str, Any] | None) -> bool:
+    """Whether one of the codes agreed to covers the purpose, by the matcher's own rules (`duo.consent_covers`).
 
     Nothing agreed to in particular: the cohort's own terms decide, so it holds. No purpose: any purpose of research
-    is meant, so it holds. A code or a term that is not known covers nothing.
+    is meant, so it holds. A purpose that the matcher cannot read holds for nobody who narrowed theirs.
     """
-    codes = [_BY_ID.get(code, code) for code in agreed]
-    if not codes or purpose is None:
+    if not agreed or purpose is None:
         return True
-    term = str(purpose.get("term", ""))
-    return any(_BY_ID.get(term, term) in _HOLDS.get(code, ()) for code in codes)
+    try:
+        return duo.consent_covers(agreed, duo.Purpose.model_validate(purpose))
+    except ValidationError:
+        return False

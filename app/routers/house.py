@@ -13,6 +13,7 @@ from app.cohorts.service import CohortService
 from app.cohorts.uploads import UploadService
 from app.extracts.service import ExtractService
 from app.requests.service import RequestService
+from app.withdrawals.service import WithdrawalService
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class House:
     catalog: CatalogService
     requests: RequestService
     extracts: ExtractService
-    withdrawals: Any
+    withdrawals: WithdrawalService
     db: Any
 
 

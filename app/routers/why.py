@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
@@ -11,6 +11,8 @@ from app.routers.guards import requires_any
 from app.routers.house import House, house
 from app.routers.problems import PROBLEMS
 from app.schemas.api_requests import WhyView
+
+Verb = Literal["request.create", "request.submit", "request.approve", "extract.order"]
 
 router = APIRouter(tags=["why"], responses=PROBLEMS)
 Asker = Annotated[
@@ -25,7 +27,7 @@ Asker = Annotated[
 def why(
     rooms: Annotated[House, Depends(house)],
     actor: Asker,
-    verb: Annotated[str, Query(pattern=r"^[a-z_.]{1,40}$", description="For example `extract.order`.")],
+    verb: Annotated[Verb, Query(description="What you would do.")],
     object_id: Annotated[str, Query(alias="object", pattern=r"^[a-z0-9_]{1,40}$", description="Its id.")],
 ) -> dict[str, Any]:
     """May I do this with that?"""

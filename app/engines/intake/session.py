@@ -318,7 +318,7 @@ class Intake:
             f"COPY (SELECT {', '.join(picked)} FROM known ORDER BY {', '.join(f'{o} NULLS FIRST' for o in order)})"
             f" TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})"
         )
-        every = " UNION ".join(f"SELECT {quoted(name)} AS k FROM known" for name in people)
+        every = " UNION ".join(f"SELECT DISTINCT {quoted(name)} AS k FROM known" for name in people)
         report.people = self._db.one(f"SELECT count(*) FROM ({every})") if people else 0
         rows = self._db.one("SELECT count(*) FROM known")
         keys_object = self._keep_left_out(table, dictionary, place) if report.left_out else None
