@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from app.standards import duo
 _DISEASE = re.compile(r"DS:MONDO:[0-9]{7}")
 
 
+@cache
 def may_be_agreed(code: str) -> bool:
     """Whether a register may hold the code: a DUO permission, disease-specific ones with their disease."""
     if code.startswith("DS"):

@@ -56,7 +56,7 @@ def test_every_bad_line_is_told_and_nothing_changes(world: IntakeWorld) -> None:
     before, people = world.consents(), world.participants()
     bad = csv_bytes(
         [HEAD, ["7", "all", "withdrawn", "", ""], ["9", "genomics", "granted", "", ""],
-         ["10", "all", "maybe", "XYZ", ""],
+         ["10", "all", "maybe", "HMB;DS", ""],
          ["", "all", "granted", "", ""], ["11", "all", "granted", "", "2027-13-01"],
          ["7", "clinical", "granted", "", ""],
          ["12", "all"], ["800101-1234567", "all", "granted", "", ""]]
@@ -139,10 +139,12 @@ def test_people_are_known_before_and_after_the_data(world: IntakeWorld) -> None:
 
 @pytest.mark.parametrize(
     ("agreed", "term", "does"),
-    [([], "GRU", True), (["GRU"], "HMB", True), (["HMB"], "GRU", False), (["HMB"], "DS", True), (["DS"], "HMB", False),
-     (["DS"], "DS", True), (["HMB", "POA"], "POA", True), (["GRU"], "DUO:0000006", True), (["XX"], "DS", False),
+    [([], "GRU", True), (["GRU"], "HMB", True), (["HMB"], "GRU", False), (["HMB"], "DS", True),
+     (["DS:MONDO:0005148"], "DS", True), (["DS:MONDO:0000001"], "DS", False), (["DS"], "HMB", False),
+     (["DS"], "DS", False), (["HMB", "POA"], "POA", True), (["DUO:0000042"], "HMB", True), (["XX"], "DS", False),
      (["GRU"], "XX", False), (["NRES"], "GRU", True)],
 )  # fmt: skip
 def test_purposes_hold_within_one_another(agreed: list[str], term: str, does: bool) -> None:
-    assert holds(agreed, {"term": term}) is does
+    diseases = ["MONDO:0005148"] if term == "DS" else []
+    assert holds(agreed, {"term": term, "diseases": diseases}) is does
     assert holds(agreed, None) is True
