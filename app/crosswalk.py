@@ -17,7 +17,7 @@ import pyarrow as pa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.consents import queries as consents
+from app.consents.queries import covered as consenting
 from app.deid import pseudonyms
 from app.models import Participant
 
@@ -44,7 +44,7 @@ def covered_now(
     session: Session, cohort_id: str, domains: Iterable[str], purpose: Mapping[str, Any] | None, on: date
 ) -> dict[str, Keys]:
     """Per domain the sorted keys of the people whose consent covers the purpose on this day."""
-    return {d: consents.covered(session, cohort_id, d, purpose, on) for d in sorted(set(domains))}
+    return {d: consenting(session, cohort_id, d, purpose, on) for d in sorted(set(domains))}
 
 
 def build(

@@ -48,10 +48,10 @@ class Source:
 class Groups:
     """The frequency table of the people who pass the filter.
 
-    `columns[i]` holds the distinct raw values of quasi-identifier i, `codes` int32 (n, columns) indexes them,
-    `counts` int64 (n, 1 + tables) has people (one a family, where the dictionary names families) and then, per
-    entry of `tables`, the people present there. `histograms[name]` is (values, int64 (n, values)) of a
-    sensitive column. `attrition` counts registered, consented, filtered people.
+    `columns[i]` holds the distinct raw values of quasi-identifier i, and `codes` int32 (n, columns) indexes them.
+    `counts` int64 (n, 1 + tables) has the people and then, per entry of `tables`, the people present there.
+    `histograms[name]` is (values, int64 (n, values)) of a sensitive column. `attrition` counts registered, consented,
+    filtered people; `outsiders` the people per table who have no row in the participant table.
     """
 
     names: tuple[str, ...]
@@ -95,6 +95,9 @@ class Run(Protocol):
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple; suppressed people leave every table from here on."""
+
+    def smallest_group(self) -> int | None:
+        """After `classify`: the fewest families of any class in any table; None where nobody is left."""
 
     def members(self) -> Keys:
         """The participant keys with at least one row in what will be written, sorted."""

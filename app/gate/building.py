@@ -21,6 +21,7 @@ from app.gate.sources import Pinned, dictionary_of, vault_objects
 from app.models import Cohort
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.gate.door import Gate
@@ -71,7 +72,7 @@ def build(
         people = {t.name: run.people_of(t.name) for t in plan.tables}
         rolled_up, rows_in = run.rolled_up(), run.rows_in()
     progress(step="verify")
-    verdict = _verified(plan, dictionary, parts, eligible, groups, spill)
+    verdict = _verified(gate.settings, plan, dictionary, parts, eligible, groups, spill)
     return Staged(
         plan, dictionary, walk, groups, fit, parts, part_counts, members, people, verdict, rolled_up, rows_in
     )  # fmt: skip
@@ -80,10 +81,13 @@ def build(
 def _fitted(
     run: Run, dictionary: Dictionary, plan: Plan, pinned: Pinned | None
 ) -> tuple[Groups, fitting.Fit]:
-    """Groups and their classes. Whoever is suppressed takes rows of link tables with them, so where there are such
-    tables the people left are grouped again, until nobody more is suppressed."""
+    """Groups and their classes, fitted again where a first fit does not hold.
+
+    Whoever is suppressed takes rows of link tables with them, so that others must be counted anew. And k is counted in
+    families, which do not add up over classes: where a class has k people and fewer families, k is raised for the fit.
+    """
     linked = any(dictionary.table(t.name).kind == "link" for t in plan.tables)
-    suppressed = 0
+    suppressed, privacy = 0, plan.privacy
     while True:
         groups = run.groups()
         fit = fitting.fit(
@@ -94,12 +98,15 @@ def _fitted(
             groups.counts,
             groups.tables,
             groups.histograms,
-            plan.privacy,
+            privacy,
             pinned.recoding if pinned else None,
         )
         run.classify(Classes(fit.of_tuple, fit.labels))
         suppressed += fit.suppressed
-        if not (linked and fit.suppressed):
+        smallest = run.smallest_group()
+        if smallest is not None and smallest < plan.privacy.k:
+            privacy = privacy.model_copy(update={"k": privacy.k + max(1, privacy.k // 2)})
+        elif not (linked and fit.suppressed):
             return groups, replace(fit, suppressed=suppressed)
 
 
@@ -178,6 +185,7 @@ def _source(
 
 
 def _verified(
+    settings: Settings,
     plan: Plan,
     dictionary: Dictionary,
     parts: list[StagedPart],
@@ -195,10 +203,16 @@ def _verified(
         dictionary=dictionary,
         k=plan.privacy.k,
         eligible=eligible,
-        people_before=groups.attrition["filtered"] + sum(groups.outsiders.values()),
+        people_before=groups.attrition["filtered"],
         recorded={p.path: verify.Recorded(p.sha256, p.rows) for p in parts},
     )
-    report = verify.verify(verify.Staged(by_table), expectation, spill=scratch)
+    report = verify.verify(
+        verify.Staged(by_table),
+        expectation,
+        spill=scratch,
+        memory=settings.engine_memory,
+        threads=settings.engine_threads,
+    )
     if not report.ok:
         raise Problem(
             "verification_failed", "The verifier refused the staged release.", list(report.refusals)

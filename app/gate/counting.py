@@ -98,18 +98,19 @@ def _check_budget(gate: Gate, session: Session, reader: Actor) -> None:
 
 
 def _checked(question: CountQuestion, dictionary: Dictionary, gate: Gate) -> Plan:
-    """The conditions obey the same rules as a row filter, over a plan of every column that may leave."""
+    """The conditions obey the same rules as a row filter, over a plan of the columns they name."""
     privacy = Privacy(min_cell=gate.settings.min_cell, round_to=gate.settings.round_to)
-    drafted = plan.draft(dictionary, None, question.conditions, privacy, question.version_id)
-    plan.check(drafted, dictionary)
-    return drafted
+    columns: dict[str, list[str]] = {dictionary.people.name: []}
+    for condition in question.conditions:
+        columns.setdefault(condition.table, []).append(condition.column)
+    return plan.draft(dictionary, columns, question.conditions, privacy, question.version_id)
 
 
 def _members(
     gate: Gate, cohort: Cohort, dictionary: Dictionary, drafted: Plan, spill: Path
 ) -> tuple[BitMap, Any]:
     """The people who meet all conditions, and their record keys. Consent: any purpose of research."""
-    tables = {c.table for c in drafted.filter}
+    tables = {c.table for c in drafted.filter} | {dictionary.people.name}
     domains = {dictionary.table(t).domain for t in tables} | {dictionary.people.domain}
     wanted = drafted.model_copy(update={"tables": tuple(t for t in drafted.tables if t.name in tables)})
     with gate.db.read() as session:

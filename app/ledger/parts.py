@@ -58,7 +58,8 @@ def stage(session: Session, extract_id: str, generation: int, parts: Iterable[Ne
     for new in parts:
         part = held.get(new.name)
         if part is None:
-            session.add(_staged(extract_id, generation, new))
+            held[new.name] = _staged(extract_id, generation, new)
+            session.add(held[new.name])
         elif part.state != "ready":
             part.state, part.generation, part.reason, part.successor = "staged", generation, None, None
     session.flush()

@@ -10,11 +10,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from app.deid.fitting import hierarchy_spec
+from app.deid.choices import chosen
+from app.deid.transforms.shift_date import is_event
 from app.engines.duckdb import codes as rare
 from app.engines.duckdb import people
-from app.engines.duckdb.columns import joins
-from app.engines.duckdb.filters import predicate, row_filter
+from app.engines.duckdb.columns import joins, rendering_of
+from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import connect, persons_of, quoted, text
 from app.engines.duckdb.writing import position_of, write_table
 from app.engines.protocol import Classes, Groups, Keys, Limits, Progress, Run, Source, StagedPart
@@ -31,16 +32,17 @@ class DuckDbRun:
     def __init__(self, con: duckdb.DuckDBPyConnection, source: Source, limits: Limits) -> None:
         self.con, self.source, self.limits = con, source, limits
         self.dictionary = source.dictionary
+        self.filters = Filters(con, source)
         self._codes: dict[str, dict[str, str]] = {}
         self._rolled: dict[str, dict[str, int]] = {}
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
-        attrition = people.gather(self.con, self.source)
+        attrition = people.gather(self.con, self.source, self.filters)
         people.gather_outsiders(self.con, self.source)
         people.refresh_inside(self.con)
-        people.gather_presence(self.con, self.source)
-        return people.group(self.con, self.source, attrition, self.source.plan.privacy.k)
+        people.gather_presence(self.con, self.source, self.filters)
+        return people.group(self.con, self.source, self.filters, attrition, self.source.plan.privacy.k)
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
@@ -48,6 +50,10 @@ class DuckDbRun:
         self._anchor()
         for table in self._tables():
             self._codes[table.name] = self._roll_up(table)
+
+    def smallest_group(self) -> int | None:
+        """The fewest families of any class in any table; None where nobody is left."""
+        return people.smallest_group(self.con, self.source)
 
     def members(self) -> Keys:
         """The participant keys with at least one row in what will be written, sorted."""
@@ -81,7 +87,9 @@ class DuckDbRun:
         for table in self._tables():
             codes = self._codes[table.name]
             number = 1 if table.kind == "reference" else parts[table.name]
-            written += write_table(self.con, self.source, table, codes, staging, number, progress)
+            written += write_table(
+                self.con, self.source, self.filters, table, codes, staging, number, progress
+            )
             progress(done=len(written))
         return written
 
@@ -106,10 +114,7 @@ class DuckDbRun:
         return [self.dictionary.table(t.name) for t in self.source.plan.tables]
 
     def _rows(self, table: Table) -> str:
-        return (
-            f"FROM {quoted(table.name)} t {joins(self.source, table, {})} "
-            f"WHERE {row_filter(self.con, self.source, table, 't')}"
-        )
+        return f"FROM {quoted(table.name)} t {joins(self.source, table, {})} WHERE {self.filters.on(table)}"
 
     def _keys(self, table: Table) -> str:
         rows = self._rows(table)
@@ -118,32 +123,24 @@ class DuckDbRun:
     def _roll_up(self, table: Table) -> dict[str, str]:
         """The mapping table of each rolled-up column of a table."""
         names: dict[str, str] = {}
-        for planned in self.source.plan.table(table.name).columns:
-            if planned.transform != "roll_up":
-                continue
-            column = table.column(planned.name)
-            name = f"code_{len(self._rolled)}"
-            named = planned.params.get("hierarchy")
-            spec = self.dictionary.hierarchies[named] if named else None
-            if spec is None and column.role.kind in ("quasi_identifier", "site"):
-                spec = hierarchy_spec(self.dictionary, column)
-            rollup = rare.Rollup(
-                table, column, planned.params["min_participants"], spec, planned.params.get("min_level", 0)
-            )
-            self._rolled[rollup.key] = rare.build(self.con, rollup, name, self._rows(table))
-            names[column.name] = name
+        for choice in chosen(self.source.plan.table(table.name), table):
+            if choice.transform.name == "roll_up":
+                name = f"code_{len(self._rolled)}"
+                rollup = rare.rollup_of(self.dictionary, table, choice)
+                self._rolled[rollup.key] = rare.build(self.con, rollup, name, self._rows(table))
+                names[choice.column.name] = name
         return names
 
     def _anchor(self) -> None:
         """`anchor_date` of the crosswalk: the person's earliest date among the columns that leave as relative days."""
         each = [
-            f"SELECT t.{person} AS key, min(CAST(t.{quoted(c.name)} AS DATE)) AS day FROM {quoted(table.name)} t "
-            f"WHERE t.{quoted(c.name)} IS NOT NULL GROUP BY 1"
+            f"SELECT t.{persons_of(table)[0]} AS key, min(CAST({day} AS DATE)) AS day FROM {quoted(table.name)} t "
+            f"WHERE {is_event(day, rendering_of(table, choice.column))} GROUP BY 1"
             for table in self._tables()
             if table.kind != "reference"
-            for c in self.source.plan.table(table.name).columns
-            if c.transform == "relative_day"
-            for person in persons_of(table)[:1]
+            for choice in chosen(self.source.plan.table(table.name), table)
+            if choice.transform.name == "relative_day"
+            for day in [f"t.{quoted(choice.column.name)}"]
         ]
         self.con.execute("ALTER TABLE cross_ ADD COLUMN anchor_date DATE")
         if each:
@@ -215,10 +212,10 @@ class DuckDbEngine:
     def _meeting(
         self, con: duckdb.DuckDBPyConnection, source: Source, conditions: tuple[Condition, ...]
     ) -> list[str]:
-        queries = []
+        queries, filters = [], Filters(con, source)
         for condition in conditions:
             table = source.dictionary.table(condition.table)
-            clause = predicate(con, source.dictionary, source.plan, condition, "t")
+            clause = filters.one(condition)
             person = persons_of(table)[0]
             queries.append(
                 f"SELECT x.key FROM {quoted(table.name)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
@@ -232,7 +229,6 @@ class DuckDbEngine:
         files = {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
         readable = sorted({path.parent for path in files.values()} | {source.spill.parent})
         con = connect(self.limits, source.spill, readable)
-        con.execute("CREATE SEQUENCE numbers")
         con.execute("CREATE TABLE excluded (key INTEGER)")
         for name, path in files.items():
             con.execute(f"CREATE VIEW {quoted(name)} AS FROM read_parquet({text(str(path))})")

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from app.deid import hierarchies
+from app.deid.choices import Chosen
+from app.deid.fitting import hierarchy_spec
+from app.deid.transforms.roll_up import RollUpParams
 from app.engines.duckdb.sql import persons_of, quoted
-from app.schemas.dictionary import Column, Table
+from app.schemas.dictionary import Column, Dictionary, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,17 @@ class Rollup:
     def key(self) -> str:
         """`table.column`."""
         return f"{self.table.name}.{self.column.name}"
+
+
+def rollup_of(dictionary: Dictionary, table: Table, choice: Chosen) -> Rollup:
+    """How a planned column is rolled up; a quasi-identifier without a named hierarchy climbs that of its type."""
+    params = choice.params
+    if not isinstance(params, RollUpParams):
+        raise TypeError("not a column that leaves by roll_up")
+    spec = dictionary.hierarchies[params.hierarchy] if params.hierarchy else None
+    if spec is None and choice.column.role.kind in ("quasi_identifier", "site"):
+        spec = hierarchy_spec(dictionary, choice.column)
+    return Rollup(table, choice.column, params.min_participants, spec, params.min_level)
 
 
 def build(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str) -> dict[str, int]:

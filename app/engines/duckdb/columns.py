@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.deid.transforms import Rendering, transforms
+from app.deid.choices import Chosen, chosen
+from app.deid.transforms import Rendering
 from app.engines.duckdb.people import quasi_identifiers
 from app.engines.duckdb.sql import persons_of, quoted
 from app.engines.protocol import Source
 from app.schemas.dictionary import Column, Table
-from app.schemas.plan import PlannedColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,13 @@ class Selected:
 def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected]:
     """The released columns of a table, in plan order. `codes` has the mapping table of each rolled-up column."""
     found = []
-    for planned in source.plan.table(table.name).columns:
-        column = table.column(planned.name)
-        transform = transforms()[planned.transform]
-        params = transform.Params.model_validate(planned.params)
-        expression = _expression(source, table, column, planned, codes)
-        sql = transform.sql(expression, column, params, _rendering(table, column))
+    for choice in chosen(source.plan.table(table.name), table):
+        expression = _expression(source, choice, codes)
+        rendering = rendering_of(table, choice.column)
+        sql = choice.transform.sql(expression, choice.column, choice.params, rendering)
         if sql is not None:
-            found.append(Selected(released_name(planned), sql))
+            found.append(Selected(choice.planned.name, sql))
     return found
-
-
-def released_name(planned: PlannedColumn) -> str:
-    """The name a planned column leaves by."""
-    return f"{planned.name}__missing" if planned.transform == "label_missing" else planned.name
 
 
 def joins(source: Source, table: Table, codes: dict[str, str]) -> str:
@@ -55,18 +48,7 @@ def joins(source: Source, table: Table, codes: dict[str, str]) -> str:
     return " ".join(parts)
 
 
-def _expression(
-    source: Source, table: Table, column: Column, planned: PlannedColumn, codes: dict[str, str]
-) -> str:
-    if planned.transform == "roll_up":
-        return f"{codes[column.name]}.released"
-    if planned.transform == "generalise":
-        names = [c.name for c in quasi_identifiers(source)]
-        return f"l.label_{names.index(column.name)}"
-    return f"t.{quoted(released_name(planned))}"
-
-
-def _rendering(table: Table, column: Column) -> Rendering:
+def rendering_of(table: Table, column: Column) -> Rendering:
     """The person whose pseudonym and shift a column takes: the one it names, else the row's first person."""
     number = list(table.participant).index(column.name) if column.name in table.participant else 0
     return Rendering(
@@ -74,3 +56,12 @@ def _rendering(table: Table, column: Column) -> Rendering:
         shift_days=f"x{number}.shift_days",
         anchor_date=f"x{number}.anchor_date",
     )
+
+
+def _expression(source: Source, choice: Chosen, codes: dict[str, str]) -> str:
+    if choice.transform.name == "roll_up":
+        return f"{codes[choice.column.name]}.released"
+    if choice.transform.name == "generalise":
+        names = [c.name for c in quasi_identifiers(source)]
+        return f"l.label_{names.index(choice.column.name)}"
+    return f"t.{quoted(choice.planned.name)}"

@@ -1,4 +1,4 @@
-"""The row filter as SQL: on people it selects people, on an event table that table's rows."""
+"""The row filter as SQL over what is released, never over what is stored: labels, bands, years, rolled-up codes."""
 
 from __future__ import annotations
 
@@ -6,76 +6,73 @@ import duckdb
 import pyarrow as pa
 
 from app.deid import hierarchies
+from app.deid.choices import Chosen, chosen
+from app.deid.filters import where
 from app.deid.fitting import hierarchy_spec
-from app.engines.duckdb.sql import quoted
+from app.deid.transforms import Rendering
+from app.engines.duckdb import codes
+from app.engines.duckdb.sql import persons_of, quoted
 from app.engines.protocol import Source
-from app.schemas.dictionary import Column, Dictionary, Table
-from app.schemas.plan import Condition, Plan
+from app.schemas.dictionary import Table
+from app.schemas.plan import Condition
 
 
-def people_filter(con: duckdb.DuckDBPyConnection, source: Source, alias: str) -> str:
-    """The conditions on the participant table as one SQL predicate; a null never passes."""
-    return row_filter(con, source, source.dictionary.people, alias)
+class Filters:
+    """The conditions of one plan. On the participant table they select people, elsewhere that table's rows.
 
+    What a condition needs (labels of a level, rolled-up codes) is laid into temporary tables once.
+    """
 
-def row_filter(con: duckdb.DuckDBPyConnection, source: Source, table: Table, alias: str) -> str:
-    """The conditions on one table as one SQL predicate over `alias`."""
-    wanted = [c for c in source.plan.filter if c.table == table.name]
-    return " AND ".join(predicate(con, source.dictionary, source.plan, c, alias) for c in wanted) or "true"
+    def __init__(self, con: duckdb.DuckDBPyConnection, source: Source) -> None:
+        self.con, self.source = con, source
+        self._made: dict[tuple[str, str], str] = {}
+        self._tables = 0
 
+    def on(self, table: Table) -> str:
+        """All conditions on a table as one predicate over its rows `t`; a missing value never passes."""
+        if (table.name, "") not in self._made:
+            tests = [self.one(c) for c in self.source.plan.filter if c.table == table.name]
+            self._made[table.name, ""] = " AND ".join(tests) or "true"
+        return self._made[table.name, ""]
 
-def predicate(
-    con: duckdb.DuckDBPyConnection, dictionary: Dictionary, plan: Plan, condition: Condition, alias: str
-) -> str:
-    """One condition as SQL. Its values reach the engine as a table, never as text of the statement."""
-    table = dictionary.table(condition.table)
-    column = table.column(condition.column)
-    expression = _released(plan, table, column, f"{alias}.{quoted(column.name)}")
-    clauses = []
-    if condition.values:
-        name = _values_table(con, dictionary, table, column, condition)
-        clauses.append(
-            f"{expression if condition.level == 0 else f'{alias}.{quoted(column.name)}'} IN (FROM {name})"
+    def one(self, condition: Condition) -> str:
+        """One condition as a predicate over the rows `t` of its table."""
+        table = self.source.dictionary.table(condition.table)
+        planned = chosen(self.source.plan.table(table.name), table)
+        choice = next(c for c in planned if c.planned.name == condition.column)
+        raw, r = f"t.{quoted(choice.planned.name)}", Rendering()
+        if choice.transform.name == "generalise":
+            released = f"(SELECT label FROM {self._labels(table, choice, condition.level)} WHERE v = {raw})"
+        elif choice.transform.name == "roll_up":
+            released = f"(SELECT released FROM {self._codes(table, choice)} WHERE v = {raw})"
+        else:
+            released = choice.transform.sql(raw, choice.column, choice.params, r) or "NULL"
+        return where(condition, choice, raw, released, r)
+
+    def _labels(self, table: Table, choice: Chosen, level: int) -> str:
+        """A table (v, label) of the column's values at a level of its hierarchy."""
+        name = self._name()
+        query = f"SELECT DISTINCT {quoted(choice.column.name)} AS v FROM {quoted(table.name)} ORDER BY v"
+        values = self.con.sql(query).to_arrow_table()["v"].combine_chunks().drop_null()
+        spec = hierarchy_spec(self.source.dictionary, choice.column)
+        labels = hierarchies.preview(spec, level, values.to_pylist()) if len(values) else []
+        self.con.register(f"{name}_in", pa.table({"v": values, "label": pa.array(labels, pa.string())}))
+        self.con.execute(f"CREATE TEMP TABLE {name} AS FROM {name}_in")
+        self.con.unregister(f"{name}_in")
+        return name
+
+    def _codes(self, table: Table, choice: Chosen) -> str:
+        """A table (v, released) of the column's codes, judged over all rows of people with consent: a filter on a
+        code too rare to be released finds nothing, so that it tells nothing."""
+        name = self._name()
+        joins = " ".join(
+            f"JOIN x x{n} ON t.{person} = x{n}.key AND x{n}.in_{table.domain}"
+            for n, person in enumerate(persons_of(table))
         )
-    if condition.at_least is not None:
-        clauses.append(f"{expression} >= {condition.at_least!r}")
-    if condition.at_most is not None:
-        clauses.append(f"{expression} <= {condition.at_most!r}")
-    return "(" + (" AND ".join(clauses) or "true") + ")"
+        rollup = codes.rollup_of(self.source.dictionary, table, choice)
+        codes.build(self.con, rollup, name, f"FROM {quoted(table.name)} t {joins} WHERE true")
+        return name
 
-
-def _released(plan: Plan, table: Table, column: Column, raw: str) -> str:
-    """The column at the level its conditions speak of: a date by its year or month, else the value itself."""
-    mode = getattr(column.role, "mode", None)
-    if column.type in ("date", "datetime") and mode in ("year", "month"):
-        return f"year({raw})" if mode == "year" else f"strftime({raw}, '%Y-%m')"
-    return raw
-
-
-def _values_table(
-    con: duckdb.DuckDBPyConnection, dictionary: Dictionary, table: Table, column: Column, condition: Condition
-) -> str:
-    """A temporary table with the raw values that the condition admits."""
-    name = f"admitted_{con.sql('SELECT nextval($$numbers$$)').fetchall()[0][0]}"
-    raw = f"SELECT DISTINCT {quoted(column.name)} AS v FROM {quoted(table.name)}"
-    con.register(f"{name}_in", pa.table({"v": pa.array(list(condition.values), pa.string())}))
-    if condition.level == 0:
-        con.execute(
-            f"CREATE TEMP TABLE {name} AS SELECT TRY_CAST(v AS {_sql_type(column)}) AS v FROM {name}_in"
-        )
-    else:
-        values = con.sql(f"{raw} ORDER BY v").to_arrow_table()["v"]
-        spec = hierarchy_spec(dictionary, column)
-        labels = hierarchies.preview(spec, condition.level, values.to_pylist()) if len(values) else []
-        admitted = [label in condition.values for label in labels]
-        con.register(f"{name}_raw", pa.table({"v": values, "ok": pa.array(admitted, pa.bool_())}))
-        con.execute(f"CREATE TEMP TABLE {name} AS SELECT v FROM {name}_raw WHERE ok AND v IS NOT NULL")
-        con.unregister(f"{name}_raw")
-    con.unregister(f"{name}_in")
-    return name
-
-
-def _sql_type(column: Column) -> str:
-    if getattr(column.role, "mode", None) == "year":
-        return "BIGINT"
-    return {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}.get(column.type, "VARCHAR")
+    def _name(self) -> str:
+        self._tables += 1
+        return f"filter_{self._tables}"

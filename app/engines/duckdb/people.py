@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.engines.duckdb.filters import people_filter, row_filter
+from app.deid.choices import chosen
+from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import persons_of, quoted
 from app.engines.protocol import Classes, Groups, Source
 from app.schemas.dictionary import Column, Table
@@ -31,9 +32,13 @@ def quasi_identifiers(source: Source) -> list[Column]:
 
 def sensitive_columns(source: Source) -> list[Column]:
     """The sensitive columns of the participant table that the plan releases."""
+    return [c for c in _released(source) if c.role.kind == "sensitive"]
+
+
+def _released(source: Source) -> list[Column]:
     people = source.dictionary.people
-    planned = [c.name for t in source.plan.tables if t.name == people.name for c in t.columns]
-    return [people.column(name) for name in planned if people.column(name).role.kind == "sensitive"]
+    planned = [t for t in source.plan.tables if t.name == people.name]
+    return [c.column for t in planned for c in chosen(t, people) if not c.is_reason]
 
 
 def event_tables(source: Source) -> list[Table]:
@@ -42,19 +47,18 @@ def event_tables(source: Source) -> list[Table]:
     return [t for t in tables if t.kind in ("event", "link")]
 
 
-def gather(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, int]:
-    """Make `people` (key, qi_<i>, sv_<i>, unit): those of the participant table with consent who pass the filter.
+def gather(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> dict[str, int]:
+    """Make `people` (key, family, qi_<i>, sv_<i>): those of the participant table with consent who pass the filter.
 
-    `unit` is 1 for one representative of each family and 0 for its other members, so that a class with k units
-    has at least k families, whoever else is in it (k is counted per family). Answers the attrition counts.
+    `family` is one text a family, and a person's own where no family is known. Answers the attrition counts.
     """
     people, table = source.dictionary.people, quoted(source.dictionary.people.name)
     columns = [f"t.{quoted(c.name)} AS qi_{i}" for i, c in enumerate(quasi_identifiers(source))]
     columns += [f"t.{quoted(c.name)} AS sv_{i}" for i, c in enumerate(sensitive_columns(source))]
     consented = f"FROM {table} t JOIN x ON t.__participant = x.key AND x.in_{people.domain}"
     con.execute(
-        f"CREATE OR REPLACE TABLE people AS SELECT x.key, {', '.join([_unit(people), *columns])} "
-        f"{consented} WHERE {people_filter(con, source, 't')}"
+        f"CREATE OR REPLACE TABLE people AS SELECT x.key, {', '.join([_family(people), *columns])} "
+        f"{consented} WHERE {filters.on(people)}"
     )
     filtered = _number(con, "SELECT count(*) FROM people")
     con.execute("DELETE FROM people WHERE key IN (FROM excluded)")
@@ -76,7 +80,7 @@ def gather_outsiders(con: duckdb.DuckDBPyConnection, source: Source) -> None:
     )
 
 
-def gather_presence(con: duckdb.DuckDBPyConnection, source: Source) -> None:
+def gather_presence(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> None:
     """Make `present_<i>` (key) per event or link table: the people with rows there that would leave."""
     for i, table in enumerate(event_tables(source)):
         persons = persons_of(table)
@@ -84,12 +88,14 @@ def gather_presence(con: duckdb.DuckDBPyConnection, source: Source) -> None:
             f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.key"
             for n, p in enumerate(persons)
         )
-        rows = f"FROM {quoted(table.name)} t {joins} WHERE {row_filter(con, source, table, 't')}"
+        rows = f"FROM {quoted(table.name)} t {joins} WHERE {filters.on(table)}"
         each = " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons)))
         con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT DISTINCT key FROM ({each})")
 
 
-def drop_small_outsiders(con: duckdb.DuckDBPyConnection, source: Source, k: int) -> dict[str, int]:
+def drop_small_outsiders(
+    con: duckdb.DuckDBPyConnection, source: Source, filters: Filters, k: int
+) -> dict[str, int]:
     """Outsiders form one class of their own in every table; below k in any table none of them leaves.
 
     Answers the people of that class per table, before it was dropped."""
@@ -99,7 +105,7 @@ def drop_small_outsiders(con: duckdb.DuckDBPyConnection, source: Source, k: int)
     if any(0 < count < k for count in counts.values()):
         con.execute("DELETE FROM outsiders")
         refresh_inside(con)
-        gather_presence(con, source)
+        gather_presence(con, source, filters)
     return counts
 
 
@@ -108,15 +114,17 @@ def refresh_inside(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("CREATE OR REPLACE TABLE inside AS SELECT key FROM people UNION SELECT key FROM outsiders")
 
 
-def group(con: duckdb.DuckDBPyConnection, source: Source, attrition: Mapping[str, int], k: int) -> Groups:
+def group(
+    con: duckdb.DuckDBPyConnection, source: Source, filters: Filters, attrition: Mapping[str, int], k: int
+) -> Groups:
     """The frequency table of `people`, ordered by its tuples so that it is the same for the same people."""
     identifiers, tables = quasi_identifiers(source), event_tables(source)
-    outsiders = drop_small_outsiders(con, source, k)
+    outsiders = drop_small_outsiders(con, source, filters, k)
     keys = [f"qi_{i}" for i in range(len(identifiers))]
     marks = [f"count(p{i}.key) AS n_{i}" for i in range(len(tables))]
     joins = " ".join(f"LEFT JOIN present_{i} p{i} ON p{i}.key = people.key" for i in range(len(tables)))
     by = f"GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}" if keys else ""
-    select = ", ".join([*keys, "sum(unit)::BIGINT AS n", *marks])
+    select = ", ".join([*keys, "count(*) AS n", *marks])
     con.execute(f"CREATE OR REPLACE TABLE tuples AS SELECT {select} FROM people {joins} {by}")
     con.execute("ALTER TABLE tuples ADD COLUMN tuple INTEGER")
     con.execute("UPDATE tuples SET tuple = rowid")
@@ -176,13 +184,25 @@ def _register_labels(con: duckdb.DuckDBPyConnection, classes: Classes, size: int
     con.unregister("labels_in")
 
 
-def _unit(people: Table) -> str:
+def smallest_group(con: duckdb.DuckDBPyConnection, source: Source) -> int | None:
+    """The fewest families of any class in any table (k is counted per family); None where nobody is left."""
+    tables = [
+        "SELECT key FROM people",
+        *(f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))),
+    ]
+    each = [
+        f"SELECT count(DISTINCT family) AS n FROM labelled JOIN people USING (key) SEMI JOIN ({keys}) k USING (key) "
+        "GROUP BY class"
+        for keys in tables
+    ]
+    found = con.execute(f"SELECT min(n) FROM ({' UNION ALL '.join(each)})").fetchall()[0][0]
+    return None if found is None else int(found)
+
+
+def _family(people: Table) -> str:
     families = people.of_role("family_id")
-    if not families:
-        return "1 AS unit"
-    family = f"t.{quoted(families[0].name)}"
-    first = f"row_number() OVER (PARTITION BY {family} ORDER BY x.key) = 1"
-    return f"CASE WHEN {family} IS NULL OR {first} THEN 1 ELSE 0 END AS unit"
+    known = f"'f' || CAST(t.{quoted(families[0].name)} AS VARCHAR)" if families else "NULL"
+    return f"coalesce({known}, 'p' || x.key) AS family"
 
 
 def _codes(found: pa.Table, keys: list[str]) -> tuple[tuple[list[object], ...], npt.NDArray[np.int32]]:
@@ -206,7 +226,7 @@ def _histograms(
     for i, column in enumerate(sensitive_columns(source)):
         counted = con.sql(
             f"SELECT t.tuple, p.sv_{i} AS v, count(*) AS n FROM people p JOIN tuples t ON {match or 'true'} "
-            "GROUP BY ALL ORDER BY ALL"
+            f"WHERE p.sv_{i} IS NOT NULL GROUP BY ALL ORDER BY ALL"
         ).to_arrow_table()
         values = pc.unique(counted["v"])
         table = np.zeros((size, len(values)), dtype=np.int64)

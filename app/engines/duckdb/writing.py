@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from app.engines.duckdb.columns import joins, select
-from app.engines.duckdb.filters import row_filter
+from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import quoted, text
 from app.engines.protocol import Progress, Source, StagedPart
 from app.schemas.dictionary import Table
@@ -18,18 +18,26 @@ SLICES = 2**32
 
 
 def write_table(
-    con: duckdb.DuckDBPyConnection, source: Source, table: Table, codes: dict[str, str], staging: Path, parts: int,
+    con: duckdb.DuckDBPyConnection,
+    source: Source,
+    filters: Filters,
+    table: Table,
+    codes: dict[str, str],
+    staging: Path,
+    parts: int,
     progress: Progress,
-) -> list[StagedPart]:  # fmt: skip
-    """The parts of one table. A slice without rows is still a part: that a place is empty tells nothing more."""
-    written = []
+) -> list[StagedPart]:
+    """The parts of one table. A slice without rows is no part, unless nothing at all would be left of the table."""
+    written: list[StagedPart] = []
     for position in range(parts):
         target = staging / f"{table.name}.{position}.writing"
         con.execute(
-            f"COPY ({_query(con, source, table, codes, position, parts)}) TO {text(str(target))} "
+            f"COPY ({_query(source, filters, table, codes, position, parts)}) TO {text(str(target))} "
             f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
         )
-        written.append(_staged(con, table.name, position, target))
+        part = _staged(con, table.name, position, target)
+        if part.rows or (position == parts - 1 and not written):
+            written.append(part)
         progress(done_table=table.name, done_part=position + 1)
     return written
 
@@ -45,8 +53,8 @@ def position_of(slice_: int, parts: int) -> int:
 
 
 def _query(
-    con: duckdb.DuckDBPyConnection,
     source: Source,
+    filters: Filters,
     table: Table,
     codes: dict[str, str],
     position: int,
@@ -62,7 +70,7 @@ def _query(
     names = ", ".join(quoted(c.name) for c in chosen)
     rows = (
         f"SELECT x0.rank AS __rank, {columns} FROM {quoted(table.name)} t {joins(source, table, codes)} "
-        f"WHERE {within} AND {row_filter(con, source, table, 't')}"
+        f"WHERE {within} AND {filters.on(table)}"
     )
     # The order of arrival would link two projects by position: the order is the pseudonym's, then the row's own.
     return f"SELECT {names} FROM ({rows}) ORDER BY __rank, {names}"
