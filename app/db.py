@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -48,6 +48,12 @@ class Database:
             yield session
             session.expunge_all()  # what was read stays readable: a rollback would expire it
             session.rollback()
+
+    @contextmanager
+    def migration(self) -> Iterator[Connection]:
+        """One transaction for a change of the schema."""
+        with self.engine.begin() as connection:
+            yield connection
 
     def ping(self) -> bool:
         """Whether the database answers."""

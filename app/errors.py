@@ -114,7 +114,11 @@ CODES: dict[str, tuple[int, str, str]] = {
     "request_timeout": (408, "The body stopped coming", "본문 전송이 중단되었습니다"),
     "reviews_required": (409, "The reviews have not been settled", "심의가 아직 끝나지 않았습니다"),
     "too_many_requests": (429, "Too many requests", "요청이 너무 많습니다"),
-    "tus_version_unsupported": (412, "This version of tus is not spoken here", "지원하지 않는 tus 버전입니다"),
+    "tus_version_unsupported": (
+        412,
+        "This version of tus is not spoken here",
+        "지원하지 않는 tus 버전입니다",
+    ),
     "unsupported_media_type": (415, "The media type is not supported", "지원하지 않는 형식입니다"),
     "upload_offset_mismatch": (
         409,
@@ -122,7 +126,11 @@ CODES: dict[str, tuple[int, str, str]] = {
         "업로드 위치가 일치하지 않습니다",
     ),
     "upload_gone": (410, "The upload has ended", "업로드가 종료되었습니다"),
-    "upload_locked": (423, "Another request is writing to this upload", "다른 요청이 이 업로드에 쓰고 있습니다"),
+    "upload_locked": (
+        423,
+        "Another request is writing to this upload",
+        "다른 요청이 이 업로드에 쓰고 있습니다",
+    ),
     "upload_checksum_mismatch": (460, "The bytes do not match their checksum", "체크섬이 일치하지 않습니다"),
     "verification_failed": (409, "The verifier refused the staged release", "검증기가 공개를 거부했습니다"),
     "version_not_ready": (

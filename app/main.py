@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
@@ -171,7 +172,7 @@ def _begin(built: Built) -> DurableEngine:
     return jobs
 
 
-def _about() -> dict[str, str]:
+def _about() -> dict[str, Any]:
     return {
         "title": "Baekman",
         "version": "0.1.0",

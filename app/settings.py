@@ -28,11 +28,15 @@ class Settings(BaseSettings):
     engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs extracts.")
     engine_memory: str = Field("2GB", description="Memory limit of one engine.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of one engine.")
-    rows_per_part: int = Field(default=500_000, ge=1, description="Rows of one Parquet part before a table is cut further.")
+    rows_per_part: int = Field(
+        default=500_000, ge=1, description="Rows of a part before a table is cut further."
+    )
     access_token_seconds: int = Field(default=3600, ge=60, description="Life of an access token.")
     upload_max_bytes: int = Field(20 * 2**30, ge=1, description="Largest single upload.")
     upload_put_max_bytes: int = Field(
-        default=256 * 2**20, ge=1, description="Largest file that one plain PUT takes; larger ones come by tus."
+        default=256 * 2**20,
+        ge=1,
+        description="Largest file that one plain PUT takes; larger ones come by tus.",
     )
     upload_expiry_days: int = Field(
         default=14, ge=0, description="When originals of unfinished or quarantined uploads are removed."

@@ -6,6 +6,7 @@ from typing import Any
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+
 from app.models import Base, Utc
 
 connection = context.config.attributes["connection"]

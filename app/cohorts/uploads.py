@@ -73,7 +73,7 @@ class UploadService:
             session.flush()
             self._record(session, upload, cohort.institution_id, "upload.created", actor.subject)
             # Before the commit: a file without its row is swept, a row without its file would be a broken promise.
-            self.inbox.begin(upload.id)
+            self.inbox.prepare(upload.id)
         return self._complete(upload.id) if wanted.length == 0 else _view(upload)
 
     def status(self, actor: policy.Actor, upload_id: str) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def whereabouts(folder: Path, pseudonym: str) -> set[str]:
     found = set()
     for table in sorted(folder.iterdir()):
         if table.name != "concept":
-            query = f"SELECT DISTINCT filename FROM read_parquet('{table}/*.parquet', filename = true) WHERE PERSON_ID = ?"
+            files = f"read_parquet('{table}/*.parquet', filename = true)"
+            query = f"SELECT DISTINCT filename FROM {files} WHERE PERSON_ID = ?"
             found |= {Path(row[0]).name for row in duckdb.execute(query, [pseudonym]).fetchall()}
     return found
 

@@ -38,12 +38,12 @@ def running(folder: Path) -> Iterator[Server]:
         "BAEKMAN_ROWS_PER_PART": "12000",
     }
     base = [sys.executable, "-m", "app.cli"]
-    made = subprocess.run(
+    made = subprocess.run(  # noqa: S603 - our own interpreter and module
         [*base, "bootstrap", "--json"], env=environment, check=True, capture_output=True, text=True
     )
     first = json.loads(made.stdout)
     log = (folder / "service.log").open("wb")
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         [*base, "serve", "--port", str(port)], env=environment, stdout=log, stderr=subprocess.STDOUT
     )
     try:

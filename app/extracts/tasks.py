@@ -24,8 +24,13 @@ from app.models import BlockMark, Job, RecallNotice
 class Found(Protocol):
     """Where a person is: the pseudonym in this project, and the (table, position) places with rows of theirs."""
 
-    pseudonym: str
-    places: tuple[tuple[str, int], ...]
+    @property
+    def pseudonym(self) -> str:
+        """As the holder of the project knows them."""
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """(table, position)."""
 
 
 class Releasing(Protocol):

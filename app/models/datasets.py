@@ -80,7 +80,11 @@ class VaultTable(Base):
     people: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
-    left_out: Mapped[int] = mapped_column(BigInteger, default=0)  # rows whose person is not in the participant table
+    left_out: Mapped[int] = mapped_column(
+        BigInteger, default=0
+    )  # rows whose person is not in the participant table
     left_out_name: Mapped[str | None] = mapped_column(String(200))  # object with their hashed record ids
-    definition: Mapped[str] = mapped_column(String(64), default="")  # digest of what the dictionary said of the table
+    definition: Mapped[str] = mapped_column(
+        String(64), default=""
+    )  # digest of what the dictionary said of the table
     created_at: Mapped[datetime]

@@ -19,13 +19,13 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 def upgrade(db: Database, revision: str = "head") -> None:
     """Apply every migration that the database lacks."""
-    with db.engine.begin() as connection:
+    with db.migration() as connection:
         command.upgrade(_config(connection), revision)
 
 
 def downgrade(db: Database, revision: str) -> None:
     """Undo migrations down to a revision."""
-    with db.engine.begin() as connection:
+    with db.migration() as connection:
         command.downgrade(_config(connection), revision)
 
 
@@ -45,7 +45,7 @@ def differences(db: Database) -> list[Any]:
 
 def write_revision(db: Database, message: str, number: str) -> None:
     """Write a new migration from the difference between the models and the database."""
-    with db.engine.begin() as connection:
+    with db.migration() as connection:
         command.revision(_config(connection), message=message, autogenerate=True, rev_id=number)
 
 

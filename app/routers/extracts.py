@@ -19,7 +19,8 @@ from app.schemas.api_extracts import Attestation, AttestationAnswer, ExtractOrde
 router = APIRouter(prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
 Rooms = Annotated[House, Depends(house)]
 writes, reads = requires(Scope.EXTRACTS_WRITE), requires(Scope.EXTRACTS_READ)
-Orderer, Reader = Annotated[Actor, Depends(writes)], Annotated[Actor, Depends(reads)]
+Orderer = Annotated[Actor, Depends(writes)]
+Reader = Annotated[Actor, Depends(reads)]
 PartName = Annotated[str, Path(pattern=r"^[0-9a-f]{64}\.parquet$")]
 
 

@@ -21,7 +21,7 @@ class ExtractOrder(_Body):
 
 
 class Attestation(_Body):
-    """What became of the recalled rows. `ground`: the legal ground of retaining, or the date until which it is frozen."""
+    """What became of the recalled rows. `ground`: the legal ground of retaining, or the date of the freeze's end."""
 
     answer: Literal["destroyed", "retained", "frozen"]
     ground: str = Field(default="", max_length=500)

@@ -8,9 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-NamedLine = Annotated[
-    str, Field(max_length=200, pattern=r"^[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
-]
+NamedLine = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")]
 Paragraph = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Note = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
 # JSON has no dates: text is read, whatever the strictness of the object around it.

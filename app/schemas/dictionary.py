@@ -184,7 +184,10 @@ class Table(Model):
         default=None, description="Own column holding the value; default: same name as in `participant_via`."
     )
     max_unmatched: float | None = Field(
-        None, ge=0, le=1, description="Stated share of rows whose person is not in the participant table; default: a setting."
+        None,
+        ge=0,
+        le=1,
+        description="Stated share of rows whose person is not in the participant table; default: a setting.",
     )
     primary_key: tuple[Name, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()

@@ -59,7 +59,7 @@ class Inbox:
         """The inbox behind one store URL, with its spill folder."""
         return cls(open_store(url), spill)
 
-    def begin(self, name: str) -> None:
+    def prepare(self, name: str) -> None:
         """Make the empty file of a new upload, durably; a name is begun once."""
         os.close(os.open(self._file(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         folder = os.open(self._spill, os.O_RDONLY)

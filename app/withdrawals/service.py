@@ -122,7 +122,10 @@ class WithdrawalService:
         kind: str,
         actor: str,
         now: datetime,
+        *,
+        carried: bool = False,
     ) -> dict[str, Any]:
+        # `carried`: the register has taken the consents back already, so they no longer count as held.
         row = Withdrawal(
             id=new_id("wdr"),
             cohort_id=cohort.id,

@@ -192,9 +192,9 @@ def test_the_three_rooms_share_nothing(tmp_path: Path, url: str, file: Path) -> 
 
 def test_an_upload_grows_by_one_hand_and_is_sealed(tmp_path: Path, url: str) -> None:
     inbox = Inbox.open(url, tmp_path / "spill")
-    inbox.begin("upl_1")
+    inbox.prepare("upl_1")
     with pytest.raises(FileExistsError):
-        inbox.begin("upl_1")
+        inbox.prepare("upl_1")
     with inbox.writer("upl_1") as writer:
         writer.write(0, b"hello, wrong")
         writer.cut(7)
@@ -222,7 +222,7 @@ def test_only_the_owner_can_read_a_folder_store(tmp_path: Path, file: Path) -> N
     mask = os.umask(0)
     try:
         inbox = Inbox.open((tmp_path / "in").as_uri(), tmp_path / "spill")
-        inbox.begin("upl_1")
+        inbox.prepare("upl_1")
         inbox.seal("upl_1")
         Vault.open((tmp_path / "vault").as_uri()).put_file(file, "ver/one/person")
     finally:

@@ -126,7 +126,8 @@ def test_the_place_told_for_a_person_is_where_their_rows_are(small: World) -> No
 
     for part in parts:
         path = small.var / "outbox" / extract / part["name"]
-        has = duckdb.sql(f"SELECT count(*) FROM '{path}' WHERE pid = '{found.pseudonym}'").fetchall()[0][0]
+        query = f"SELECT count(*) FROM '{path}' WHERE pid = '{found.pseudonym}'"
+        has = duckdb.execute(query).fetchall()[0][0]
         told = (part["table"], part["position"]) in found.places
         assert told == (has > 0 and part["table"] != "steps")
 
@@ -223,7 +224,7 @@ def test_someone_who_leaves_during_the_build_is_not_released(
     extract, gone, builds = world.permit(), world.keys[2], []
     original = recording.record_generation
 
-    def late(gate, extract_id, permit, staged):  # type: ignore[no-untyped-def]
+    def late(gate, extract_id, permit, staged):
         builds.append(len(staged.members))
         if len(builds) == 1:
             world.set_consent(gone, "clinical", "withdrawn")
@@ -241,7 +242,7 @@ def test_a_forgetful_fit_is_stopped_by_the_verifier(small: World, monkeypatch: p
     """A planted fault: one tuple gets a class of its own. Nothing is recorded, nothing is published."""
     original = fitting.fit
 
-    def forgetful(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def forgetful(*args, **kwargs):
         fit = original(*args, **kwargs)
         classes = fit.of_tuple.copy()
         classes[0] = classes.max() + 1

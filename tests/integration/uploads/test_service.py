@@ -291,8 +291,8 @@ def test_an_original_leaves_only_when_its_transaction_commits(world: World) -> N
 def test_the_sweep_removes_bytes_that_nobody_keeps(world: World) -> None:
     removed, kept = world.begin(10), world.begin(10, table="visit_occurrence")
     world.change(removed, state="expired", original="removed")
-    world.inbox.begin("upl_orphan")
-    world.inbox.begin("upl_young_orphan")
+    world.inbox.prepare("upl_orphan")
+    world.inbox.prepare("upl_young_orphan")
     os.utime(world.folder / "spill" / "upl_orphan", (0, 0))
     os.utime(world.folder / "spill" / kept, (0, 0))
     world.service.expire_due()
