@@ -16,7 +16,7 @@ from app.engines.duckdb import codes as rare
 from app.engines.duckdb import people
 from app.engines.duckdb.columns import joins, rendering_of
 from app.engines.duckdb.filters import Filters
-from app.engines.duckdb.sql import connect, persons_of, quoted, text
+from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
 from app.engines.duckdb.writing import position_of, write_table
 from app.engines.protocol import Classes, Groups, Keys, Limits, Progress, Run, Source, StagedPart
 from app.schemas.dictionary import Table
@@ -108,13 +108,13 @@ class DuckDbRun:
 
     def rows_in(self) -> dict[str, int]:
         """Per table of the plan, the rows in the vault."""
-        return {t.name: self._number(f"SELECT count(*) FROM {quoted(t.name)}") for t in self._tables()}
+        return {t.name: self._number(f"SELECT count(*) FROM {stored(t)}") for t in self._tables()}
 
     def _tables(self) -> list[Table]:
         return [self.dictionary.table(t.name) for t in self.source.plan.tables]
 
     def _rows(self, table: Table) -> str:
-        return f"FROM {quoted(table.name)} t {joins(self.source, table, {})} WHERE {self.filters.on(table)}"
+        return f"FROM {stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.on(table)}"
 
     def _keys(self, table: Table) -> str:
         rows = self._rows(table)
@@ -134,7 +134,7 @@ class DuckDbRun:
     def _anchor(self) -> None:
         """`anchor_date` of the crosswalk: the person's earliest date among the columns that leave as relative days."""
         each = [
-            f"SELECT t.{persons_of(table)[0]} AS key, min(CAST({day} AS DATE)) AS day FROM {quoted(table.name)} t "
+            f"SELECT t.{persons_of(table)[0]} AS key, min(CAST({day} AS DATE)) AS day FROM {stored(table)} t "
             f"WHERE {is_event(day, rendering_of(table, choice.column))} GROUP BY 1"
             for table in self._tables()
             if table.kind != "reference"
@@ -202,7 +202,7 @@ class DuckDbEngine:
         self, con: duckdb.DuckDBPyConnection, table: Table, key: int, parts: int, slice_: int
     ) -> list[tuple[str, int]]:
         first, *others = (
-            bool(con.execute(f"SELECT 1 FROM {quoted(table.name)} WHERE {p} = ? LIMIT 1", [key]).fetchall())
+            bool(con.execute(f"SELECT 1 FROM {stored(table)} WHERE {p} = ? LIMIT 1", [key]).fetchall())
             for p in persons_of(table)
         )
         if any(others):
@@ -218,7 +218,7 @@ class DuckDbEngine:
             clause = filters.one(condition)
             person = persons_of(table)[0]
             queries.append(
-                f"SELECT x.key FROM {quoted(table.name)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
+                f"SELECT x.key FROM {stored(table)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
                 f"WHERE {clause}"
             )
         return queries
@@ -229,9 +229,10 @@ class DuckDbEngine:
         files = {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
         readable = sorted({path.parent for path in files.values()} | {source.spill.parent})
         con = connect(self.limits, source.spill, readable)
+        con.execute(f"CREATE SCHEMA {VAULT}")
         con.execute("CREATE TABLE excluded (key INTEGER)")
         for name, path in files.items():
-            con.execute(f"CREATE VIEW {quoted(name)} AS FROM read_parquet({text(str(path))})")
+            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS FROM read_parquet({text(str(path))})")
         con.register("crosswalk_in", source.crosswalk)
         con.execute("CREATE TABLE x AS FROM crosswalk_in")
         con.unregister("crosswalk_in")

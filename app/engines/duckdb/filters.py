@@ -11,7 +11,7 @@ from app.deid.filters import where
 from app.deid.fitting import hierarchy_spec
 from app.deid.transforms import Rendering
 from app.engines.duckdb import codes
-from app.engines.duckdb.sql import persons_of, quoted
+from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
 from app.schemas.plan import Condition
@@ -52,7 +52,7 @@ class Filters:
     def _labels(self, table: Table, choice: Chosen, level: int) -> str:
         """A table (v, label) of the column's values at a level of its hierarchy."""
         name = self._name()
-        query = f"SELECT DISTINCT {quoted(choice.column.name)} AS v FROM {quoted(table.name)} ORDER BY v"
+        query = f"SELECT DISTINCT {quoted(choice.column.name)} AS v FROM {stored(table)} ORDER BY v"
         values = self.con.sql(query).to_arrow_table()["v"].combine_chunks().drop_null()
         spec = hierarchy_spec(self.source.dictionary, choice.column)
         labels = hierarchies.preview(spec, level, values.to_pylist()) if len(values) else []
@@ -70,7 +70,7 @@ class Filters:
             for n, person in enumerate(persons_of(table))
         )
         rollup = codes.rollup_of(self.source.dictionary, table, choice)
-        codes.build(self.con, rollup, name, f"FROM {quoted(table.name)} t {joins} WHERE true")
+        codes.build(self.con, rollup, name, f"FROM {stored(table)} t {joins} WHERE true")
         return name
 
     def _name(self) -> str:

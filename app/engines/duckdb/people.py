@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from app.deid.choices import chosen
 from app.engines.duckdb.filters import Filters
-from app.engines.duckdb.sql import persons_of, quoted
+from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Classes, Groups, Source
 from app.schemas.dictionary import Column, Table
 
@@ -21,13 +21,7 @@ UNLABELLED = -2  # people who consent to other domains than the participant tabl
 
 def quasi_identifiers(source: Source) -> list[Column]:
     """The quasi-identifiers and sites of the participant table that the plan releases, in plan order."""
-    people = source.dictionary.people
-    planned = [c.name for t in source.plan.tables if t.name == people.name for c in t.columns]
-    return [
-        people.column(name)
-        for name in planned
-        if people.column(name).role.kind in ("quasi_identifier", "site")
-    ]
+    return [c for c in _released(source) if c.role.kind in ("quasi_identifier", "site")]
 
 
 def sensitive_columns(source: Source) -> list[Column]:
@@ -52,7 +46,7 @@ def gather(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> 
 
     `family` is one text a family, and a person's own where no family is known. Answers the attrition counts.
     """
-    people, table = source.dictionary.people, quoted(source.dictionary.people.name)
+    people, table = source.dictionary.people, stored(source.dictionary.people)
     columns = [f"t.{quoted(c.name)} AS qi_{i}" for i, c in enumerate(quasi_identifiers(source))]
     columns += [f"t.{quoted(c.name)} AS sv_{i}" for i, c in enumerate(sensitive_columns(source))]
     consented = f"FROM {table} t JOIN x ON t.__participant = x.key AND x.in_{people.domain}"
@@ -88,7 +82,7 @@ def gather_presence(con: duckdb.DuckDBPyConnection, source: Source, filters: Fil
             f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.key"
             for n, p in enumerate(persons)
         )
-        rows = f"FROM {quoted(table.name)} t {joins} WHERE {filters.on(table)}"
+        rows = f"FROM {stored(table)} t {joins} WHERE {filters.on(table)}"
         each = " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons)))
         con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT DISTINCT key FROM ({each})")
 

@@ -9,10 +9,17 @@ import duckdb
 from app.engines.protocol import Limits
 from app.schemas.dictionary import Table
 
+VAULT = "vault"
+
 
 def quoted(name: str) -> str:
     """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def stored(table: Table) -> str:
+    """A table of the vault as an SQL name. It has a schema of its own: a cohort may call a table `people` or `x`."""
+    return f"{VAULT}.{quoted(table.name)}"
 
 
 def text(value: str) -> str:

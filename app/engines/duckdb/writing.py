@@ -9,7 +9,7 @@ import duckdb
 
 from app.engines.duckdb.columns import joins, select
 from app.engines.duckdb.filters import Filters
-from app.engines.duckdb.sql import quoted, text
+from app.engines.duckdb.sql import quoted, stored, text
 from app.engines.protocol import Progress, Source, StagedPart
 from app.schemas.dictionary import Table
 
@@ -64,12 +64,12 @@ def _query(
     columns = ", ".join(f"{c.sql} AS {quoted(c.name)}" for c in chosen)
     if table.kind == "reference":
         order = ", ".join(str(i + 1) for i in range(len(chosen)))
-        return f"SELECT {columns} FROM {quoted(table.name)} t ORDER BY {order}"
+        return f"SELECT {columns} FROM {stored(table)} t ORDER BY {order}"
     first, last = bounds(position, parts)
     within = f"x0.slice BETWEEN {first} AND {last}"
     names = ", ".join(quoted(c.name) for c in chosen)
     rows = (
-        f"SELECT x0.rank AS __rank, {columns} FROM {quoted(table.name)} t {joins(source, table, codes)} "
+        f"SELECT x0.rank AS __rank, {columns} FROM {stored(table)} t {joins(source, table, codes)} "
         f"WHERE {within} AND {filters.on(table)}"
     )
     # The order of arrival would link two projects by position: the order is the pseudonym's, then the row's own.
