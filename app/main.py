@@ -27,6 +27,8 @@ from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
 from app.gate import Gate
 from app.jobs import Task
+from app.jobs.answers import forget_answers
+from app.jobs.chores import Chore, Chores
 from app.jobs.engine import DurableEngine, embedded_system_url
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
@@ -130,10 +132,11 @@ def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> Fast
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        jobs = await run_in_threadpool(_begin, built)
+        jobs, chores = await run_in_threadpool(_begin, built)
         try:
             yield
         finally:
+            await run_in_threadpool(chores.stop)
             await run_in_threadpool(jobs.stop)
             built.db.dispose()
 
@@ -155,8 +158,8 @@ def _intake_limits(settings: Settings) -> IntakeLimits:
     return IntakeLimits(settings.engine_memory, settings.engine_threads, bounds, settings.quarantine_share)
 
 
-def _begin(built: Built) -> DurableEngine:
-    """Database up to date, an issuer that can sign, jobs running."""
+def _begin(built: Built) -> tuple[DurableEngine, Chores]:
+    """Database up to date, an issuer that can sign, jobs and chores running."""
     settings = built.settings
     upgrade(built.db)
     built.house.auth.bootstrap()
@@ -169,7 +172,21 @@ def _begin(built: Built) -> DurableEngine:
         poll=settings.jobs_poll_seconds,
     )
     jobs.start()
-    return jobs
+    chores = Chores(chores_of(built), settings.chores_seconds)
+    chores.start()
+    return jobs, chores
+
+
+def chores_of(built: Built) -> dict[str, Chore]:
+    """What runs without being asked, by name."""
+    house = built.house
+    return {
+        "end consents by date": house.withdrawals.end_by_date,
+        "expire extracts": house.extracts.expire_due,
+        "expire uploads": house.uploads.expire_due,
+        "sweep tokens": house.auth.sweep,
+        "forget answers": lambda: forget_answers(built.db, built.clock),
+    }
 
 
 def _about() -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )
+    chores_seconds: float = Field(default=3600, gt=0, description="How often expired things are swept.")
     jobs_poll_seconds: float = Field(
         default=0.05, gt=0, description="How often the relay looks for new job rows."
     )

@@ -140,6 +140,17 @@ def granted(session: Session, key: int) -> set[str]:
     return set(session.scalars(query))
 
 
+def ended(session: Session, on: date) -> dict[str, dict[int, list[str]]]:
+    """Cohort -> person -> domains whose consent was granted and ended by its own date before this day."""
+    query = select(Consent.cohort_id, Consent.participant_key, Consent.domain).where(
+        Consent.state == "granted", Consent.valid_until < on
+    )
+    found: dict[str, dict[int, list[str]]] = {}
+    for cohort_id, key, domain in session.execute(query.order_by(Consent.participant_key, Consent.domain)):
+        found.setdefault(cohort_id, {}).setdefault(key, []).append(domain)
+    return found
+
+
 def _check(domains: Sequence[str], statement: Statement) -> None:
     findings = []
     if unknown := [domain for domain in domains if domain not in DOMAINS]:

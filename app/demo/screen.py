@@ -57,10 +57,10 @@ class Screen:
         columns = (
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn(f"[bold cyan]{who:<12}"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("[dim]{task.fields[what]}"),
+            TextColumn("{task.description:<42}"),
+            BarColumn(bar_width=10),
             TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[what]}"),
         )
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(title, total=1, what="")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import ledger
 from app.audit import project_stream, record
+from app.consents import epochs
 from app.crosswalk import covered_now
 from app.deid import released
 from app.errors import Problem
@@ -47,6 +48,7 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
             session, permit.project_id, permit.version_id, staged.fit.recoding, staged.part_counts, now
         )
         extract.epoch = cohort.epoch
+        extract.earliest_consent_end = epochs.earliest_end(session, cohort.id, now.date())
         _note(session, permit, extract_id, "extract.recorded", now, generation, {"people_ever": people})
     return generation
 

@@ -7,7 +7,7 @@ digest of the body is stored, and an answer holds ids, states, digests and times
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from pydantic_core import to_jsonable_python
@@ -15,6 +15,8 @@ from sqlalchemy import delete, insert, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from app.clock import Clock
+from app.db import Database
 from app.errors import Problem
 from app.models import IdempotentAnswer
 
@@ -61,6 +63,12 @@ def forget(session: Session, before: datetime) -> int:
     """Remove answers older than `before`; how many."""
     done = session.connection().execute(delete(IdempotentAnswer).where(IdempotentAnswer.at < before))
     return done.rowcount
+
+
+def forget_answers(db: Database, clock: Clock, days: int = 7) -> int:
+    """Remove answers older than `days`: after that a repeated key makes something new."""
+    with db.unit_of_work() as session:
+        return forget(session, clock() - timedelta(days=days))
 
 
 def _claim(session: Session, once: Once, at: datetime) -> bool:

@@ -74,6 +74,19 @@ class WithdrawalService:
                     session, cohort, int(key), list(domains), "no_further_use", "platform", now, carried=True
                 )
 
+    def end_by_date(self) -> int:
+        """Consent that ends by its own date ends as a withdrawal does, in every copy; how many people it was."""
+        now, ended = self.clock(), 0
+        with self.db.unit_of_work() as session:
+            for cohort_id, people in register.ended(session, now.date()).items():
+                session.get_one(Cohort, cohort_id, with_for_update=True)
+                arguments = {"withdrawn": [[key, domains] for key, domains in sorted(people.items())]}
+                enqueue(session, "take_withdrawals", subject=cohort_id, arguments=arguments, at=now)
+                for key, domains in people.items():
+                    register.withdraw(session, session.get_one(Cohort, cohort_id), key, domains, at=now)
+                ended += len(people)
+        return ended
+
     def get(self, actor: Actor, withdrawal_id: str) -> dict[str, Any]:
         """The receipt as it stands: counts and times, and no one's name."""
         with self.db.read() as session:

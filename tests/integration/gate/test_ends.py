@@ -1,0 +1,97 @@
+"""What ends without a call: consent by its date, an extract by its time; a failing chore stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from app import ledger
+from app.clock import Clock
+from app.db import Database
+from app.extracts.service import ExtractService
+from app.extracts.tasks import ExtractTasks
+from app.extracts.tasks import tasks as extract_tasks
+from app.jobs.chores import Chores
+from app.jobs.engine import InlineEngine
+from app.ledger.parts import listed
+from app.models import Consent, Extract
+from app.withdrawals.service import WithdrawalService
+from app.withdrawals.service import tasks as withdrawal_tasks
+from tests import world as worlds
+from tests.world import World
+
+
+class Moving:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = worlds.NOW
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Moving:
+    return Moving()
+
+
+@pytest.fixture
+def world(tmp_path: Path, clock: Clock) -> Iterator[World]:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    yield worlds.make(db, tmp_path, clock=clock)
+    db.dispose()
+
+
+def engine_of(world: World) -> tuple[InlineEngine, WithdrawalService, ExtractService]:
+    extracts = ExtractService(world.db, world.clock, world.gate.outbox)
+    withdrawals = WithdrawalService(world.db, world.clock, world.keyring)
+    tasks = {**extract_tasks(ExtractTasks(extracts, world.gate)), **withdrawal_tasks(withdrawals)}
+    return InlineEngine(world.db, world.clock, tasks), withdrawals, extracts
+
+
+def test_consent_that_ends_by_its_date_leaves_every_copy(world: World, clock: Moving) -> None:
+    engine, withdrawals, _extracts = engine_of(world)
+    leaving = world.keys[2]
+    with world.db.unit_of_work() as session:
+        session.get_one(Consent, (leaving, "clinical")).valid_until = date(2026, 11, 10)
+    extract = world.permit()
+    world.release(extract)
+    name = world.pseudonyms(extract)[leaving]
+    assert world.rows(extract, "person", f"SELECT count(*) FROM parts WHERE pid = '{name}'") == [(1,)]
+    assert withdrawals.end_by_date() == 0  # it is in force to the end of its last day
+    clock.now += timedelta(days=9)
+    assert withdrawals.end_by_date() == 1
+    assert withdrawals.end_by_date() == 0
+    engine.drain()
+    assert world.rows(extract, "person", f"SELECT count(*) FROM parts WHERE pid = '{name}'") == [(0,)]
+    with world.db.read() as session:
+        assert leaving in ledger.members(session, extract)  # an earlier generation was handed out
+        assert session.get_one(Extract, extract).generation == 2
+
+
+def test_an_extract_expires_and_its_bytes_go(world: World, clock: Moving) -> None:
+    engine, _withdrawals, extracts = engine_of(world)
+    extract = world.permit()
+    released = world.release(extract)
+    clock.now += timedelta(days=91)
+    assert extracts.expire_due() == 1
+    engine.drain()
+    with world.db.read() as session:
+        assert session.get_one(Extract, extract).state == "destroyed"
+        assert listed(session, extract)
+    assert not any(world.gate.outbox.exists(f"{extract}/{name}") for name in released.parts)
+
+
+def test_a_chore_that_fails_keeps_no_other_from_its_work() -> None:
+    done: list[str] = []
+
+    def fails() -> None:
+        raise RuntimeError
+
+    chores = Chores({"fails": fails, "works": lambda: done.append("works")}, 3600)
+    assert chores.round() == ["fails"]
+    assert done == ["works"]
