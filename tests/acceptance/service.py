@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,10 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.auth.policy import ROLE_SCOPES
+from app.consents.register import find
 from app.jobs.engine import InlineEngine
 from app.main import build, hang
-from app.models import AuditLine, Job
+from app.models import AuditLine, Cohort, Job, Participant, Project
 from app.models.migrating import upgrade
 from app.settings import Settings
 
@@ -138,9 +140,9 @@ class Service:
         cohort = {"name": "Cohort", "name_ko": "코호트", "consent_form": FORM, "duo": list(duo)}
         self.ids["cohort"] = self.ok("hospital", "POST", "/v1/cohorts", cohort)["id"]
         body = {"name": "Claims", "name_ko": "청구", "keywords": ["검사"]}
-        self.ids["dataset"] = self.ok(
-            "hospital", "POST", f"/v1/cohorts/{self.ids['cohort']}/datasets", body
-        )["id"]
+        self.ids["dataset"] = self.ok("hospital", "POST", f"/v1/cohorts/{self.ids['cohort']}/datasets", body)[
+            "id"
+        ]
         self.draft(dictionary)
 
     def draft(self, dictionary: Mapping[str, Any]) -> None:
@@ -254,6 +256,22 @@ class Service:
             assert hashlib.sha256(answer.content).hexdigest() == part["sha256"]
             found.setdefault(part["table"], []).append(answer.content)
         return found
+
+    # -- what no API tells
+
+    def pseudonym(self, source: str) -> str:
+        """How the holder of the newest project knows the person whom the institution knows by `source`.
+
+        Computed anew from its definition: 16 hex characters of HMAC-SHA256 under a subkey of the project's key."""
+        keyring = self.house.withdrawals.keyring
+        with self.db.read() as session:
+            key = find(session, keyring, session.get_one(Cohort, self.ids["cohort"]), source)
+            project = session.scalars(select(Project).order_by(Project.id.desc())).first()
+            assert project is not None
+            random_id = session.get_one(Participant, key).random_id
+            secret = keyring.unwrap(project.key_wrapped)
+        subkey = hmac.digest(secret, b"baekman/1 pseudonym\x01", "sha256")
+        return hmac.digest(subkey, random_id, "sha256").hex()[:16]
 
     # -- what the service said
 
