@@ -287,7 +287,7 @@ class Story:
             step.advance()
         held = whereabouts(self.folder / "generation-1", notice["pseudonym"])
         others = [name for name in first if name not in held]
-        one = sorted(held)[0]
+        one = min(held)
         told = self._refusal(lambda: self.researcher.get(f"{extract}/files/{one}"))
         self.screen.refused("a part that held them, asked for again:", f"{told['code']}, {told['reason']}")
         self.screen.check(
