@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -48,9 +49,17 @@ _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", 
 
 
 def near(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """At most three names of the dictionary itself that look like `name`, compared without case."""
-    by_case = {candidate.casefold(): candidate for candidate in known}
-    return tuple(by_case[match] for match in get_close_matches(name.casefold(), by_case, n=3, cutoff=0.7))
+    """At most three names of the dictionary itself that look like `name`, compared without case.
+
+    Compared by letters: a syllable of Hangul is two or three of them, so that one wrong letter is a near match."""
+    by_letters = {_letters(candidate): candidate for candidate in known}
+    return tuple(
+        by_letters[match] for match in get_close_matches(_letters(name), by_letters, n=3, cutoff=0.7)
+    )
+
+
+def _letters(name: str) -> str:
+    return unicodedata.normalize("NFD", name.casefold())
 
 
 def pointer(*steps: object) -> str:

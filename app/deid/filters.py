@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.deid import hierarchies
 from app.deid.choices import Chosen
 from app.deid.transforms import Rendering
 from app.deid.transforms.band import BandParams
@@ -105,6 +106,8 @@ def _level(dictionary: Dictionary, condition: Condition, choice: Chosen) -> Iter
     least = role.min_level if isinstance(role, QuasiIdentifier) else 0
     if level < least:
         yield "filter_too_fine", f"the dictionary releases this column at level {least} or above"
+    elif level > (highest := hierarchies.height(_laid_over(dictionary, choice.column))):
+        yield "filter_level", f"the levels of this column run from 0 to {highest}"
     elif level == 0 and not _has_few_values(dictionary, choice.column):
         yield (
             "filter_too_fine",
@@ -115,6 +118,11 @@ def _level(dictionary: Dictionary, condition: Condition, choice: Chosen) -> Iter
 
 def _spec(dictionary: Dictionary, column: Column) -> Mapping[str, Any]:
     return dictionary.hierarchies.get(getattr(column.role, "hierarchy", None) or "", {})
+
+
+def _laid_over(dictionary: Dictionary, column: Column) -> Mapping[str, Any]:
+    """The hierarchy that the column is generalised by: the one its role names, else that of its type."""
+    return _spec(dictionary, column) or hierarchies.default_spec(column.type)
 
 
 def _has_few_values(dictionary: Dictionary, column: Column) -> bool:

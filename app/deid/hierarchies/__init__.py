@@ -18,6 +18,7 @@ __all__ = [
     "HierarchyError",
     "default_spec",
     "fit",
+    "height",
     "kinds",
     "parse_arx",
     "preview",
@@ -58,6 +59,11 @@ def default_spec(column_type: str, values: Sequence[object] | None = None) -> di
             spec: dict[str, Any] = module.default(column_type, values or [])
             return spec
     raise HierarchyError([("unknown_type", "the type is not one of integer, number, date, string")])
+
+
+def height(spec: Mapping[str, Any]) -> int:
+    """The highest level of a hierarchy, where everything has one label; levels run from 0. Raises HierarchyError."""
+    return fit(spec, [None]).height
 
 
 def preview(spec: Mapping[str, Any], level: int, values: Sequence[object]) -> list[str]:
