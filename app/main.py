@@ -32,7 +32,7 @@ from app.jobs.chores import Chore, Chores
 from app.jobs.engine import DurableEngine, embedded_system_url
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
-from app.portal import authorize
+from app.portal import authorize, pages
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -53,7 +53,7 @@ from app.routers import (
     why,
     withdrawals,
 )
-from app.routers.guards import assert_every_route_guarded
+from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
 from app.settings import Settings
 from app.storage.inbox import Inbox
@@ -63,6 +63,7 @@ from app.withdrawals.service import WithdrawalService
 from app.withdrawals.service import tasks as withdrawal_tasks
 
 ROUTERS = (
+    pages,
     authorize,
     oauth,
     operations,
@@ -140,7 +141,7 @@ def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> Fast
             await run_in_threadpool(jobs.stop)
             built.db.dispose()
 
-    return hang(built.house, FastAPI(lifespan=lifespan, **_about()))
+    return hang(built.house, FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, **_about()))
 
 
 def hang(house: House, app: FastAPI) -> FastAPI:
@@ -149,6 +150,7 @@ def hang(house: House, app: FastAPI) -> FastAPI:
     for module in ROUTERS:
         app.include_router(module.router)
     problems.install(app)
+    state_scopes(app)
     assert_every_route_guarded(app)
     return app
 

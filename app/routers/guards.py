@@ -23,7 +23,6 @@ PUBLIC = frozenset(
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
         "/docs",
-        "/docs/oauth2-redirect",
         "/ga4gh/drs/v1/service-info",
         "/healthz",
         "/metrics",
@@ -34,7 +33,6 @@ PUBLIC = frozenset(
         "/oauth/token",
         "/openapi.json",
         "/readyz",
-        "/redoc",
         "/v1/progress",
     }
 )
@@ -75,6 +73,7 @@ _scheme = OAuth2(
 )
 
 Guard = Callable[..., Coroutine[Any, Any, Actor]]
+_ALTERNATIVES: dict[Guard, list[str]] = {}
 
 
 def auth_service(request: Request) -> AuthService:
@@ -150,7 +149,36 @@ def requires_any(*scopes: str) -> Guard:
             )
         return actor
 
+    _ALTERNATIVES[guard] = names
     return guard
+
+
+def state_scopes(app: FastAPI) -> None:
+    """Let the OpenAPI description say of every `requires_any` route which scopes open it, one alternative each:
+    FastAPI by itself can only say that a token is needed."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = described()
+            for context in iter_route_contexts(app.routes):
+                if not isinstance(context.original_route, APIRoute):
+                    continue
+                names = _alternatives(context.dependant)
+                for method in context.methods or ():
+                    operation = schema["paths"].get(context.path_format, {}).get(method.lower())
+                    if names and operation is not None:
+                        operation["security"] = [{"oauth2": [name]} for name in names]
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _alternatives(dependant: Dependant) -> list[str]:
+    for inner in dependant.dependencies:
+        if found := _ALTERNATIVES.get(cast("Guard", inner.call)) or _alternatives(inner):
+            return found
+    return []
 
 
 def unguarded_routes(app: FastAPI) -> Iterator[str]:
