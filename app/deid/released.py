@@ -165,11 +165,14 @@ def certificate(facts: Facts, plan_hash: str, outcome_hash: str, engine: str) ->
 
 
 def attrition(facts: Facts) -> list[dict[str, Any]]:
-    """Registered, consented, filtered, released people; steps that would tell a few people apart are hidden."""
+    """Registered, consented, filtered, released people, and how many were suppressed on the way to the last; steps
+    that would tell a few people apart are hidden."""
     limits = facts.plan.privacy
     steps = [(step, facts.attrition[step]) for step in STEPS]
     shown = counts.mask_attrition(steps, limits.min_cell, limits.round_to)
-    return [{"step": s.step, "people": s.people, "hidden": s.suppressed} for s in shown]
+    listed = [{"step": s.step, "people": s.people, "hidden": s.suppressed} for s in shown]
+    lost = counts.mask_plain(facts.attrition["suppressed"], limits.min_cell, limits.round_to)
+    return [*listed, {"step": "suppressed", "people": lost.value, "hidden": lost.suppressed}]
 
 
 def _table(facts: Facts, name: str) -> dict[str, Any]:

@@ -63,6 +63,16 @@ def _told(story: Story, seconds: float) -> dict[str, Any]:
     }
 
 
+def _why_fewer(told: dict[str, Any]) -> list[str]:
+    """Why less than 90 % of the people stayed in, where that is so."""
+    if told["kept_share"] >= 0.9:
+        return []
+    people = told["people"]
+    return [
+        f"              fewer than 90 %: {people['suppressed']:,} people had no class of {told['k']} within the limits"
+    ]
+
+
 def _last_screen(screen: Screen, told: dict[str, Any]) -> None:
     columns = ("condition", "people", "% women")
     screen.table("One analysis over the Parquet: commonest conditions", columns, told["analysis"])
@@ -78,6 +88,7 @@ def _last_screen(screen: Screen, told: dict[str, Any]) -> None:
             f"{people['filtered']:,} born 1940-2019, {people['released']:,} released",
             f"k             {told['k_reached']} reached in every table (asked: {told['k']})",
             f"kept          {told['kept_share']:.1%} of the consenting people who pass the filter",
+            *_why_fewer(told),
             f"dropped       {people['registered'] - people['consented']:,} without consent, "
             f"{people['consented'] - people['filtered']:,} by the filter, {people['suppressed']:,} suppressed for k",
             f"rare codes    {sum(n['dropped'] for n in dropped.values()):,} codes of fewer than {told['k']} people, in "
