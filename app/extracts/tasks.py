@@ -29,6 +29,10 @@ class Found(Protocol):
         """As the holder of the project knows them."""
 
     @property
+    def lost(self) -> tuple[str, ...]:
+        """The domains of the extract that they took back."""
+
+    @property
     def places(self) -> tuple[tuple[str, int], ...]:
         """(table, position)."""
 
@@ -61,6 +65,10 @@ class ExtractTasks:
             )
             self._fail(job.subject, problem)
             raise
+        # Somebody may have left between record and publish: then the parts that hold them are closed already.
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, job.subject, lock=True)
+            self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
 
     def narrow(self, job: JobContext) -> None:
         """Find the parts that hold the person, close them, tell the holder, and order the next generation."""
@@ -74,7 +82,8 @@ class ExtractTasks:
                 return
             closed = block(session, row.id, found.places, mark.reason)
             settle(session, row.id, withdrawal_id)
-            if row.generation > 0:
+            # Whoever took back nothing of this extract, or said so before, gives its holder nothing to delete.
+            if row.generation > 0 and found.lost:
                 _notify(session, row.id, withdrawal_id, found.pseudonym, now)
             data = {"withdrawal": withdrawal_id, "parts_closed": len(closed)}
             record(
@@ -98,21 +107,24 @@ class ExtractTasks:
         except Problem as problem:
             if problem.code not in ("permit_not_live", "agreement_required"):
                 raise
-        with self.service.db.unit_of_work() as session:
-            marks = session.scalars(
-                select(BlockMark.withdrawal_id).where(BlockMark.extract_id == job.subject)
-            )
-            for withdrawal_id in sorted(set(marks)):
-                enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
+        self._settle(job.subject)
         self._sweep(job.subject)
 
     def destroy(self, job: JobContext) -> None:
-        """Remove every part of an expired extract from the outbox."""
+        """Remove every part of an expired extract from the outbox: what was closed in it for a withdrawal is gone."""
         with self.service.db.read() as session:
             parts = listed(session, job.subject, ("ready", "blocked", "replaced", "staged"))
         for part in parts:
             self.service.outbox.delete(f"{job.subject}/{part['name']}")
         self._move(job.subject, "destroy")
+        self._settle(job.subject)
+
+    def _settle(self, extract_id: str) -> None:
+        """Let the receipts of the withdrawals that closed something here be written forward."""
+        with self.service.db.unit_of_work() as session:
+            marks = session.scalars(select(BlockMark.withdrawal_id).where(BlockMark.extract_id == extract_id))
+            for withdrawal_id in sorted(set(marks)):
+                enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
 
     def _sweep(self, extract_id: str) -> None:
         """Blocked and replaced parts are gone for good: their bytes too."""
@@ -124,8 +136,8 @@ class ExtractTasks:
     def _move(self, extract_id: str, verb: str) -> None:
         with self.service.db.unit_of_work() as session:
             row = queries.extract(session, extract_id, lock=True)
-            if verb == "build" and row.state == "ready":
-                return  # published already; the job runs again after a crash
+            if (verb, row.state) in (("build", "ready"), ("destroy", "destroyed")):
+                return  # done already; the job runs again after a crash
             row.state = step(row.state, verb)
 
     def _fail(self, extract_id: str, problem: Problem) -> None:

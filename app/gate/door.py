@@ -42,9 +42,11 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """A person in an extract: the holder's pseudonym for them, and the places of rows that may not leave any more."""
+    """A person in an extract: the holder's pseudonym for them, the domains of the extract that consent covers no
+    more, and the places of rows that may not leave any more."""
 
     pseudonym: str
+    lost: tuple[str, ...]
     places: tuple[tuple[str, int], ...]
 
 
@@ -112,9 +114,8 @@ class Gate:
             source = Source(dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine")
             counts = pinned.parts if pinned else {}
             places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
-        return Whereabouts(
-            names[0].decode(), tuple(p for p in places if dictionary.table(p[0]).domain in lost)
-        )
+        leaving = tuple(p for p in places if dictionary.table(p[0]).domain in lost)
+        return Whereabouts(names[0].decode(), tuple(sorted(lost)), leaving)
 
     def _decide(self, extract_id: str) -> tuple[LivePermit, Pinned | None]:
         """Step 1: the permit is live, the plan is the approved one, the version may still be used."""

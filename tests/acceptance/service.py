@@ -21,9 +21,10 @@ from starlette.testclient import TestClient
 
 from app.auth.policy import ROLE_SCOPES
 from app.consents.register import find
+from app.jobs import execute
 from app.jobs.engine import InlineEngine
 from app.main import build, hang
-from app.models import AuditLine, Cohort, Job, Participant, Project
+from app.models import AuditLine, Cohort, Job, Participant, Permit, Project
 from app.models.migrating import upgrade
 from app.settings import Settings
 
@@ -55,7 +56,7 @@ class Service:
         built = build(self.settings, self.now)
         self.db, self.house = built.db, built.house
         upgrade(self.db)
-        self.app = hang(built.house, FastAPI(title="Baekman"))
+        self.app = hang(built.house, FastAPI(docs_url=None, redoc_url=None))
         self.http = TestClient(self.app, base_url=self.settings.public_url, raise_server_exceptions=False)
         self.jobs = InlineEngine(built.db, self.now, built.tasks)
         self._secrets: dict[str, tuple[str, str]] = {}
@@ -132,6 +133,15 @@ class Service:
     def drain(self) -> None:
         """Run every job that waits, and those that they order."""
         self.jobs.drain()
+
+    def run(self, kind: str) -> int:
+        """Run only the jobs of a kind that wait now, and none that they order; how many there were."""
+        with self.db.read() as session:
+            waiting = select(Job.id).where(Job.state == "waiting", Job.kind == kind).order_by(Job.id)
+            ids = list(session.scalars(waiting))
+        for job_id in ids:
+            execute(self.db, self.now, self.jobs.tasks, job_id)
+        return len(ids)
 
     # -- the institution
 
@@ -259,15 +269,22 @@ class Service:
 
     # -- what no API tells
 
+    def key(self, source: str) -> int:
+        """The participant key of the person whom the institution knows by `source`."""
+        with self.db.read() as session:
+            cohort = session.get_one(Cohort, self.ids["cohort"])
+            found = find(session, self.house.withdrawals.keyring, cohort, source)
+        assert found is not None
+        return found
+
     def pseudonym(self, source: str) -> str:
-        """How the holder of the newest project knows the person whom the institution knows by `source`.
+        """How the holder of the permit in `ids` knows the person whom the institution knows by `source`.
 
         Computed anew from its definition: 16 hex characters of HMAC-SHA256 under a subkey of the project's key."""
         keyring = self.house.withdrawals.keyring
+        key = self.key(source)
         with self.db.read() as session:
-            key = find(session, keyring, session.get_one(Cohort, self.ids["cohort"]), source)
-            project = session.scalars(select(Project).order_by(Project.id.desc())).first()
-            assert project is not None
+            project = session.get_one(Project, session.get_one(Permit, self.ids["permit"]).project_id)
             random_id = session.get_one(Participant, key).random_id
             secret = keyring.unwrap(project.key_wrapped)
         subkey = hmac.digest(secret, b"baekman/1 pseudonym\x01", "sha256")
