@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -37,17 +36,24 @@ def test_the_generated_pages_are_those_of_the_code():
     assert stale(ROOT / "docs") == [], "run `make docs`"
 
 
-def test_a_page_that_was_edited_or_lost_is_found(tmp_path: Path):
-    for name in generate.pages():
-        shutil.copy(ROOT / "docs" / name, tmp_path)
-    (tmp_path / "settings.md").write_text("# Settings\n", encoding="utf-8")
-    (tmp_path / "errors.md").unlink()
-    assert stale(tmp_path) == ["errors.md", "settings.md"]
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A folder with every generated page as it should be."""
+    for name, text in generate.pages().items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
 
 
-def test_a_change_of_the_code_makes_a_page_stale(monkeypatch: pytest.MonkeyPatch):
+def test_a_page_that_was_edited_or_lost_is_found(fresh: Path):
+    assert stale(fresh) == []
+    (fresh / "settings.md").write_text("# Settings\n", encoding="utf-8")
+    (fresh / "errors.md").unlink()
+    assert stale(fresh) == ["errors.md", "settings.md"]
+
+
+def test_a_change_of_the_code_makes_a_page_stale(fresh: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(CODES, "not_found", (404, "Another title", "다른 제목"))
-    assert stale(ROOT / "docs") == ["errors.md"]
+    assert stale(fresh) == ["errors.md"]
 
 
 def test_a_code_that_nobody_explained_cannot_be_documented(monkeypatch: pytest.MonkeyPatch):
