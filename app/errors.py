@@ -77,6 +77,11 @@ CODES: dict[str, tuple[int, str, str]] = {
     ),
     "insufficient_scope": (403, "The token lacks a scope", "토큰에 필요한 권한 범위가 없습니다"),
     "internal": (500, "Something failed on our side", "서버 내부 오류입니다"),
+    "intersection_unsigned": (
+        409,
+        "Together with another release, classes fall below k",
+        "다른 추출물과 결합하면 k 미만이 되는 집단이 있습니다",
+    ),
     "invalid_request": (422, "The request is not valid", "요청이 올바르지 않습니다"),
     "invalid_token": (
         401,

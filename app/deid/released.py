@@ -130,7 +130,9 @@ def manifest(
     }
 
 
-def certificate(facts: Facts, plan_hash: str, outcome_hash: str, engine: str) -> dict[str, Any]:
+def certificate(
+    facts: Facts, plan_hash: str, outcome_hash: str, engine: str, measured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What was promised and measured. It never says anonymous: pseudonymised data stay personal data (PIPA 28-2)."""
     privacy = facts.plan.privacy
     return {
@@ -149,6 +151,7 @@ def certificate(facts: Facts, plan_hash: str, outcome_hash: str, engine: str) ->
             name: {"rolled_up": bool(n["rolled_up"]), "dropped": bool(n["dropped"])}
             for name, n in facts.rolled_up.items()
         },
+        "measured_in_the_dry_run": measured,
         "attacker": {
             "ko": "준식별자를 아는 공격자(검사 모형)에 대해 각 표의 모든 집단이 k명 이상임을 "
             "기록된 바이트에서 검증하였습니다. "

@@ -96,6 +96,9 @@ class Run(Protocol):
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple; suppressed people leave every table from here on."""
 
+    def audience(self) -> pa.Table:
+        """(key, pseudonym) of everyone who had consent and passed the filter, the suppressed too."""
+
     def smallest_group(self) -> int | None:
         """After `classify`: the fewest families of any class in any table; None where nobody is left."""
 
@@ -129,6 +132,9 @@ class Engine(Protocol):
 
     def open(self, source: Source) -> AbstractContextManager[Run]:
         """A run over the source; its spill is wiped at the end."""
+
+    def files(self, source: Source) -> dict[str, Path]:
+        """The vault's files of the source's tables, to read and never to write."""
 
     def places(
         self, source: Source, participant_key: int, parts: Mapping[str, int], slice_: int

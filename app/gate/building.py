@@ -45,6 +45,8 @@ class Staged:
     verdict: verify.VerifierReport
     rolled_up: dict[str, dict[str, int]]
     rows_in: dict[str, int]
+    source: Source
+    audience: pa.Table  # (key, pseudonym) of everyone with consent who passed the filter
 
 
 def build(
@@ -70,12 +72,25 @@ def build(
         parts = run.write(staging, part_counts, progress)
         members, eligible = run.members(), run.eligible()
         people = {t.name: run.people_of(t.name) for t in plan.tables}
-        rolled_up, rows_in = run.rolled_up(), run.rows_in()
+        rolled_up, rows_in, audience = run.rolled_up(), run.rows_in(), run.audience()
     progress(step="verify")
     verdict = _verified(gate.settings, plan, dictionary, parts, eligible, groups, spill)
     return Staged(
-        plan, dictionary, walk, groups, fit, parts, part_counts, members, people, verdict, rolled_up, rows_in
-    )  # fmt: skip
+        plan=plan,
+        dictionary=dictionary,
+        crosswalk=walk,
+        groups=groups,
+        fit=fit,
+        parts=parts,
+        part_counts=part_counts,
+        members=members,
+        people=people,
+        verdict=verdict,
+        rolled_up=rolled_up,
+        rows_in=rows_in,
+        source=source,
+        audience=audience,
+    )
 
 
 def _fitted(

@@ -17,6 +17,7 @@ from app.engines import Engine, Source
 from app.errors import Problem, not_found
 from app.gate import counting, recording
 from app.gate.building import Staged, build, facts_of, nobody, spill_folder
+from app.gate.measuring import measured
 from app.gate.sources import Pinned, dictionary_of, vault_objects
 from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
@@ -86,7 +87,7 @@ class Gate:
         with spill_folder(self.settings.var) as spill:
             key = self.keyring.unwrap(self.keyring.new())
             staged = build(self, plan, purpose, cohort_id, key, None, spill, progress)
-            return released.dry_run(facts_of(staged))
+            return {**released.dry_run(facts_of(staged)), **measured(self, staged, spill, progress)}
 
     def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
         """A masked number of consenting people who meet all conditions; the same question has the same answer."""

@@ -16,7 +16,7 @@ from app.deid import released
 from app.errors import Problem
 from app.gate.building import Staged, facts_of
 from app.ledger import parts as ledger_parts
-from app.models import Cohort, Extract
+from app.models import Cohort, DryRun, Extract
 from app.permits import LivePermit, must_be_live
 from app.schemas.plan import digest
 
@@ -68,7 +68,11 @@ def publish_generation(
         extract.manifest = released.manifest(
             facts, extract_id, generation, permit.plan_hash, permit.project_id
         )
-        extract.certificate = released.certificate(facts, permit.plan_hash, outcome, gate.engine.version)
+        reviewed = session.get_one(DryRun, permit.dry_run_id).result or {}
+        statement = reviewed.get("statement")
+        extract.certificate = released.certificate(
+            facts, permit.plan_hash, outcome, gate.engine.version, statement
+        )
         extract.ready_at = extract.ready_at or now
         extract.expires_at = min(
             extract.ready_at + timedelta(days=gate.settings.extract_days), _end_of(permit.valid_until)

@@ -34,6 +34,9 @@ class Decided:
     note: str = ""
     conditions: tuple[str, ...] = ()
     valid_until: date | None = None
+    accept_intersections: bool = (
+        False  # signed: others hold releases that together with this one fall below k
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,26 @@ def must_be_approvable(
     run = queries.ready_dry_run(session, row.id, row.plan_hash)
     if run is None:
         raise Problem("dry_run_required", "Order a dry run of this plan.")
+    if not decided.accept_intersections:
+        must_not_intersect(run)
     return run, until, match["conditions"]
+
+
+def must_not_intersect(run: DryRun) -> None:
+    """k does not compose: refuse where, laid on another project's release, 0.1 % of the people or more fall below k."""
+    met = (run.result or {}).get("risk", {}).get("intersections", [])
+    found = [
+        Finding(
+            "intersection_below_k",
+            f"laid on the release of {one['other']}, people fall below k",
+            pointer="/accept_intersections",
+        )
+        for one in met
+        if one["needs_signature"]
+    ]
+    if found:
+        detail = "Together with what other projects hold, classes fall below k. Sign for it, or ask for coarser labels."
+        raise Problem("intersection_unsigned", detail, found)
 
 
 def issue(

@@ -173,7 +173,9 @@ def dry_run_view(session: Session, row: DryRun) -> dict[str, Any]:
     query = select(Job).where(Job.subject == row.id).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
     job = session.scalar(query)
     names = ("id", "request_id", "plan_hash", "state", "result", "created_at", "finished_at")
-    return {**{name: getattr(row, name) for name in names}, "progress": job.progress if job else {}}
+    view = {name: getattr(row, name) for name in names}
+    view["result"] = {k: v for k, v in row.result.items() if k != "page"} if row.result else row.result
+    return {**view, "progress": job.progress if job else {}}
 
 
 def permit_view(row: Permit, project: Project) -> dict[str, Any]:

@@ -200,6 +200,15 @@ class RequestService:
                 raise not_found("dry run")
             return queries.dry_run_view(session, run)
 
+    def dry_run_page(self, actor: Actor, request_id: str) -> str:
+        """The newest dry run as a page with pictures; `not_found` where none has come to a result."""
+        with self.db.read() as session:
+            row, _of = self._reviewed(session, actor, request_id)
+            run = queries.ready_dry_run(session, row.id, row.plan_hash)
+            if run is None or not run.result or "page" not in run.result:
+                raise not_found("dry run")
+            return str(run.result["page"])
+
     def decide(self, actor: Actor, request_id: str, decided: Decided, once: Once | None = None) -> View:
         """Approve, approve conditionally or reject the very plan that `decided` names.
 
@@ -223,7 +232,8 @@ class RequestService:
             row.state, row.decided_at = after, row.decided_at or now
             row.revision += 1
             _write(row, actor, decided.decision, "\n".join((decided.note, *decided.conditions)).strip(), now)
-            data = {"plan": row.plan_hash, "permit": permit.id if permit else None}
+            signed = {"signed_intersections": True} if decided.accept_intersections else {}
+            data = {"plan": row.plan_hash, "permit": permit.id if permit else None, **signed}
             _note(session, row, of, decisions.EVENTS[decided.decision], actor, now, data)
             issued = {"permit_id": permit.id, "project_id": permit.project_id} if permit else {}
             return keep(session, once, 200, {**_receipt(row), **issued})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import HTMLResponse
 
 from app.auth.policy import Actor, Scope
 from app.jobs.answers import Once
@@ -139,6 +140,14 @@ def order_dry_run(
 def dry_run(request_id: Id, rooms: Rooms, actor: Steward) -> dict[str, Any]:
     """The newest dry run: rows, people, suppressed, classes, smallest k."""
     return rooms.requests.dry_run(actor, request_id)
+
+
+@router.get("/{request_id}/dry-run/page", response_class=HTMLResponse)
+def dry_run_page(request_id: Id, rooms: Rooms, actor: Steward) -> HTMLResponse:
+    """The same as a page with pictures, for those who decide."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return HTMLResponse(rooms.requests.dry_run_page(actor, request_id), headers=headers)
 
 
 @router.post("/{request_id}/decision", response_model=RequestReceipt, response_model_exclude_none=True)

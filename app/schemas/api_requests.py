@@ -151,6 +151,7 @@ class Decision(Body):
     plan_hash: Sha256
     note: Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")] = ""
     conditions: list[NamedLine] = Field(default_factory=list, max_length=20)
+    accept_intersections: bool = False
     valid_until: Day | None = None
 
 

@@ -51,6 +51,12 @@ class DuckDbRun:
         for table in self._tables():
             self._codes[table.name] = self._roll_up(table)
 
+    def audience(self) -> pa.Table:
+        """(key, pseudonym) of everyone who had consent and passed the filter, the suppressed too."""
+        keys = "SELECT key FROM inside UNION SELECT key FROM excluded"
+        query = f"SELECT key, pseudonym FROM x SEMI JOIN ({keys}) k USING (key) ORDER BY key"
+        return self.con.sql(query).to_arrow_table()
+
     def smallest_group(self) -> int | None:
         """The fewest families of any class in any table; None where nobody is left."""
         return people.smallest_group(self.con, self.source)
@@ -223,10 +229,14 @@ class DuckDbEngine:
             )
         return queries
 
-    def _connect(self, source: Source) -> duckdb.DuckDBPyConnection:
+    def files(self, source: Source) -> dict[str, Path]:
+        """The vault's files of the source's tables, to read and never to write."""
         scratch = source.spill / "vault"
         scratch.mkdir(exist_ok=True)
-        files = {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
+        return {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
+
+    def _connect(self, source: Source) -> duckdb.DuckDBPyConnection:
+        files = self.files(source)
         readable = sorted({path.parent for path in files.values()} | {source.spill.parent})
         con = connect(self.limits, source.spill, readable)
         con.execute(f"CREATE SCHEMA {VAULT}")

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from app.deid.dictionary_links import own_participants
-from app.deid.identifiers import bare_is_hit, scan_of
+from app.deid.identifiers import MARKS, Source, judge, look, mark_of, text_mark
 from app.engines.intake.arrival import LINES
 from app.engines.intake.reading import (
-    BARE,
-    LONG,
     VAULT_TYPES,
     Staged,
     literal,
     quoted,
     scanned_columns,
+    source_of,
     staged_columns,
 )
 from app.errors import Finding
@@ -59,40 +58,46 @@ def column_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
 
 
 def identifier_findings(table: Table, ask: Ask, lines: Lines) -> tuple[list[Finding], list[Finding]]:
-    """Columns declared harmless that hold what looks like an identifier; and, apart, what may be chance."""
+    """Columns declared harmless that hold what looks like an identifier; and, apart, what is doubtful or chance."""
     hits: list[Finding] = []
     doubts: list[Finding] = []
-    for staged in scanned_columns(table):
-        scan = scan_of(staged.column)
-        counts: dict[int, int] = dict(
-            ask(f"SELECT {staged.mark}, count(*) FROM stage WHERE {staged.mark} > 0 GROUP BY ALL")
-        )
-        if scan is None or not counts:
-            continue
-        kinds = dict(enumerate(scan.marked, 1)) | {BARE: "resident_number"}
-        bare, long = counts.get(BARE, 0), counts.get(BARE, 0) + counts.get(LONG, 0)
-        if not bare_is_hit(staged.column, bare, long):
-            del kinds[BARE]
-            if bare:
-                detail = "a few of the column's long numbers begin with a date, as chance would have it"
-                doubts.append(Finding("long_numbers", detail, table.name, staged.column.name, count=bare))
-        found = sorted({kinds[mark] for mark in counts if mark in kinds})
-        if not found:
-            continue
-        which = ", ".join(str(mark) for mark in kinds)
-        rows = ask(f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {staged.mark} IN ({which})")[0]
-        hits.append(
-            Finding(
-                "identifier",
-                f"values look like: {', '.join(found)}",
-                table.name,
-                staged.column.name,
-                lines(rows[1]),
-                rows[0],
-                hint="declare the column a direct_identifier or free_text: then it is not stored; or take it out",
+    sources = [source_of(staged) for staged in scanned_columns(table)]
+    for source, seen in zip(sources, look(ask, "stage", sources), strict=True):
+        verdict = judge(source.column, seen, of_people=table.kind != "reference")
+        if verdict.hits:
+            count, rows = ask(_marked(source, verdict.marks()))[0]
+            detail = f"values look like: {', '.join(sorted(verdict.hits))}"
+            hits.append(
+                Finding(
+                    "identifier", detail, table.name, source.column.name, lines(rows), count, hint=_DECLARE
+                )
             )
-        )
+        for kind, marks in verdict.doubts.items():
+            count, rows = ask(_marked(source, marks))[0]
+            code, detail = _DOUBTS.get(kind if marks == ("bare",) else "", ("possible_identifier", ""))
+            detail = detail or f"a few values look like: {kind}; see whether they are of a person"
+            doubts.append(Finding(code, detail, table.name, source.column.name, lines(rows), count))
     return hits, doubts
+
+
+_DECLARE = "declare the column a direct_identifier or free_text: then it is not stored; or take it out"
+_DOUBTS = {
+    "resident_number": (
+        "long_numbers",
+        "a few of the column's long numbers begin with a date, as chance would have it",
+    )
+}
+
+
+def _marked(source: Source, marks: Sequence[str]) -> str:
+    """How many rows have one of these marks, and the first of them."""
+    which = ", ".join(str(MARKS.index(mark)) for mark in marks)
+    tests = []
+    if source.column.type in ("string", "integer", "number"):
+        tests.append(f"{mark_of(source)} IN ({which})")
+    if source.stray is not None:
+        tests.append(f"({source.stray} IS NOT NULL AND {text_mark(source.stray)} IN ({which}))")
+    return f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {' OR '.join(tests)}"
 
 
 def key_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:

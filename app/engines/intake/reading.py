@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.deid.dictionary_links import DROPPED
-from app.deid.identifiers import SHORTEST, scan_of
+from app.deid.identifiers import Source
 from app.engines.intake.arrival import Arrival
 from app.schemas.dictionary import Column, Table
 
@@ -13,7 +13,6 @@ VAULT_TYPES = {
     "string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE",
     "datetime": "TIMESTAMP",
 }  # fmt: skip
-BARE, LONG = 98, 99  # marks of a scan beside the numbered patterns
 _ISO_TIME = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
@@ -42,9 +41,9 @@ class Staged:
         return f"b{self.index}"
 
     @property
-    def mark(self) -> str:
-        """Which identifier it looks like: 0 none, 1.. a pattern, BARE, LONG."""
-        return f"h{self.index}"
+    def stray(self) -> str:
+        """The text of what is not of the type: it is looked at for identifiers, and never told."""
+        return f"x{self.index}"
 
 
 def staged_columns(table: Table) -> list[Staged]:
@@ -53,14 +52,20 @@ def staged_columns(table: Table) -> list[Staged]:
 
 
 def scanned_columns(table: Table) -> list[Staged]:
-    """The columns scanned for identifiers: everything that is declared harmless, linkage tokens too."""
-    return [Staged(i, column) for i, column in enumerate(table.fields) if scan_of(column) is not None]
+    """The columns looked at for identifiers: all that are not declared to hold them, linkage tokens too."""
+    harmful = ("direct_identifier", "free_text")
+    return [Staged(i, column) for i, column in enumerate(table.fields) if column.role.kind not in harmful]
+
+
+def source_of(staged: Staged) -> Source:
+    """Where the stage holds what is looked at; texts are always of their type."""
+    return Source(staged.column, staged.value, None if staged.column.type == "string" else staged.stray)
 
 
 def stage_query(table: Table, raw: str) -> str:
     """Everything that is needed of a file, in one pass over its text: `raw` has `__row` and `c<index>` texts."""
     parts = ["__row"]
-    for staged in staged_columns(table):
+    for staged in scanned_columns(table):
         text = f"c{staged.index}"
         trimmed = f"nullif(trim({text}, ' \t\n\r\f\v'), '')"
         reason = _reason(staged.column, trimmed)
@@ -68,13 +73,10 @@ def stage_query(table: Table, raw: str) -> str:
         if reason:
             value = f"CASE WHEN {reason} IS NULL THEN {value} END"
             parts.append(f"{reason} AS {staged.reason}")
-        parts.append(f"{value} AS {staged.value}")
-        parts.append(
-            f"({trimmed} IS NOT NULL AND ({value}) IS NULL{f' AND {reason} IS NULL' if reason else ''}) AS {staged.bad}"
-        )
-    parts += [
-        f"{_mark(staged.column, f'c{staged.index}')} AS {staged.mark}" for staged in scanned_columns(table)
-    ]
+        bad = f"({trimmed} IS NOT NULL AND ({value}) IS NULL{f' AND {reason} IS NULL' if reason else ''})"
+        parts += [f"{value} AS {staged.value}", f"{bad} AS {staged.bad}"]
+        if staged.column.type != "string":
+            parts.append(f"CASE WHEN {staged.bad} THEN {trimmed} END AS {staged.stray}")
     return f"SELECT {', '.join(parts)} FROM {raw}"
 
 
@@ -113,19 +115,6 @@ def _value(column: Column, text: str) -> str:
         return moment
     # A date may come with a time of midnight (exports do that); any other time would be lost, so it is no date.
     return f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
-
-
-def _mark(column: Column, text: str) -> str:
-    scan = scan_of(column)
-    if scan is None:
-        raise ValueError("the column is not scanned")
-    cases = [f"WHEN {text} IS NULL OR length({text}) < {SHORTEST} AND NOT contains({text}, '@') THEN 0"]
-    cases += [
-        f"WHEN regexp_matches({text}, {literal(p)}) THEN {i}" for i, p in enumerate(scan.marked.values(), 1)
-    ]
-    cases.append(f"WHEN regexp_matches({text}, {literal(scan.bare)}) THEN {BARE}")
-    cases.append(f"WHEN regexp_matches({text}, {literal(scan.long)}) THEN {LONG}")
-    return f"CAST(CASE {' '.join(cases)} ELSE 0 END AS UTINYINT)"
 
 
 def _is_number(text: str) -> bool:
