@@ -1,20 +1,21 @@
-"""The shell: serve, demo, migrate, bootstrap. It calls the same services as the web, by no other way."""
+"""The shell: serve, demo, migrate, bootstrap, deid. It calls the same services as the web, by no other way.
+
+What a command needs is imported when it runs: `deid` works without the service and must not wait for it.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 
-from app import demo as story
-from app.db import Database
-from app.main import build, create_app
-from app.models import migrating
-from app.settings import Settings
+from app.workbench import deid_app
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,10 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Baekman: consented cohorts, shared safely.",
 )
+app.add_typer(deid_app, name="deid")
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
 
 def _settings() -> Settings:
+    from app.settings import Settings
+
     return Settings()
 
 
@@ -35,6 +39,10 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; the public URL follows it unless it is set.")] = 8000,
 ) -> None:
     """Run the service: web and jobs in one process, data under BAEKMAN_VAR (default ./var)."""
+    import uvicorn
+
+    from app.main import create_app
+
     settings = _settings()
     if "public_url" not in settings.model_fields_set:
         settings.public_url = f"http://{host}:{port}"
@@ -61,6 +69,9 @@ def bootstrap(as_json: Json = False) -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database up to the newest migration."""
+    from app.db import Database
+    from app.models import migrating
+
     settings = _settings()
     settings.var.mkdir(parents=True, exist_ok=True, mode=0o700)
     migrating.upgrade(Database(settings.database))
@@ -70,6 +81,9 @@ def migrate() -> None:
 @app.command()
 def check_migrations() -> None:
     """Fail where the migrations do not make what the models say (on a fresh SQLite; the tests add PostgreSQL)."""
+    from app.db import Database
+    from app.models import migrating
+
     with tempfile.TemporaryDirectory() as folder:
         db = Database(f"sqlite:///{Path(folder) / 'check.db'}")
         migrating.upgrade(db)
@@ -90,10 +104,15 @@ def play_demo(
     as_json: Json = False,
 ) -> None:
     """Play the whole story through the public API: register, upload, approve, extract, withdraw."""
+    from app import demo as story
+
     raise typer.Exit(story.play(folder, as_json=as_json))
 
 
 def _first_start(settings: Settings) -> dict[str, str] | None:
+    from app.main import build
+    from app.models import migrating
+
     built = build(settings)
     migrating.upgrade(built.db)
     first = built.house.auth.bootstrap()

@@ -44,6 +44,7 @@ FORBIDDEN_IMPORTS = {
         ("app.catalog", "app.requests"),
         ("app.portal", "app.routers"),
         ("app.extracts", "app.routers"),
+        ("app.workbench", "app.demo"),
     ],
     "gate": [("app.cohorts", "app.gate"), ("app.withdrawals", "app.gate"), ("app.routers", "app.gate")],
     "crosswalk": [("app.extracts", "app.crosswalk"), ("app.cli", "app.crosswalk")],
@@ -65,6 +66,11 @@ FORBIDDEN_IMPORTS = {
         ("app.standards", "app.settings"),
         ("app.auth.policy", "app.clock"),
         ("app.auth.policy", "fastapi"),
+    ],
+    "workbench": [
+        ("app.workbench", "app.engines"),
+        ("app.workbench", "app.settings"),
+        ("app.workbench", "sqlalchemy"),
     ],
     "demo": [("app.demo", "app.settings"), ("app.demo", "app.gate"), ("app.demo", "app.db")],
 }

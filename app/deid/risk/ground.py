@@ -1,0 +1,211 @@
+"""What every measure stands on: raw and released rows by the same person numbers, in one bounded DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from app.deid.choices import Chosen, chosen
+from app.schemas.dictionary import Dictionary, Table
+from app.schemas.plan import Plan
+
+Tables = Mapping[str, Sequence[Path]]
+"""Parquet files of each table, by the table's name."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What measuring may use, and the seed of its samples.
+
+    `spill` is a folder for what outgrows `memory` (such as `1GB`), wiped by the caller. `attacked` people are
+    sampled for the event attack, `studied` people for the utility analyses.
+    """
+
+    spill: Path
+    memory: str = "1GB"
+    threads: int = 2
+    seed: int = 1
+    attacked: int = 2_000
+    studied: int = 50_000
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A released column: its table, and how it leaves."""
+
+    table: Table
+    choice: Chosen
+
+    @property
+    def name(self) -> str:
+        """The name of the column, the same on both sides."""
+        return self.choice.column.name
+
+    @property
+    def role(self) -> str:
+        """The kind of its role."""
+        return self.choice.column.role.kind
+
+    @property
+    def transform(self) -> str:
+        """The name of the transform it leaves by."""
+        return self.choice.transform.name
+
+
+class Ground:
+    """The two sides. A relation is SQL with the person's number `p` and the table's columns.
+
+    A row of several people counts for the first of them. Person numbers follow the keys, so that a sample by
+    number does not depend on the pseudonyms of one run.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        raw: Tables,
+        released: Tables,
+        dictionary: Dictionary,
+        plan: Plan,
+        bounds: Bounds,
+    ) -> None:
+        self._con, self._raw, self._released = con, raw, released
+        self.dictionary, self.plan, self.bounds = dictionary, plan, bounds
+        self.leaves = [
+            Leaf(dictionary.table(t.name), c)
+            for t in plan.tables
+            for c in chosen(t, dictionary.table(t.name))
+            if not c.is_reason
+        ]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables of the plan that hold people."""
+        found = (self.dictionary.table(t.name) for t in self.plan.tables)
+        return [t for t in found if t.kind != "reference"]
+
+    @property
+    def roster(self) -> Table | None:
+        """The participant table, where it leaves."""
+        return next((t for t in self.tables if t.kind == "participant"), None)
+
+    @property
+    def labels(self) -> list[Leaf]:
+        """The quasi-identifiers that make the classes, in the plan's order."""
+        return [leaf for leaf in self.leaves if leaf.transform == "generalise"]
+
+    def of(self, table: Table, *kinds: str) -> list[Leaf]:
+        """The released columns of a table whose role is one of `kinds`."""
+        return [leaf for leaf in self.leaves if leaf.table is table and leaf.role in kinds]
+
+    def before(self, table: Table) -> str:
+        """The raw rows of a table of people who are eligible."""
+        person = "__participant_1" if table.kind == "link" else "__participant"
+        return f"(SELECT w.p, t.* FROM {_scan(self._raw[table.name])} t JOIN person w ON w.key = t.{person})"
+
+    def after(self, table: Table) -> str:
+        """The released rows of a table."""
+        rows = _scan(self._released[table.name])
+        own = [c.name for c in table.of_role("participant_id")]
+        if own:
+            return f"(SELECT w.p, t.* FROM {rows} t JOIN person w ON w.pseudonym = t.{quoted(own[0])})"
+        parent, _, column = (table.participant_via or "").partition(".")
+        owners = f"SELECT DISTINCT {quoted(column)} AS k, p FROM {self.after(self.dictionary.table(parent))}"
+        return f"(SELECT o.p, t.* FROM {rows} t JOIN ({owners}) o ON o.k = t.{quoted(table.via_column or column)})"
+
+    def do(self, statement: str) -> None:
+        """Run a statement."""
+        self._con.execute(statement)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of a small answer."""
+        found: list[dict[str, Any]] = self._con.sql(query).to_arrow_table().to_pylist()
+        return found
+
+    def row(self, query: str) -> dict[str, Any]:
+        """The one row of an aggregate."""
+        return self.rows(query)[0]
+
+    def number(self, query: str) -> int:
+        """The one whole number of an aggregate; null is 0."""
+        return int(next(iter(self.row(query).values())) or 0)
+
+    def arrow(self, query: str) -> pa.Table:
+        """An answer by columns."""
+        return self._con.sql(query).to_arrow_table()
+
+    def load(self, name: str, table: pa.Table) -> None:
+        """A temporary table from Arrow, in place of any of that name."""
+        self._con.register(f"{name}_in", table)
+        self.do(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {name}_in")
+        self._con.unregister(f"{name}_in")
+
+
+@contextmanager
+def stand(
+    raw: Tables, released: Tables, crosswalk: pa.Table, dictionary: Dictionary, plan: Plan, bounds: Bounds
+) -> Iterator[Ground]:
+    """Open the two sides; afterwards `person` (p, key, pseudonym) and `out` (p: who is released) can be asked.
+
+    `crosswalk` has columns key and pseudonym of everyone who was eligible (consent and row filter), before any
+    suppression. Raw files hold keys in `__participant` (`__participant_<n>` on a link table).
+    """
+    con = duckdb.connect(":memory:")
+    try:
+        for key, value in {
+            "memory_limit": text(bounds.memory), "threads": str(int(bounds.threads)), "TimeZone": "'UTC'",
+            "temp_directory": text(str(bounds.spill / "risk")), "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false", "lock_configuration": "true",
+        }.items():  # fmt: skip
+            con.execute(f"SET {key} = {value}")
+        con.register("crosswalk_in", crosswalk)
+        con.execute(
+            "CREATE TEMP TABLE person AS SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS p, key, pseudonym "
+            "FROM (SELECT key, pseudonym FROM crosswalk_in)"
+        )
+        con.unregister("crosswalk_in")
+        ground = Ground(con, raw, released, dictionary, plan, bounds)
+        holding = [ground.roster] if ground.roster is not None else ground.tables
+        each = " UNION ".join(f"SELECT p FROM {ground.after(t)}" for t in holding)
+        ground.do(
+            f"CREATE TEMP TABLE out AS SELECT DISTINCT p FROM ({each or 'SELECT NULL::INTEGER AS p LIMIT 0'})"
+        )
+        yield ground
+    finally:
+        con.close()
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text as an SQL literal; for paths and names, never for values that come from people."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def day(leaf: Leaf, column: str, released: bool) -> str:
+    """SQL of a date as a number of days; where less of it leaves, of the middle of what is told."""
+    if not released or leaf.transform == "shift_date":
+        return f"date_diff('day', DATE '1970-01-01', CAST({column} AS DATE))"
+    if leaf.transform == "relative_day":
+        return column
+    start = f"CAST({column} || '-15' AS DATE)"
+    if getattr(leaf.choice.params, "to", None) == "year":
+        start = f"make_date({column}::BIGINT, 7, 1)"
+    return f"date_diff('day', DATE '1970-01-01', {start})"
+
+
+def _scan(paths: Sequence[Path]) -> str:
+    listed = ", ".join(text(str(path)) for path in paths)
+    return f"read_parquet([{listed}], hive_partitioning = false)"

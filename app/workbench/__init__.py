@@ -1,0 +1,211 @@
+"""The workbench: de-identification from the shell, on one flat file, without server or database.
+
+Everything heavy is imported when a command runs, so that the shell answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.errors import Problem
+
+deid_app = typer.Typer(
+    no_args_is_help=True, help="De-identify a flat file: scan, draft, run, report, verify, dummy."
+)
+
+
+class Encoding(StrEnum):
+    """How the text of a CSV is written."""
+
+    utf_8 = "utf-8"
+    cp949 = "cp949"
+
+
+File = Annotated[Path, typer.Argument(help="CSV or Parquet file, one row a person.")]
+DictionaryPath = Annotated[Path, typer.Option("--dictionary", help="The dictionary, JSON.")]
+PrivacyPath = Annotated[
+    Path | None, typer.Option("--privacy", help="Privacy settings, JSON; default k 11, reserve 2.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder that is written.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
+RowsArePeople = Annotated[
+    bool, typer.Option(help="The file has no ids of people; every row is another person.")
+]
+Delimiter = Annotated[str, typer.Option(help="Between the fields of a CSV: , ; | or a tab.")]
+Encoded = Annotated[Encoding, typer.Option(help="Encoding of a CSV.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the samples that are drawn.")]
+
+
+@deid_app.command()
+def scan(
+    file: File,
+    dictionary: Annotated[Path | None, typer.Option(help="Declared identifiers are passed over.")] = None,
+    delimiter: Delimiter = ",", encoding: Encoded = Encoding.utf_8, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Look for identifiers in every cell; exit code 1 where there are any."""
+
+    def work() -> dict[str, Any]:
+        from app.schemas.dictionary import Dictionary
+        from app.workbench.preparing import read_json
+        from app.workbench.scanning import scan as look
+
+        known = None
+        if dictionary is not None:
+            known = _shaped(Dictionary, read_json(dictionary))
+        return look(file, _delimiter(delimiter), encoding.value, known, _say)
+
+    found = _answer(work, as_json, _scanned)
+    if found["hits"]:
+        raise typer.Exit(1)
+
+
+@deid_app.command()
+def draft(
+    file: File, out: Out,
+    hierarchies: Annotated[Path | None, typer.Option(help="Folder of ARX hierarchies named ...<column>.csv.")] = None,
+    delimiter: Delimiter = ",", encoding: Encoded = Encoding.utf_8, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Draft a dictionary and privacy settings from a file, to be read and corrected."""
+
+    def work() -> dict[str, Any]:
+        from app.workbench.drafting import draft as propose
+
+        return propose(file, out, _delimiter(delimiter), encoding.value, hierarchies, _say)
+
+    _answer(work, as_json, _drafted)
+
+
+@deid_app.command()
+def run(
+    file: File, dictionary: DictionaryPath, out: Out, privacy: PrivacyPath = None,
+    rows_are_people: RowsArePeople = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """De-identify a file to Parquet with manifest and certificate; verified, or nothing is written."""
+
+    def work() -> dict[str, Any]:
+        from app.workbench.preparing import Task
+        from app.workbench.running import run as go
+
+        return go(Task(file, dictionary, privacy, rows_are_people), out, _say)
+
+    _answer(work, as_json, _plainly)
+
+
+@deid_app.command()
+def report(
+    file: File, dictionary: DictionaryPath, out: Out, privacy: PrivacyPath = None,
+    rows_are_people: RowsArePeople = False, seed: Seed = 1, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure risk and utility of what `run` would release: risk.json and risk.html, with exact counts."""
+
+    def work() -> dict[str, Any]:
+        from app.workbench.preparing import Task
+        from app.workbench.reporting import report as show
+
+        return show(Task(file, dictionary, privacy, rows_are_people), out, _say, seed)
+
+    _answer(work, as_json, _plainly)
+
+
+@deid_app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A release folder written by `run`.")],
+    dictionary: Annotated[Path | None, typer.Option(help="Your own copy; default the folder's.")] = None,
+    privacy: PrivacyPath = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Re-check a release with the independent verifier; exit code 1 where it refuses."""
+
+    def work() -> dict[str, Any]:
+        from app.workbench.checking import recheck
+
+        return recheck(file, dictionary, privacy, _say)
+
+    _answer(work, as_json, _plainly)
+
+
+@deid_app.command()
+def dummy(
+    dictionary: DictionaryPath, out: Out, privacy: PrivacyPath = None,
+    people: Annotated[int, typer.Option(min=1, max=1_000_000, help="Made-up people.")] = 100,
+    seed: Seed = 1, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Made-up Parquet of every table that may leave, from the dictionary alone: to write code against."""
+
+    def work() -> dict[str, Any]:
+        from app.workbench.making import make
+
+        return make(dictionary, privacy, out, people, seed, _say)
+
+    _answer(work, as_json, _plainly)
+
+
+def _answer(
+    work: Callable[[], dict[str, Any]], as_json: bool, show: Callable[[dict[str, Any]], list[str]]
+) -> dict[str, Any]:
+    try:
+        found = work()
+    except Problem as problem:
+        _refuse(problem, as_json)
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(show(found)))
+    return found
+
+
+def _refuse(problem: Problem, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(problem.to_dict(), ensure_ascii=False))
+        return
+    typer.echo(f"refused ({problem.code}): {problem.detail}", err=True)
+    for one in problem.findings:
+        where = ".".join(part for part in (one.table, one.column) if part) or one.pointer or ""
+        more = f" ({one.count})" if one.count else ""
+        lines = f", lines {', '.join(map(str, one.lines))}" if one.lines else ""
+        hint = f"; {one.hint}" if one.hint else f"; did you mean {', '.join(one.near)}?" if one.near else ""
+        typer.echo(f"  {where}: {one.code}: {one.detail}{more}{lines}{hint}", err=True)
+
+
+def _scanned(found: dict[str, Any]) -> list[str]:
+    hits = [
+        f"  {h['column']}: {h['kind']}: {h['cells']} cells, lines {', '.join(map(str, h['lines']))}"
+        for h in found["hits"]
+    ]
+    return [
+        f"{found['rows']} rows, {found['columns']} columns, {len(hits)} kinds of identifiers found",
+        *hits,
+    ]
+
+
+def _drafted(found: dict[str, Any]) -> list[str]:
+    lines = [
+        f"  {c['column']}: {c['role']} ({c['type']}, {c['distinct']} values): {c['because']}"
+        for c in found["columns"]
+    ]
+    return [f"drafted {found['dictionary']}", *lines, *(f"note: {note}" for note in found["notes"])]
+
+
+def _plainly(found: dict[str, Any]) -> list[str]:
+    return [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+
+
+def _say(step: str) -> None:
+    typer.echo(f"... {step}", err=True)
+
+
+def _delimiter(said: str) -> str:
+    found = {"\\t": "\t", "tab": "\t"}.get(said, said)
+    if found not in (",", ";", "|", "\t"):
+        raise Problem("invalid_request", "The delimiter is one of , ; | or tab.")
+    return found
+
+
+def _shaped(model: Any, document: Any) -> Any:
+    try:
+        return model.model_validate(document)
+    except ValueError as error:
+        raise Problem("dictionary_invalid", "The dictionary does not have the shape it must have.") from error
