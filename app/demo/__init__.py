@@ -60,6 +60,7 @@ def _told(story: Story, seconds: float) -> dict[str, Any]:
         "parquet": str(story.folder / "generation-2"),
         "analysis": most_common_conditions(story.folder / "generation-2"),
         "receipt": story.told["receipt"],
+        "dry_run_page": str(story.report),
     }
 
 
@@ -95,6 +96,7 @@ def _last_screen(screen: Screen, told: dict[str, Any]) -> None:
             f"{len(dropped)} columns, left out",
             "names, birth days, source ids, free text: dropped at upload, never stored",
             f"Parquet       {told['parquet']}",
+            f"dry run page  {told['dry_run_page']}",
             "API pages     make serve, then http://127.0.0.1:8000/docs",
         ],
     )

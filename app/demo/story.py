@@ -221,6 +221,8 @@ class Story:
                 f"{path}/dry-run", _ran, lambda d: step.says(str(d["progress"].get("step", "")))
             )
             self.screen_must("the dry run succeeded", dry["state"] == "ready", dry)
+            self.report = self.folder / "dry-run.html"
+            self.steward.download(f"{path}/dry-run/page", self.report)
             step.advance(2)
             decided = self._decide(path)
             step.advance()
@@ -237,6 +239,7 @@ class Story:
             f"k {result['k']} (+{result['reserve']}) · loss {result['loss']:.3f} · "
             f"suppressed {result['people']['suppressed']}\n"
         )
+        self.screen.console.print(f"  with pictures: {self.report}\n")
         self.ids["permit"] = decided["permit_id"]
 
     def researcher_receives(self) -> None:
