@@ -64,6 +64,11 @@ CODES: dict[str, tuple[int, str, str]] = {
     ),
     "extract_expired": (410, "The extract has expired", "추출물이 만료되었습니다"),
     "extract_failed": (409, "The extract could not be built", "추출물을 만들지 못했습니다"),
+    "extract_too_close": (
+        409,
+        "The extract differs from an earlier answer by a few people",
+        "이전 결과와 몇 명만 차이가 납니다",
+    ),
     "forbidden": (403, "You may not do this", "권한이 없습니다"),
     "idempotency_conflict": (
         409,

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pyroaring import BitMap
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import ledger
@@ -15,8 +17,9 @@ from app.crosswalk import covered_now
 from app.deid import released
 from app.errors import Problem
 from app.gate.building import Staged, facts_of
+from app.ledger import counts
 from app.ledger import parts as ledger_parts
-from app.models import Cohort, DryRun, Extract
+from app.models import Cohort, DryRun, Extract, Project
 from app.permits import LivePermit, must_be_live
 from app.schemas.plan import digest
 
@@ -42,6 +45,8 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
         if extract.state not in ("building", "ready"):
             raise Problem("conflict", f"The extract is {extract.state}.")
         generation = extract.generation + 1
+        if generation == 1:
+            _must_not_differ_by_few(session, extract, permit, staged)
         ledger_parts.stage(session, extract_id, generation, _new_parts(staged))
         people = ledger.enter(session, extract_id, staged.members)
         ledger_parts.pin(
@@ -93,6 +98,25 @@ def _must_all_consent(
         staged_people = np.intersect1d(before, staged.members)
         if not np.isin(staged_people, covered[domain]).all():
             raise SomeoneLeft
+
+
+def _must_not_differ_by_few(session: Session, extract: Extract, permit: LivePermit, staged: Staged) -> None:
+    """Against every earlier extract of the project and every count its holder had, the set difference of the people who
+    pass the filter is empty or at least min_cell: otherwise two answers, subtracted, speak of a few people.
+
+    People who have left meanwhile are no difference: they are compared as they can be reached now. Later generations
+    are the same extract without those who left, which their holder is told of anyway.
+    """
+    here = BitMap(staged.audience["key"].to_numpy().astype(np.uint32))
+    reachable = BitMap(staged.crosswalk.table["key"].to_numpy().astype(np.uint32))
+    project = session.get_one(Project, permit.project_id)
+    earlier = list(counts.people_counted(session, project.holder, project.institution_id, permit.version_id))
+    others = select(Extract.id).where(Extract.project_id == project.id, Extract.id != extract.id)
+    earlier += [ledger.members(session, other) for other in session.scalars(others)]
+    close = sum(0 < len((held & reachable) ^ here) < staged.plan.privacy.min_cell for held in earlier)
+    if close:
+        detail = f"{close} earlier answers or extracts speak of almost the same people; filter for another group."
+        raise Problem("extract_too_close", detail)
 
 
 def _new_parts(staged: Staged) -> list[ledger_parts.NewPart]:

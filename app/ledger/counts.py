@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,13 +43,19 @@ def answers_since(session: Session, asker: str, since: datetime) -> int:
 def too_close(session: Session, asked: Asked, members: BitMap, min_cell: int) -> bool:
     """Whether these people differ from those of an earlier answer to the asker, or to the asker's institution, by at
     least one and fewer than `min_cell`: the difference of the two answers would then speak of a few people."""
-    own = CountAnswer.asker == asked.asker
-    whose = or_(own, CountAnswer.institution_id == asked.institution_id) if asked.institution_id else own
-    query = select(CountAnswer.members).where(CountAnswer.version_id == asked.version_id, whose)
-    return any(
-        0 < len(BitMap.deserialize(earlier) ^ members) < min_cell
-        for earlier in session.scalars(query.execution_options(yield_per=100))
-    )
+    counted = people_counted(session, asked.asker, asked.institution_id, asked.version_id)
+    return any(0 < len(earlier ^ members) < min_cell for earlier in counted)
+
+
+def people_counted(
+    session: Session, asker: str, institution_id: str | None, version_id: str
+) -> Iterator[BitMap]:
+    """The people of every answer about a version that the asker, or the asker's institution, has had."""
+    own = CountAnswer.asker == asker
+    whose = or_(own, CountAnswer.institution_id == institution_id) if institution_id else own
+    query = select(CountAnswer.members).where(CountAnswer.version_id == version_id, whose)
+    for members in session.scalars(query.execution_options(yield_per=100)):
+        yield BitMap.deserialize(members)
 
 
 def keep(session: Session, asked: Asked, members: BitMap, answer: dict[str, Any], at: datetime) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyroaring import BitMap
 
 from app import ledger
 from app.audit import project_stream, verify
@@ -17,6 +18,7 @@ from app.engines.duckdb import people
 from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.gate import recording
+from app.ledger import counts
 from app.ledger.parts import listed, pinned_recoding
 from app.models import Extract, Permit
 from app.schemas.plan import Condition, Plan
@@ -288,3 +290,47 @@ def test_a_byte_check_reads_one_row_and_refuses_at_once(small: World) -> None:
         ledger.mark(session, extract, "wdr_test", reason="participant_withdrew", at=worlds.NOW)
     with pytest.raises(Problem, match="part_checking"):
         service.check_part(extract, released.parts[0])
+
+
+@pytest.mark.parametrize(("fewer", "refused"), [(0, False), (3, True), (10, True), (11, False)])
+def test_an_extract_and_a_count_must_not_differ_by_a_few_people(
+    small: World, fewer: int, refused: bool
+) -> None:
+    """min_cell is 11: the holder's count spoke of everyone but `fewer` people."""
+    extract = small.permit()
+    covered = [k for i, k in enumerate(small.keys) if i % 20]
+    with small.db.unit_of_work() as session:
+        asked = counts.Asked("client:researcher", None, small.version_id, "q" * 64)
+        counts.keep(session, asked, BitMap(covered[fewer:]), {"value": 375}, worlds.NOW)
+    if refused:
+        with pytest.raises(Problem, match="extract_too_close"):
+            small.release(extract)
+    else:
+        small.release(extract)
+
+
+def test_who_left_since_a_count_is_no_difference(small: World) -> None:
+    extract = small.permit()
+    covered = [k for i, k in enumerate(small.keys) if i % 20]
+    with small.db.unit_of_work() as session:
+        asked = counts.Asked("client:researcher", None, small.version_id, "q" * 64)
+        counts.keep(session, asked, BitMap(covered), {"value": 380}, worlds.NOW)
+    for domain in ALL:
+        small.set_consent(small.keys[2], domain, "withdrawn")
+    small.release(extract)
+
+
+def test_another_projects_release_is_laid_on_a_dry_run(small: World) -> None:
+    """Two recodings of the same people that cut ages differently: their meet has classes below k, which is told."""
+    small.release(small.permit())
+    alone = small.gate.dry_run(small.plan, worlds.PURPOSE, small.cohort_id, lambda **_: None)
+    [same] = alone["risk"]["intersections"]
+    assert same["both"]["below_k_share"] == 0  # the same plan finds the same classes
+    assert not same["needs_signature"]
+    other = small.plan.model_copy(
+        update={"privacy": small.plan.privacy.model_copy(update={"k": 30, "method": "global"})}
+    )
+    met = small.gate.dry_run(other, worlds.PURPOSE, small.cohort_id, lambda **_: None)["risk"][
+        "intersections"
+    ][0]
+    assert met["both"]["people"] == 380
