@@ -59,7 +59,7 @@ def errors() -> Iterator[str]:
     yield ""
     yield from _table(
         ("code", "status", "title", "제목", "what to do"),
-        ((f"`{c}`", s, en, ko, WHAT_TO_DO[c]) for c, (s, en, ko) in sorted(CODES.items())),
+        ((f"`{c}`", s, en, ko, _said(WHAT_TO_DO, c)) for c, (s, en, ko) in sorted(CODES.items())),
     )
 
 
@@ -187,7 +187,7 @@ def events() -> Iterator[str]:
     yield from _table(
         ("event", "what has happened", "recorded in"),
         (
-            (f"`{e}`", WHAT_HAPPENED[e], _codes({p for p, m in places if m.fullmatch(e)}))
+            (f"`{e}`", _said(WHAT_HAPPENED, e), _codes({p for p, m in places if m.fullmatch(e)}))
             for e in sorted(EVENTS)
         ),
     )
@@ -214,6 +214,12 @@ def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:
     yield "|" + "---|" * len(head)
     for row in rows:
         yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
+
+
+def _said(words: dict[str, str], name: str) -> str:
+    if name not in words:
+        raise KeyError(f"docs/words.py does not explain {name} yet")
+    return words[name]
 
 
 def _codes(names: Any) -> str:
