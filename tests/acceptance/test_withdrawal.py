@@ -121,7 +121,7 @@ class _Lines(logging.Handler):
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    cohort = second_cohort()
+    cohort = second_cohort(people=160)
     said: list[str] = []
 
     def keep(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -1,0 +1,180 @@
+"""Jobs are rows: what is committed is run, also after kill -9, once each, and a failure tells no library's words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.clock import utc_now
+from app.db import Database
+from app.errors import Finding, Problem
+from app.jobs import JobContext, Task, enqueue
+from app.jobs.engine import DurableEngine
+from app.models import Base, Job
+from tests.integration.jobs.worker import engine
+
+SECRET = "880101-1234567"
+
+
+def insert(db: Database, kind: str) -> str:
+    with db.unit_of_work() as session:
+        return enqueue(session, kind, subject="x", arguments={"n": 1}, at=utc_now())
+
+
+def row(db: Database, job_id: str) -> Job:
+    with db.read() as session:
+        return session.get_one(Job, job_id)
+
+
+def until(done: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def ended(db: Database, job_id: str) -> Job:
+    until(lambda: row(db, job_id).state in ("done", "failed"))
+    return row(db, job_id)
+
+
+def runs(folder: Path, job_id: str) -> int:
+    path = folder / f"{job_id}.runs"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def _break(_job: JobContext) -> None:
+    raise ValueError(f"no such person: {SECRET}")
+
+
+def _refuse(_job: JobContext) -> None:
+    raise Problem("conflict", "It cannot be now.", [Finding("why", "for a reason", table="people")])
+
+
+BREAKING: dict[str, Task] = {"break": _break, "refuse": _refuse}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def db(place: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{place / 'baekman.db'}")
+    Base.metadata.create_all(made.engine)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="module")
+def running(place: Path, db: Database) -> Iterator[DurableEngine]:
+    made = engine(place, db, BREAKING)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.mark.usefixtures("running")
+def test_rows_committed_while_the_engine_runs_are_run(place: Path, db: Database) -> None:
+    jobs = [insert(db, "quick") for _ in range(5)]
+    for job in jobs:
+        found = ended(db, job)
+        assert (found.state, found.failure, runs(place, job)) == ("done", None, 1)
+        assert found.finished_at is not None
+
+
+@pytest.mark.usefixtures("running")
+def test_a_row_that_was_rolled_back_is_never_run(place: Path, db: Database) -> None:
+    lost = []
+    with contextlib.suppress(KeyboardInterrupt), db.unit_of_work() as session:
+        lost.append(enqueue(session, "quick", subject="x", at=utc_now()))
+        raise KeyboardInterrupt
+    assert ended(db, insert(db, "quick")).state == "done"
+    assert runs(place, lost[0]) == 0
+
+
+@pytest.mark.usefixtures("running")
+def test_a_row_that_is_handed_over_twice_is_run_once(place: Path, db: Database) -> None:
+    """The relay may die between handing a row over and writing so down: the row then still says `waiting`."""
+    job = insert(db, "quick")
+    ended(db, job)
+    with db.unit_of_work() as session:
+        session.get_one(Job, job).state = "waiting"
+    until(lambda: row(db, job).state == "queued")
+    assert ended(db, insert(db, "quick")).state == "done"  # the queue has moved on
+    assert runs(place, job) == 1
+
+
+@pytest.mark.usefixtures("running")
+def test_a_failure_is_recorded_without_a_librarys_words(db: Database) -> None:
+    with capture_logs() as said:
+        found = ended(db, insert(db, "break"))
+    assert found.state == "failed"
+    assert found.failure is not None
+    assert found.failure["code"] == "internal"
+    assert [(line["event"], line["error"]) for line in said] == [("job failed", "ValueError")]
+    assert SECRET not in json.dumps([found.failure, found.progress, said], default=str)
+
+
+@pytest.mark.usefixtures("running")
+def test_a_refusal_is_recorded_whole_and_others_go_on(place: Path, db: Database) -> None:
+    refused, after = insert(db, "refuse"), insert(db, "quick")
+    found = ended(db, refused)
+    assert (found.state, (found.failure or {})["problems"]) == (
+        "failed",
+        [{"code": "why", "detail": "for a reason", "table": "people"}],
+    )
+    assert (ended(db, after).state, runs(place, after)) == ("done", 1)
+
+
+@pytest.mark.usefixtures("running")
+def test_a_kind_that_nobody_knows_fails_and_does_not_stop_the_relay(db: Database) -> None:
+    with capture_logs():
+        assert ended(db, insert(db, "unheard_of")).state == "failed"
+    assert ended(db, insert(db, "quick")).state == "done"
+
+
+def test_killed_in_the_middle_of_a_job_it_ends_after_a_restart(database_url: str, tmp_path: Path) -> None:
+    database = Database(database_url)
+    Base.metadata.create_all(database.engine)
+    job, next_job = insert(database, "slow"), insert(database, "slow")
+    try:
+        with _process(tmp_path, database_url) as worker:
+            until(lambda: runs(tmp_path, job) == runs(tmp_path, next_job) == 1)
+            until(lambda: row(database, job).progress == {"step": "begun"})
+            worker.send_signal(signal.SIGKILL)
+            worker.wait(20)
+        assert row(database, job).state == "running"
+        late = insert(database, "quick")  # committed while nobody runs anything
+        with _process(tmp_path, database_url) as worker:
+            states = [ended(database, one).state for one in (job, next_job, late)]
+            worker.send_signal(signal.SIGKILL)
+            worker.wait(20)
+        assert states == ["done", "done", "done"]
+        assert [runs(tmp_path, one) for one in (job, next_job, late)] == [2, 2, 1]
+    finally:
+        database.dispose()
+
+
+def _process(folder: Path, url: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.integration.jobs.worker", str(folder), url]
+    log = (folder / "worker.log").open("ab")
+    with log:
+        return subprocess.Popen(
+            command,
+            cwd=Path(__file__).parents[3],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": "."},
+        )

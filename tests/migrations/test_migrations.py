@@ -1,0 +1,100 @@
+"""The migrations make what the models say, on both databases, forwards and backwards; a change of a model is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Column, Index, MetaData, String, Table, inspect
+
+from app.db import Database, new_id
+from app.models import Base, Institution, migrating
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
+    yield made
+    made.dispose()
+
+
+def ours(db: Database) -> set[str]:
+    """The tables of a database, without the one in which Alembic keeps its place."""
+    return set(inspect(db.engine).get_table_names()) - {"alembic_version"}
+
+
+def test_an_empty_database_is_brought_to_what_the_models_say(db: Database) -> None:
+    assert not migrating.is_current(db)
+    assert migrating.differences(db) != []
+    migrating.upgrade(db)
+    assert migrating.is_current(db)
+    assert ours(db) == set(Base.metadata.tables)
+    assert migrating.differences(db) == []
+
+
+def test_upgrading_again_changes_nothing(db: Database) -> None:
+    migrating.upgrade(db)
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    made = new_id("ins")
+    with db.unit_of_work() as session:
+        session.add(Institution(id=made, name="한빛대학교병원", created_at=now))
+    migrating.upgrade(db)
+    with db.read() as session:
+        held = session.get_one(Institution, made)
+    assert (held.name, held.created_at) == ("한빛대학교병원", now)
+
+
+def test_down_to_nothing_and_up_again(db: Database) -> None:
+    migrating.upgrade(db)
+    migrating.downgrade(db, "base")
+    assert ours(db) == set()
+    assert not migrating.is_current(db)
+    migrating.upgrade(db)
+    assert ours(db) == set(Base.metadata.tables)
+    assert migrating.differences(db) == []
+
+
+def planted() -> Iterator[tuple[str, MetaData, str]]:
+    """(name, a copy of the models with one change, what the difference must be called)."""
+
+    def copy() -> MetaData:
+        metadata = MetaData(naming_convention=Base.metadata.naming_convention)
+        for table in Base.metadata.sorted_tables:
+            table.to_metadata(metadata)
+        return metadata
+
+    more = copy()
+    more.tables["parts"].append_column(Column("colour", String(10)))
+    yield "a new column", more, "add_column"
+    fewer = MetaData(naming_convention=Base.metadata.naming_convention)
+    for table in Base.metadata.sorted_tables:
+        if table.name != "block_marks":
+            table.to_metadata(fewer)
+    yield "a table gone", fewer, "remove_table"
+    named = copy()
+    Table("visitors", named, Column("id", String(40), primary_key=True))
+    yield "a new table", named, "add_table"
+    indexed = copy()
+    Index("ix_parts_sha256", indexed.tables["parts"].c.sha256)
+    yield "a new index", indexed, "add_index"
+    nullable = copy()
+    nullable.tables["parts"].c.sha256.nullable = True
+    yield "a column that may be null", nullable, "modify_nullable"
+    longer = copy()
+    longer.tables["parts"].c.name.type = String(400)
+    yield "a longer column", longer, "modify_type"
+
+
+PLANTED = {name: (metadata, kind) for name, metadata, kind in planted()}
+
+
+@pytest.mark.parametrize("change", PLANTED)
+def test_a_change_of_a_model_without_its_migration_is_seen(
+    db: Database, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrating.upgrade(db)
+    metadata, kind = PLANTED[change]
+    monkeypatch.setattr(Base, "metadata", metadata)
+    found = str(migrating.differences(db))
+    assert kind in found
