@@ -63,7 +63,6 @@ CODES: dict[str, tuple[int, str, str]] = {
         "데이터 이용 조건이 이 목적을 허용하지 않습니다",
     ),
     "extract_expired": (410, "The extract has expired", "추출물이 만료되었습니다"),
-    "extract_failed": (409, "The extract could not be built", "추출물을 만들지 못했습니다"),
     "extract_too_close": (
         409,
         "The extract differs from an earlier answer by a few people",

@@ -11,7 +11,6 @@ WHAT_TO_DO: dict[str, str] = {
     "dry_run_required": "Order `POST /v1/requests/{id}/dry-run` for the present plan and wait until it is ready.",
     "duo_denied": "Read `problems`: each names the data use term that denies. Change the purpose or ask elsewhere.",
     "extract_expired": "Ask for a new project, or a renewal, if the data are still needed.",
-    "extract_failed": "Read `failure` of the extract and order it again.",
     "extract_too_close": "Ask for a group that differs more from what was answered before, or for the same one.",
     "forbidden": "`reason` says whose right it is. Ask them.",
     "idempotency_conflict": "Use a new key for another body or route.",
@@ -107,7 +106,6 @@ WHAT_HAPPENED: dict[str, str] = {
     "version.superseded": "A newer version of the dataset was published.",
     "version.withdrawn": "Its institution took a version out of use.",
     "withdrawal.closed": "Every copy of a person who left was closed and replaced.",
-    "withdrawal.narrowed": "Reserved; nothing records it yet (`part.blocked` does, per extract).",
     "withdrawal.taken": "A person withdrew; how many extracts were closed.",
 }
 

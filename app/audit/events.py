@@ -61,7 +61,6 @@ EVENTS = frozenset(
         "version.superseded",
         "version.withdrawn",
         "withdrawal.closed",
-        "withdrawal.narrowed",
         "withdrawal.taken",
     }
 )

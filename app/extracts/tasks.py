@@ -127,7 +127,7 @@ class ExtractTasks:
                 enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
 
     def _sweep(self, extract_id: str) -> None:
-        """Blocked and replaced parts are gone for good: their bytes too."""
+        """Replaced parts are gone for good: their bytes too. A blocked part is replaced by the next generation."""
         with self.service.db.read() as session:
             gone = listed(session, extract_id, ("replaced",))
         for part in gone:

@@ -1,5 +1,6 @@
 """DOOR 2: what may leave. Three verbs and the way back: `release`, `count`, `dry_run`, `recall`."""
 
+from app.gate.building import wipe_spill
 from app.gate.door import Gate, Released, Whereabouts
 
-__all__ = ["Gate", "Released", "Whereabouts"]
+__all__ = ["Gate", "Released", "Whereabouts", "wipe_spill"]

@@ -167,6 +167,18 @@ def spill_folder(var: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def wipe_spill(var: Path) -> int:
+    """At the start of the only worker: folders that a killed job left behind, with rows of people in them; how many.
+
+    The inbox keeps unfinished uploads beside them, which stay.
+    """
+    root = var / "spill"
+    left = [folder for folder in root.glob("job*") if folder.is_dir()] if root.exists() else []
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(left)
+
+
 def nobody(domains: set[str]) -> pa.Table:
     """A crosswalk without people: for questions that read places and no rows."""
     columns: dict[str, Any] = {

@@ -115,7 +115,9 @@ def _must_not_differ_by_few(session: Session, extract: Extract, permit: LivePerm
     earlier += [ledger.members(session, other) for other in session.scalars(others)]
     close = sum(0 < len((held & reachable) ^ here) < staged.plan.privacy.min_cell for held in earlier)
     if close:
-        detail = f"{close} earlier answers or extracts speak of almost the same people; filter for another group."
+        detail = (
+            f"{close} earlier answers or extracts speak of almost the same people; filter for another group."
+        )
         raise Problem("extract_too_close", detail)
 
 

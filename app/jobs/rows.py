@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
@@ -16,7 +17,7 @@ from app.errors import Problem
 from app.models import Job
 
 log = structlog.get_logger(__name__)
-ENDED = frozenset({"done", "failed"})
+ENDED = frozenset({"done", "failed", "retried"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,20 @@ def execute(db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str) 
         if job := session.get(Job, job_id):
             job.state = "failed" if failure else "done"
             job.failure, job.finished_at = failure, clock()
+
+
+def requeue_failed(db: Database, clock: Clock, kinds: Sequence[str]) -> int:
+    """Try failed jobs of these kinds again, each as a new row with the same arguments; how many.
+
+    For what must come to an end however often it fails: a withdrawal that stops half way would leave parts closed.
+    """
+    with db.unit_of_work() as session:
+        query = select(Job).where(Job.state == "failed", Job.kind.in_(kinds)).order_by(Job.created_at, Job.id)
+        failed = list(session.scalars(query.with_for_update()))
+        for job in failed:
+            job.state = "retried"
+            enqueue(session, job.kind, subject=job.subject, arguments=job.arguments, at=clock())
+        return len(failed)
 
 
 def view(job: Job) -> dict[str, Any]:

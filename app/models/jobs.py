@@ -12,7 +12,8 @@ from app.models.base import Base
 
 
 class Job(Base):
-    """waiting -> running -> done | failed. `arguments` and `progress` hold ids and counts only."""
+    """waiting -> queued -> running -> done | failed (-> retried, as another row). `arguments` and `progress` hold ids
+    and counts only."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_state_created_at", "state", "created_at"),)

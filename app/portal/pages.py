@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from app.catalog.service import CatalogService
 from app.portal.words import language
 from app.portal.words_of_pages import WORDS
-from app.routers.house import House, house
 
 router = APIRouter(include_in_schema=False)
 _templates = Environment(
@@ -20,16 +20,24 @@ _templates = Environment(
 )
 METHODS = ("get", "post", "put", "patch", "delete")
 
+
+def catalog_of(request: Request) -> CatalogService:
+    """The catalogue of this application."""
+    return cast("CatalogService", request.app.state.house.catalog)
+
+
 Language = Annotated[str | None, Query(max_length=20)]
 Accepted = Annotated[str, Header(max_length=500)]
 
 
 @router.get("/", response_class=HTMLResponse)
 def front(
-    rooms: Annotated[House, Depends(house)], lang: Language = None, accept_language: Accepted = ""
+    catalog: Annotated[CatalogService, Depends(catalog_of)],
+    lang: Language = None,
+    accept_language: Accepted = "",
 ) -> HTMLResponse:
     """How far the way to the million is, and what each role does first."""
-    found = rooms.catalog.progress()
+    found = catalog.progress()
     people, goal = found["people"], found["goal"]
     share = 0.0 if people is None else min(1.0, people / goal)
     values = {"found": found, "share": share, "width": max(share * 640, 3 if people else 0)}

@@ -23,7 +23,6 @@ PUBLIC = frozenset(
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
         "/docs",
-        "/ga4gh/drs/v1/service-info",
         "/healthz",
         "/metrics",
         "/oauth/authorize",

@@ -11,9 +11,12 @@ import pytest
 from app import ledger
 from app.clock import Clock
 from app.db import Database
+from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
+from app.gate import Gate, wipe_spill
+from app.jobs import requeue_failed
 from app.jobs.chores import Chores
 from app.jobs.engine import InlineEngine
 from app.ledger.parts import listed
@@ -95,3 +98,38 @@ def test_a_chore_that_fails_keeps_no_other_from_its_work() -> None:
     chores = Chores({"fails": fails, "works": lambda: done.append("works")}, 3600)
     assert chores.round() == ["fails"]
     assert done == ["works"]
+
+
+def test_a_withdrawal_that_failed_half_way_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker cannot say where the person is: the extract stays closed until a later try finds out."""
+    engine, withdrawals, extracts = engine_of(world)
+    extract = world.permit()
+    released = world.release(extract)
+    leaving = world.keys[2]
+    with world.db.unit_of_work() as session:
+        session.get_one(Consent, (leaving, "clinical")).valid_until = date(2026, 10, 1)
+    recall = Gate.recall
+    monkeypatch.setattr(Gate, "recall", lambda *_: (_ for _ in ()).throw(OSError()))
+    withdrawals.end_by_date()
+    engine.drain()
+    with pytest.raises(Problem, match="part_checking"):
+        extracts.check_part(extract, released.parts[0])
+    monkeypatch.setattr(Gate, "recall", recall)
+    assert requeue_failed(world.db, world.clock, ("narrow_block",)) == 1
+    assert requeue_failed(world.db, world.clock, ("narrow_block",)) == 0
+    engine.drain()
+    name = world.pseudonyms(extract)[leaving]
+    assert world.rows(extract, "person", f"SELECT count(*) FROM parts WHERE pid = '{name}'") == [(0,)]
+    with world.db.read() as session:
+        ready = listed(session, extract)
+    extracts.check_part(extract, ready[0]["name"])
+
+
+def test_what_a_killed_job_left_in_the_spill_is_wiped_and_uploads_stay(tmp_path: Path) -> None:
+    for name in ("job-abc", "job_01m-xyz", "inbox"):
+        (tmp_path / "spill" / name).mkdir(parents=True)
+        (tmp_path / "spill" / name / "rows").write_bytes(b"x")
+    assert wipe_spill(tmp_path) == 2
+    assert [p.name for p in (tmp_path / "spill").iterdir()] == ["inbox"]
