@@ -1,0 +1,30 @@
+"""Measurements by name: python -m benchmarks NAME [ARGS ...]; without a name, what there is."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main(arguments: list[str]) -> int:
+    """Run one measurement, or list them all; 2 where the name is unknown."""
+    known = {path.stem: path for path in sorted(HERE.glob("*.py")) if not path.stem.startswith("_")}
+    if not arguments:
+        for name, path in known.items():
+            said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+            sys.stdout.write(f"{name:<14} {said.splitlines()[0]}\n")
+        return 0
+    if arguments[0] not in known:
+        sys.stderr.write(f"no such measurement; there are: {', '.join(known)}\n")
+        return 2
+    sys.argv = [arguments[0], *arguments[1:]]
+    runpy.run_module(f"benchmarks.{arguments[0]}", run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
