@@ -62,7 +62,7 @@ def arrive(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding:
     try:
         if path.suffix.casefold() in (".parquet", ".pq"):
             return _parquet(con, path)
-        return _csv(con, _utf8(path, encoding, spill), delimiter)
+        return _csv_in(con, path, delimiter, encoding, spill)
     except (duckdb.Error, OSError, UnicodeError, csv.Error, ValueError) as error:
         # The library's words may quote the file.
         raise Problem("invalid_request", "The file cannot be read in the format that is said.") from error
@@ -88,18 +88,28 @@ def _csv(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str) -> Arrival:
         f"{{{columns}}}, auto_detect = false, header = true, delim = {text(delimiter)}, quote = '\"', escape = '\"', "
         "nullstr = '', allow_quoted_nulls = true, store_rejects = true, rejects_limit = 0)"
     )
-    bad = con.execute("SELECT count(DISTINCT line), min(line, 5) FROM reject_errors").fetchall()[0]
+    bad = con.execute(
+        f"SELECT count(*), min(line, {MOST_LINES}) FROM (SELECT DISTINCT line FROM reject_errors)"
+    ).fetchall()[0]
     return Arrival(names, _count(con, "arrived"), int(bad[0]), tuple(bad[1] or ()))
 
 
-def _utf8(path: Path, encoding: str, spill: Path) -> Path:
+def _csv_in(
+    con: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding: str, spill: Path
+) -> Arrival:
     if encoding == "utf-8":
-        return path
-    copy = spill / "transcoded.csv"
-    with (
-        path.open(encoding=encoding, newline="") as source,
-        copy.open("w", encoding="utf-8", newline="") as target,
-    ):
+        try:
+            return _csv(con, path, delimiter)
+        except duckdb.Error:  # line ends of two kinds are no reason to refuse; what else is wrong stays wrong
+            con.execute("DROP TABLE IF EXISTS arrived")
+    return _csv(con, _plain(path, encoding, spill), delimiter)
+
+
+def _plain(path: Path, encoding: str, spill: Path) -> Path:
+    """A copy in UTF-8 with one kind of line end."""
+    copy = spill / "plain.csv"
+    read = "utf-8-sig" if encoding == "utf-8" else encoding
+    with path.open(encoding=read) as source, copy.open("w", encoding="utf-8", newline="") as target:
         while block := source.read(1 << 20):
             target.write(block)
     return copy

@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,4 +65,22 @@ def _check(rows: list[list[str]]) -> list[tuple[str, str]]:
         torn = len(parents) - len({low for low, _ in parents})
         if torn and level:
             problems.append(not_nested(level, torn))
+    circles = _circles(rows)
+    if circles:
+        problems.append(("cycle", f"{circles} labels lie above themselves"))
     return problems
+
+
+def _circles(rows: list[list[str]]) -> int:
+    """How many labels come back above a label that is above them; one that stays as it is for some levels does not."""
+    above: dict[str, set[str]] = {}
+    for row in rows:
+        for low, high in pairwise(row):
+            if low != high:
+                above.setdefault(low, set()).add(high)
+    order = TopologicalSorter(above)
+    try:
+        order.prepare()
+    except CycleError as error:
+        return len(error.args[1]) - 1
+    return 0
