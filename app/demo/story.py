@@ -196,6 +196,7 @@ class Story:
             made = self.researcher.post("/v1/requests", self._request(WANTED))
             step.advance()
             self.ids["request"] = made["id"]
+            self.researcher.download(f"/v1/requests/{made['id']}/dummy", self.folder / "dummy.zip")
             self.researcher.post(f"/v1/requests/{made['id']}/submit")
             step.advance()
         self.screen.check(f"found {len(found)} dataset for 소화기", len(found) == 1)

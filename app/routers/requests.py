@@ -92,6 +92,13 @@ def edit(
     return view
 
 
+@router.get("/{request_id}/dummy", response_class=Response)
+def dummy(request_id: Id, rooms: Rooms, actor: Reader) -> Response:
+    """Made-up Parquet of the plan, zipped: the right columns and no real row, to write code before approval."""
+    headers = {"Content-Disposition": f'attachment; filename="{request_id}-dummy.zip"'}
+    return Response(rooms.requests.dummy(actor, request_id), media_type="application/zip", headers=headers)
+
+
 @router.post("/{request_id}/submit", response_model=RequestView)
 def submit(request_id: Id, rooms: Rooms, actor: Applicant) -> dict[str, Any]:
     """Hand in; the data use terms answer the purpose first."""
