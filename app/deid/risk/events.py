@@ -13,12 +13,16 @@ from app.schemas.dictionary import Table
 KNOWN = 3
 """Events that the attacker knows of a person."""
 
+_DRAWN = 4  # people looked at per person attacked, for not everyone has three events
 _MATCHES = 5_000_000  # rows that one step of the attack may hold
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack on a sample of the people who have three different events; the share of them who are unique."""
+    """One attack on a sample of the people who have three different events; the share of them who are unique.
+
+    `able` is how many such people there are: counted where everyone is looked at, else scaled up from the draw.
+    """
 
     able: int
     sampled: int
@@ -48,14 +52,9 @@ def event_uniqueness(ground: Ground) -> EventUniqueness | None:
         return None
     attacks = []
     for released, dated in ((False, True), (True, True), (True, False)):
-        each = " UNION ".join(_events(ground, *source, released, dated) for source in sources)
-        # A 64-bit hash stands for (table, code, month); the wholes are kept for nobody.
-        ground.do(
-            "CREATE OR REPLACE TEMP TABLE happened AS SELECT DISTINCT p, "
-            f"md5_number_lower(concat_ws(chr(31), t, c, m)) AS e FROM ({each})"
-        )
-        attacks.append(_attack(ground))
-    ground.do("DROP TABLE happened")
+        each = " UNION ALL ".join(_events(ground, *source, released, dated) for source in sources)
+        # A 64-bit hash stands for (table, code, month).
+        attacks.append(_attack(ground, f"(SELECT p, hash(t, c, m) AS e FROM ({each}))"))
     return EventUniqueness(tuple(code.table.name for code, _ in sources), *attacks)
 
 
@@ -83,32 +82,38 @@ def _month(date: Leaf, released: bool) -> str:
     return f"floor({column} / 30.4375)::BIGINT" if date.transform == "relative_day" else column
 
 
-def _attack(ground: Ground) -> Attack:
-    able = ground.arrow(f"SELECT p FROM happened GROUP BY p HAVING count(*) >= {KNOWN} ORDER BY p")[
-        "p"
-    ].to_numpy()
+def _attack(ground: Ground, events: str) -> Attack:
+    people = ground.arrow("SELECT p FROM person ORDER BY p")["p"].to_numpy()
+    chance = np.random.default_rng(ground.bounds.seed)
+    drawn = chance.choice(people, min(len(people), _DRAWN * ground.bounds.attacked), replace=False)
+    ground.load("drawn", pa.table({"p": pa.array(drawn, pa.int32())}))
+    held = ground.arrow(f"SELECT DISTINCT p, e FROM {events} SEMI JOIN drawn USING (p) ORDER BY p, e")
+    person, event = held["p"].to_numpy(), held["e"].to_numpy()
+    found, counts = np.unique(person, return_counts=True)
+    able = found[counts >= KNOWN]
     if not len(able):
         return Attack(0, 0, 0.0)
-    chance = np.random.default_rng(ground.bounds.seed)
     victims = np.sort(chance.choice(able, min(len(able), ground.bounds.attacked), replace=False))
-    ground.load("victim", pa.table({"p": pa.array(victims, pa.int32())}))
     # Which events are known must not follow their hash, which is the same for every seed.
-    held = ground.arrow("SELECT p, e FROM happened SEMI JOIN victim USING (p) ORDER BY p, e")
-    person, event = held["p"].to_numpy(), held["e"].to_numpy()
     order = np.lexsort((chance.random(len(person)), person))
     starts = np.searchsorted(person[order], victims)
     known = event[order][starts[:, None] + np.arange(KNOWN)]
     ground.load("known", pa.table({"p": np.repeat(victims, KNOWN).astype(np.int32), "e": known.ravel()}))
-    return Attack(len(able), len(victims), _unique(ground, len(victims)) / len(victims))
+    ground.do(
+        f"CREATE OR REPLACE TEMP TABLE happened AS SELECT DISTINCT p, e FROM {events} SEMI JOIN known USING (e)"
+    )
+    share = _unique(ground) / len(victims)
+    ground.do("DROP TABLE happened")
+    return Attack(round(len(able) * len(people) / len(drawn)), len(victims), share)
 
 
-def _unique(ground: Ground, victims: int) -> int:
+def _unique(ground: Ground) -> int:
     """The victims whose known events nobody else has, in steps small enough for the memory: the rarest event of
     each gives the candidates, the others thin them out."""
     ground.do(
         "CREATE OR REPLACE TEMP TABLE ranked AS SELECT k.p, k.e, f.n, "
         "row_number() OVER (PARTITION BY k.p ORDER BY f.n, k.e) AS r FROM known k JOIN "
-        "(SELECT e, count(*) AS n FROM happened SEMI JOIN known USING (e) GROUP BY e) f USING (e)"
+        "(SELECT e, count(*) AS n FROM happened GROUP BY e) f USING (e)"
     )
     load = ground.arrow("SELECT p, n FROM ranked WHERE r = 1 ORDER BY p")
     step = np.cumsum(load["n"].to_numpy()) // _MATCHES
