@@ -10,6 +10,7 @@ from app.auth.policy import Actor, Scope
 from app.auth.registration import AccountOrder, ClientOrder
 from app.auth.service import AuthService
 from app.routers.guards import auth_service, requires
+from app.routers.problems import PROBLEMS
 from app.schemas.api_clients import (
     AccountPage,
     AccountView,
@@ -19,7 +20,7 @@ from app.schemas.api_clients import (
     NewClient,
 )
 
-router = APIRouter(prefix="/v1", tags=["administration"])
+router = APIRouter(prefix="/v1", tags=["administration"], responses=PROBLEMS)
 
 Auth = Annotated[AuthService, Depends(auth_service)]
 Admin = Annotated[Actor, Depends(requires(Scope.PLATFORM_ADMIN))]

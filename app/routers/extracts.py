@@ -13,7 +13,7 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
-from app.routers.problems import PROBLEMS
+from app.routers.problems import PROBLEMS, problems_and
 from app.schemas.api_extracts import Attestation, AttestationAnswer, ExtractOrder, ExtractPage, ExtractView
 
 router = APIRouter(prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
@@ -56,7 +56,7 @@ def manifest(extract_id: str, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     return rooms.extracts.manifest(actor, extract_id)
 
 
-@router.get("/{extract_id}/files/{name}", response_class=Response)
+@router.get("/{extract_id}/files/{name}", response_class=Response, responses=problems_and(416, 503))
 @router.head("/{extract_id}/files/{name}", response_class=Response, include_in_schema=False)
 def fetch(extract_id: str, name: PartName, request: Request, rooms: Rooms, actor: Reader) -> Response:
     """One part (Range, If-Range, ETag). Consent, permit and part are read again before every MiB."""

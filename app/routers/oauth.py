@@ -11,6 +11,7 @@ from app.auth.policy import Actor
 from app.auth.service import AuthService
 from app.auth.wire import MAX_FORM_BYTES, Answer, Call, fields_of
 from app.routers.guards import auth_service, requires
+from app.routers.problems import PROBLEMS
 from app.schemas.api_oauth import (
     Introspection,
     Jwks,
@@ -29,6 +30,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": OAuthError, "description": "The client could not prove itself"},
     429: {"model": OAuthError, "description": "Too many failures; see Retry-After"},
 }
+_REFUSED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403)}
 
 Auth = Annotated[AuthService, Depends(auth_service)]
 
@@ -80,8 +82,8 @@ def introspect(call: FormCall, auth: Auth) -> JSONResponse:
     return _json(auth.introspect(call))
 
 
-@router.get("/oauth/userinfo", response_model=UserInfo, response_model_exclude_none=True)
-@router.post("/oauth/userinfo", response_model=UserInfo, response_model_exclude_none=True)
+@router.get("/oauth/userinfo", response_model=UserInfo, response_model_exclude_none=True, responses=_REFUSED)
+@router.post("/oauth/userinfo", response_model=UserInfo, response_model_exclude_none=True, responses=_REFUSED)
 def userinfo(auth: Auth, actor: Annotated[Actor, Depends(requires("openid"))]) -> JSONResponse:
     """Who the person of the token is."""
     return JSONResponse(auth.userinfo(actor), headers={"Cache-Control": "no-store"})

@@ -108,6 +108,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {status: _declared(status) for statu
 PROBLEMS[500] = {**_declared(500), "model": ProblemBody}
 
 
+def problems_and(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`PROBLEMS` and those of further statuses, for routes that can answer more than most."""
+    return {**PROBLEMS, **{status: _declared(status) for status in statuses}}
+
+
 def install(app: FastAPI) -> None:
     """Hang all of this into the application; called once by main, before the first request."""
     app.add_exception_handler(Problem, _problem)

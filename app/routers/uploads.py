@@ -13,6 +13,7 @@ from app.cohorts.uploads import ALGORITHMS, UploadService
 from app.errors import Problem
 from app.routers import tus
 from app.routers.guards import requires
+from app.routers.problems import problems_and
 from app.schemas.api_uploads import UploadView
 
 
@@ -25,8 +26,9 @@ Uploads = Annotated[UploadService, Depends(upload_service)]
 Uploader = Annotated[Actor, Depends(requires(Scope.UPLOADS_WRITE))]
 ConsentUploader = Annotated[Actor, Depends(requires(Scope.CONSENTS_WRITE))]
 
-speaking_tus = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=tus.TusRoute)
-router = APIRouter(tags=["uploads"])
+ANSWERS = problems_and(408, 411, 423, 460)
+speaking_tus = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=tus.TusRoute, responses=ANSWERS)
+router = APIRouter(tags=["uploads"], responses=ANSWERS)
 
 
 @speaking_tus.options("", status_code=204)

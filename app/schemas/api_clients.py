@@ -45,8 +45,8 @@ class ClientView(BaseModel):
     grant_types: list[str]
     redirect_uris: list[str]
     scopes: list[str]
-    role: str | None
-    institution_id: str | None
+    role: str | None = None
+    institution_id: str | None = None
     active: bool
     created_at: str
     client_secret: str | None = None
@@ -59,7 +59,7 @@ class AccountView(BaseModel):
     username: str
     display_name: str
     role: str
-    institution_id: str | None
+    institution_id: str | None = None
     active: bool
     created_at: str
     password: str | None = None

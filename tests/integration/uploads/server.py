@@ -42,7 +42,7 @@ class Tokens:
 
 
 def upload_app(world: World) -> FastAPI:
-    app = with_problems(FastAPI())
+    app = with_problems(FastAPI(docs_url=None, redoc_url=None))
     app.state.house = SimpleNamespace(uploads=world.service, auth=Tokens())
     app.include_router(uploads.router)
     assert_every_route_guarded(app)

@@ -27,7 +27,7 @@ class OneToken:
 
 
 def application():
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
     router = APIRouter(prefix="/v1")
 
     @router.get("/catalog")
