@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH = 720
-_ROW, _BAR, _LABEL, _ROOM = 26, 16, 190, 96
+WIDTH = 800
+_ROW, _BAR, _LABEL, _ROOM = 26, 16, 268, 100
 
 
 @dataclass(frozen=True)
 class Bars:
-    """One row of a bar chart: its label and, per series, a share of the width (0 to 1) and what is written there."""
+    """One row of a bar chart: its label and, per series, a share of the width (0 to 1) and what is written there.
+
+    `kinds` are CSS classes of its own, in place of those of the series.
+    """
 
     label: str
     values: tuple[tuple[float, str], ...]
+    kinds: tuple[str, ...] = ()
 
 
 def rows(title: str, series: Sequence[str], bars: Sequence[Bars], classes: Sequence[str]) -> Markup:
@@ -29,7 +33,7 @@ def rows(title: str, series: Sequence[str], bars: Sequence[Bars], classes: Seque
         top = i * step + 4
         middle = top + (step - 8) / 2
         parts.append(_text(_LABEL - 10, middle + 4, _short(bar.label), "label", "end", bar.label))
-        for j, ((share, words), kind) in enumerate(zip(bar.values, classes, strict=True)):
+        for j, ((share, words), kind) in enumerate(zip(bar.values, bar.kinds or classes, strict=True)):
             y = top + j * _BAR + (0 if len(series) > 1 else (step - 8 - _BAR) / 2)
             wide = max(1.0 if share > 0 else 0.0, min(1.0, share) * space)
             parts.append(_rect(kind, _LABEL, y, wide, _BAR - 3))
@@ -89,7 +93,7 @@ def _text(x: float, y: float, words: str, kind: str, anchor: str = "start", whol
 
 def _short(words: str) -> str:
     # Korean letters are twice as wide.
-    room, kept = 27, ""
+    room, kept = 38, ""
     for letter in words:
         room -= 2 if ord(letter) > 0x1100 else 1
         if room < 1:

@@ -149,7 +149,7 @@ def _events(report: RiskReport) -> Markup | None:
         ("공개본 · as released", report.events.after, "after"),
         ("공개본, 코드만 · codes alone", report.events.codes_alone, "after"),
     ]
-    bars = [Bars(words, ((a.unique_share, per_cent(a.unique_share)),)) for words, a, _ in said]
+    bars = [Bars(words, ((a.unique_share, per_cent(a.unique_share)),), (kind,)) for words, a, kind in said]
     return charts.rows("사건 3건으로 유일해지는 사람 · Unique by three events", ("share",), bars, ("after",))
 
 
