@@ -157,7 +157,7 @@ def make_issuer(database_url: str, folder: Path, public_url: str = PUBLIC_URL) -
     auth = AuthService(db, clock, settings, Keyring(secrets.token_bytes(32)))
     first = auth.bootstrap()
     assert first is not None
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
     app.state.house = SimpleNamespace(auth=auth)
     for router in (oauth.router, clients.router, authorize.router):
         app.include_router(router)

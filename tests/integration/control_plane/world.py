@@ -124,7 +124,7 @@ class World:
             withdrawals=cast("Any", None),
             db=self.db,
         )
-        self.app = FastAPI()
+        self.app = FastAPI(docs_url=None, redoc_url=None)
         self.app.state.house = self.house
         for module in ROUTERS:
             self.app.include_router(module.router)

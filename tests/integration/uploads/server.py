@@ -50,7 +50,7 @@ def upload_app(world: World) -> FastAPI:
 
 
 def file_app(outbox: Outbox, part: Stored, check: Callable[[], None]) -> FastAPI:
-    app = with_problems(FastAPI())
+    app = with_problems(FastAPI(docs_url=None, redoc_url=None))
 
     @app.api_route("/part", methods=["GET", "HEAD"])
     def part_(request: Request) -> Response:
