@@ -29,7 +29,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help demo serve migrate test test-all check fix docs bench lock clean
+.PHONY: help demo serve migrate test test-all check fix docs attack bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ fix: $(DEV)  ## let the tools mend style and format
 
 docs: $(RUNTIME)  ## write the pages of docs/ that follow from the code
 	$(PY) -m docs.generate
+
+attack: $(RUNTIME)  ## attack an extract as its holder could (ARGS='var/demo/generation-2', after make demo)
+	$(PY) -m app.cli attack $(ARGS)
 
 bench: $(DEV)  ## measure; the numbers of docs come from here
 	@if [ -f benchmarks/requirements.lock ]; then $(MAKE) --no-print-directory $(VENV)-bench/.ready; fi

@@ -1,4 +1,4 @@
-"""The shell: serve, demo, migrate, bootstrap, deid. It calls the same services as the web, by no other way.
+"""The shell: serve, demo, migrate, bootstrap, deid, attack. It calls the same services as the web, by no other way.
 
 What a command needs is imported when it runs: `deid` works without the service and must not wait for it.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.workbench import deid_app
+from app.workbench.attacking import attack
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Baekman: consented cohorts, shared safely.",
 )
 app.add_typer(deid_app, name="deid")
+app.command()(attack)
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
 

@@ -25,7 +25,7 @@ def whereabouts(folder: Path, pseudonym: str) -> set[str]:
     """The files with rows of a pseudonym."""
     found = set()
     for table in sorted(folder.iterdir()):
-        if table.name != "concept":
+        if table.is_dir() and table.name != "concept":
             files = f"read_parquet('{table}/*.parquet', filename = true)"
             query = f"SELECT DISTINCT filename FROM {files} WHERE PERSON_ID = ?"
             found |= {Path(row[0]).name for row in duckdb.execute(query, [pseudonym]).fetchall()}
@@ -41,7 +41,7 @@ def smallest_class(folder: Path, manifest: dict[str, Any]) -> int:
     """The smallest class of quasi-identifiers, over the people of every table, counted from the files alone."""
     labels = ", ".join(manifest["certificate"]["quasi_identifiers"])
     sizes = []
-    for table in sorted(path.name for path in folder.iterdir() if path.name != "concept"):
+    for table in sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "concept"):
         query = f"""
             SELECT min(n) FROM (
                 SELECT count(DISTINCT p.PERSON_ID) AS n FROM '{folder}/person/*.parquet' p

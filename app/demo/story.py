@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -371,6 +372,7 @@ class Story:
         extract = f"/v1/extracts/{self.ids['extract']}"
         with self.screen.step("researcher", f"downloads generation {generation}, checks sha-256") as step:
             manifest: dict[str, Any] = self.researcher.get(f"{extract}/manifest")
+            (target / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
             parts = [(t["name"], p) for t in manifest["tables"] for p in t["parts"]]
             step.total(len(parts))
             wrong = 0
