@@ -10,6 +10,7 @@ import pytest
 from app import demo
 from app.demo.screen import CheckFailed, Screen
 from app.demo.server import Server
+from app.demo.story import Story
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def test_a_failed_check_makes_the_demo_fail(tmp_path: Path, monkeypatch: pytest.
         story.screen.check("a promise", False)
 
     monkeypatch.setattr(demo, "running", no_server)
-    monkeypatch.setattr(demo.Story, "play", fails)
+    monkeypatch.setattr(Story, "play", fails)
     assert demo.play(tmp_path / "demo", as_json=True) == 1
     assert "a promise" in capsys.readouterr().err
 
