@@ -131,8 +131,9 @@ def _claim_lines(lines: list[tuple[Any, ...]]) -> bytes:
 
 def _mother_child(ids: list[str]) -> list[list[Any]]:
     pairs = [
-        [mother, child, "출산" if i % 5 else "입양"]
-        for i, (mother, child) in enumerate(zip(ids[1::4], ids[2::4], strict=False))
+        # Whoever does not consent is the first of a pair here and the second there.
+        [*((one, other) if i % 2 else (other, one)), "출산" if i % 5 else "입양"]
+        for i, (one, other) in enumerate(zip(ids[1::4], ids[2::4], strict=False))
     ]
     return [["모_등록번호", "자_등록번호", "관계"], *pairs]
 
