@@ -226,9 +226,22 @@ class World:
 
 
 def make(
-    db: Database, var: Path, people: int = 400, *, rows_per_part: int = 300, clock: Clock | None = None
+    db: Database,
+    var: Path,
+    people: int = 400,
+    *,
+    rows_per_part: int = 300,
+    clock: Clock | None = None,
+    dictionary: dict[str, Any] | None = None,
+    tables: list[dict[str, Any]] | None = None,
+    queries: dict[str, str] | None = None,
+    privacy: dict[str, Any] | None = None,
 ) -> World:
-    """A world of `people`: all consent to clinical data, every second to lifelog too, every twentieth to nothing."""
+    """A world of `people`: all consent to clinical data, every second to lifelog too, every twentieth to nothing.
+
+    `dictionary`, the planned `tables`, the `queries` that fill them and `privacy` replace those of this file.
+    """
+    document = dictionary or DICTIONARY
     Base.metadata.create_all(db.engine)
     settings = Settings(var=var)
     keyring = Keyring(secrets.token_bytes(32))
@@ -236,15 +249,16 @@ def make(
     vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
     limits = Limits("1GB", 2, rows_per_part)
     gate = Gate(db, tick, settings, keyring, engine("duckdb", limits, vault), outbox)
-    cohort_id, version_id = _registered(db, keyring)
+    cohort_id, version_id = _registered(db, keyring, document)
     keys = _enrolled(db, cohort_id, people)
-    queries = {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}
-    fill_vault(db, vault, var, version_id, keys, queries)
-    dictionary = Dictionary.model_validate_json(json.dumps(DICTIONARY))
+    filled = queries or {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}
+    fill_vault(db, vault, var, version_id, keys, filled)
+    target = privacy or {"k": 5, "reserve": 2}
     plan = Plan.model_validate_json(
-        json.dumps({"version_id": version_id, "tables": PLAN_TABLES, "privacy": {"k": 5, "reserve": 2}})
+        json.dumps({"version_id": version_id, "tables": tables or PLAN_TABLES, "privacy": target})
     )
-    return World(db, gate, keyring, cohort_id, version_id, keys, tick, var, plan, dictionary)
+    known = Dictionary.model_validate_json(json.dumps(document))
+    return World(db, gate, keyring, cohort_id, version_id, keys, tick, var, plan, known)
 
 
 def fill_vault(
@@ -276,7 +290,7 @@ def fill_vault(
         path.unlink()
 
 
-def _registered(db: Database, keyring: Keyring) -> tuple[str, str]:
+def _registered(db: Database, keyring: Keyring, dictionary: dict[str, Any]) -> tuple[str, str]:
     with db.unit_of_work() as session:
         institution = Institution(id=new_id("ins"), name=f"hospital {secrets.token_hex(4)}", created_at=NOW)
         session.add(institution)
@@ -291,7 +305,7 @@ def _registered(db: Database, keyring: Keyring) -> tuple[str, str]:
         session.add(dataset)
         session.flush()
         version = DatasetVersion(
-            id=new_id("ver"), dataset_id=dataset.id, number=1, state="published", dictionary=DICTIONARY,
+            id=new_id("ver"), dataset_id=dataset.id, number=1, state="published", dictionary=dictionary,
             dictionary_digest="0" * 64, report=None, people=0, created_at=NOW, published_at=NOW,
         )  # fmt: skip
         session.add(version)

@@ -5,7 +5,7 @@ They share no code with what chose the labels; a board runs them on an extract t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,12 @@ def attack(
     other: Target | None = None,
     known: Sequence[str] = (),
     dictionary: Dictionary | None = None,
+    only: Collection[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Result]:
     """Every attack that these files allow, in one order. `other` is a second extract, `known` are ids of real people,
-    `dictionary` (optional) tells l of sensitive columns and the names of columns that were dropped.
+    `dictionary` (optional) tells l of sensitive columns and the names of columns that were dropped,
+    `only` chooses attacks by name (empty: all).
 
     `spill` is a folder that the caller wipes. Raises a Problem where parts of the manifest are missing.
     """
@@ -63,8 +65,9 @@ def attack(
             steps["values_linked"] = lambda: second.values_linked(one, two)
         found = []
         for name, step in steps.items():
-            say(name)
-            found.append(step())
+            if not only or name in only:
+                say(name)
+                found.append(step())
         return found
 
 
