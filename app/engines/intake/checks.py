@@ -74,7 +74,9 @@ def identifier_findings(table: Table, ask: Ask, lines: Lines) -> tuple[list[Find
             )
         for kind, marks in verdict.doubts.items():
             count, rows = ask(_marked(source, marks))[0]
-            code, detail = _DOUBTS.get(kind if marks == ("bare",) else "", ("possible_identifier", ""))
+            code, detail = _DOUBTS.get(
+                kind if set(marks) <= {"bare", "product"} else "", ("possible_identifier", "")
+            )
             detail = detail or f"a few values look like: {kind}; see whether they are of a person"
             doubts.append(Finding(code, detail, table.name, source.column.name, lines(rows), count))
     return hits, doubts
