@@ -172,7 +172,8 @@ def attrition(facts: Facts) -> list[dict[str, Any]]:
     that would tell a few people apart are hidden."""
     limits = facts.plan.privacy
     steps = [(step, facts.attrition[step]) for step in STEPS]
-    shown = counts.mask_attrition(steps, limits.min_cell, limits.round_to)
+    # Backwards, for the parts tell how many are released: what differs from that by a few is what must be hidden.
+    shown = reversed(counts.mask_attrition(steps[::-1], limits.min_cell, limits.round_to))
     listed = [{"step": s.step, "people": s.people, "hidden": s.suppressed} for s in shown]
     lost = counts.mask_plain(facts.attrition["suppressed"], limits.min_cell, limits.round_to)
     return [*listed, {"step": "suppressed", "people": lost.value, "hidden": lost.suppressed}]
