@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.deid.dictionary_links import DROPPED, link_findings, no_column, own_participants
 from app.deid.dictionary_shape import near, pointer, shape_findings
-from app.deid.hierarchies import HierarchyError, default_spec, fit
+from app.deid.hierarchies import HierarchyError, default_spec, fit, references
 from app.errors import Finding, refuse_all
 from app.schemas.dictionary import Column, Dictionary, QuasiIdentifier, Table
 
@@ -210,6 +210,8 @@ def _hierarchy_of(dictionary: Dictionary, column: Column, found: Any) -> Iterato
         spec = dictionary.hierarchies[name]
     # What the labels say the values are, the hierarchy must cover; without labels only its parameters can be tried.
     values = [value for value in column.labels if value not in column.missing]
+    if references({"": spec}):
+        values = []  # what it covers stands in a table that is not there yet
     height = _height(spec, values or [None])
     if isinstance(height, list):
         if values and isinstance(_height(spec, [None]), int):
@@ -231,6 +233,27 @@ def _hierarchies(dictionary: Dictionary) -> Iterator[Finding]:
                 Finding(f"hierarchy_{code}", detail, pointer=pointer("hierarchies", name))
                 for code, detail in problems
             )
+            continue
+        for table, columns in references({name: spec}).items():
+            yield from _reference(dictionary, name, table, columns)
+
+
+def _reference(dictionary: Dictionary, name: str, table: str, columns: tuple[str, ...]) -> Iterator[Finding]:
+    """The table that a hierarchy is read from is a reference table of this dictionary, with these columns."""
+    at = pointer("hierarchies", name)
+    known = {t.name: t for t in dictionary.tables}
+    if table not in known:
+        yield Finding(
+            "unknown_table", "the dictionary has no such table", pointer=at, near=near(table, known)
+        )
+    elif known[table].kind != "reference":
+        yield Finding("contradiction", "a hierarchy is read from a reference table only", table, pointer=at)
+    else:
+        held = [column.name for column in stored(known[table])]
+        for column in columns:
+            if column not in held:
+                detail = "the reference table does not keep this column"
+                yield Finding("unknown_column", detail, table, pointer=at, near=near(column, held))
 
 
 def _height(spec: Mapping[str, Any], values: list[Any]) -> int | list[tuple[str, str]]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from app import crosswalk
 from app.deid import fitting, pseudonyms, released, verify
 from app.engines import Classes, Groups, Run, Source, StagedPart
+from app.engines.ancestry import settled
 from app.errors import Problem
 from app.gate.sources import Pinned, dictionary_of, vault_objects
 from app.models import Cohort
@@ -208,7 +209,8 @@ def _source(
             on=gate.clock().date(),
         )
     pads = pseudonyms.pads(project_key)
-    return Source(dictionary, plan, tables, walk.table, pads, spill / "engine"), walk
+    source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine")
+    return settled(gate.engine, source), walk
 
 
 def _verified(

@@ -17,6 +17,7 @@ from app.audit import institution_stream, record
 from app.auth.policy import Actor
 from app.deid import counts, plan
 from app.engines import Source
+from app.engines.ancestry import settled
 from app.errors import Problem, not_found
 from app.gate.sources import dictionary_of, vault_objects
 from app.ledger import counts as ledger_counts
@@ -121,7 +122,7 @@ def _members(
     source = Source(
         dictionary, drafted, objects, pa.table({"key": anyone, **columns}), (b"", b""), spill / "engine"
     )
-    members = gate.engine.matching(source, drafted.filter)
+    members = gate.engine.matching(settled(gate.engine, source), drafted.filter)
     with gate.db.read() as session:
         ids = crosswalk.random_ids(session, cohort.id, members)
     secret = gate.keyring.unwrap(cohort.identity_key_wrapped)

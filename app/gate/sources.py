@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.deid.hierarchies import references
 from app.errors import Finding, Problem
 from app.ledger.parts import Pinned
 from app.models import DatasetVersion, VaultTable
@@ -20,10 +21,12 @@ def dictionary_of(session: Session, version_id: str) -> Dictionary:
 
 
 def vault_objects(session: Session, plan: Plan, dictionary: Dictionary) -> dict[str, str]:
-    """Table -> vault object of its newest generation: the planned tables, their parents and the participant table."""
+    """Table -> vault object of its newest generation: the planned tables, the participant table, and the reference
+    tables that hierarchies are read from."""
     query = select(VaultTable).where(VaultTable.version_id == plan.version_id).order_by(VaultTable.generation)
     held = {row.table_name: row.object_name for row in session.scalars(query)}
     wanted = {t.name for t in plan.tables} | {dictionary.people.name}
+    wanted |= references(dictionary.hierarchies).keys()
     if missing := sorted(wanted - held.keys()):
         found = [
             Finding("table_not_in_vault", "the version holds no checked rows of it", table=t) for t in missing

@@ -7,6 +7,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from app.deid.hierarchies import HierarchyError, references, resolve
 from app.deid.roles import person_columns, stored
 from app.engines.intake.checks import hashed
 from app.engines.intake.connection import Connection
@@ -41,6 +44,7 @@ def version_findings(
     dictionary: Dictionary, tables: Mapping[str, Path], left_out: Mapping[str, Path], con: Connection
 ) -> Iterator[Finding]:
     """What does not hold over the tables in the vault: here rows have no lines any more, so counts alone are told."""
+    yield from _ancestors(dictionary, tables)
     for table in dictionary.tables:
         if table.name not in tables:
             continue
@@ -54,6 +58,22 @@ def version_findings(
             via = (table.participant_via, table.via_column) == (f"{key.table}.{key.references}", key.column)
             if key.table in tables and not via and table.column(key.column).role.kind != "participant_id":
                 yield from _key(table, key, here, tables[key.table], left_out.get(key.table), con)
+
+
+def _ancestors(dictionary: Dictionary, tables: Mapping[str, Path]) -> Iterator[Finding]:
+    """Hierarchies that reference tables hold have no circles, and are there: refused now, not when they are used."""
+    for name, spec in dictionary.hierarchies.items():
+        for table, columns in references({name: spec}).items():
+            if table not in tables:
+                continue  # that a table is not there is told of all tables alike
+            held = pq.read_schema(tables[table]).names
+            if set(columns) <= set(held):
+                links = pq.read_table(tables[table], columns=list(columns))
+                try:
+                    resolve({name: spec}, {table: links})
+                except HierarchyError as error:
+                    for code, detail in error.problems:
+                        yield Finding(f"hierarchy_{code}", detail, table, pointer=f"/hierarchies/{name}")
 
 
 def _columns(table: Table, here: str, con: Connection) -> Iterator[Finding]:

@@ -19,6 +19,19 @@ SPECS: dict[str, tuple[dict[str, Any], list[Any]]] = {
         {"kind": "date", "levels": ["month", "quarter", "year", "5y", "10y"]},
         ["2020-02-29", date(2019, 12, 31), "2024-07-01"],
     ),
+    "region": ({"kind": "region", "system": "mois", "as_of": "2025-01-01"}, ["1111010100", "26", "48170"]),
+    "icd": ({"kind": "icd", "version": "KCD-8"}, ["E11.78", "I10", "U29"]),
+    "ancestors": (
+        {
+            "kind": "ancestors",
+            "table": "t",
+            "child": "c",
+            "parent": "p",
+            "steps": 2,
+            "parents": {"b": "a", "c": "b", "d": "a"},
+        },
+        ["c", "d", "a"],
+    ),
     "flat": ({"kind": "flat", "groups": {"warm": ["red", "ocher"], "cold": ["blue"]}}, ["blue", "red"]),
 }
 

@@ -115,3 +115,27 @@ def test_labels_outside_the_hierarchy_are_found_before_any_data() -> None:
     with pytest.raises(Problem) as refused:
         check_dictionary(document)
     assert [(f.code, f.column) for f in refused.value.findings] == [("hierarchy_not_covered", "성별")]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, None),
+        ({"table": "codebook"}, "unknown_table"),
+        ({"table": "lab"}, "contradiction"),
+        ({"parent": "nothing"}, "unknown_column"),
+        ({"steps": 0}, "hierarchy_bad_steps"),
+    ],
+)
+def test_a_hierarchy_may_be_read_from_a_reference_table(change: dict[str, Any], code: str | None) -> None:
+    document = copy.deepcopy(GOOD)
+    book = document["tables"][BOOK]
+    names = [one["name"] for one in book["fields"]]
+    spec = {"kind": "ancestors", "table": book["name"], "child": names[0], "parent": names[-1], **change}
+    document["hierarchies"]["from_table"] = spec
+    if code is None:
+        check_dictionary(document)
+        return
+    with pytest.raises(Problem) as refused:
+        check_dictionary(document)
+    assert [(f.code, f.pointer) for f in refused.value.findings] == [(code, "/hierarchies/from_table")]
