@@ -26,7 +26,7 @@ from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
 from app.gate import Gate, wipe_spill
-from app.jobs import Task, requeue_failed
+from app.jobs import MUST_END, Task, requeue_failed
 from app.jobs.answers import forget_answers
 from app.jobs.chores import Chore, Chores
 from app.jobs.engine import DurableEngine, embedded_system_url
@@ -188,11 +188,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "expire extracts": house.extracts.expire_due,
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,
-        "withdrawals reach every copy": lambda: requeue_failed(
-            built.db,
-            built.clock,
-            ("narrow_block", "reissue_extract", "settle_withdrawal", "take_withdrawals"),
-        ),
+        "withdrawals reach every copy": lambda: requeue_failed(built.db, built.clock, sorted(MUST_END)),
         "forget answers": lambda: forget_answers(built.db, built.clock),
     }
 

@@ -157,11 +157,13 @@ class ExtractTasks:
 
     def _order_reissue(self, session: Session, extract_id: str, state: str, closed: bool) -> None:
         waiting = session.scalar(
-            select(Job.id).where(
+            select(Job).where(
                 Job.subject == extract_id, Job.kind == "reissue_extract", Job.state == "waiting"
             )
         )
-        if state == "ready" and closed and waiting is None:
+        if waiting is not None:
+            waiting.not_before = None  # one that failed and waits is tried now: somebody else has left
+        elif state == "ready" and closed:
             enqueue(session, "reissue_extract", subject=extract_id, at=self.service.clock())
 
 

@@ -9,11 +9,10 @@ from typing import Protocol
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
-from sqlalchemy import select
 
 from app.clock import Clock
 from app.db import Database
-from app.jobs.rows import Task, execute
+from app.jobs.rows import Task, execute, waiting
 from app.models import Job
 
 log = structlog.get_logger(__name__)
@@ -46,7 +45,7 @@ class InlineEngine:
     def drain(self) -> int:
         """Run rows, oldest first, until none waits; how many there were."""
         ran = 0
-        while ids := _waiting(self.db):
+        while ids := _waiting(self.db, self.clock):
             for job_id in ids:
                 execute(self.db, self.clock, self.tasks, job_id)
                 ran += 1
@@ -105,7 +104,7 @@ class DurableEngine:
     def _run_relay(self) -> None:
         while not self._stopping.wait(self.poll):
             try:
-                for job_id in _waiting(self.db):
+                for job_id in _waiting(self.db, self.clock):
                     self._hand_over(job_id)
             except Exception as error:  # the relay must outlive a database that is away for a moment
                 log.warning("relay waits", error=type(error).__name__)
@@ -125,7 +124,6 @@ def embedded_system_url(var: Path) -> str:
     return f"sqlite:///{var.resolve() / 'jobs.db'}"
 
 
-def _waiting(db: Database) -> list[str]:
+def _waiting(db: Database, clock: Clock) -> list[str]:
     with db.read() as session:
-        query = select(Job.id).where(Job.state == "waiting").order_by(Job.created_at, Job.id).limit(100)
-        return list(session.scalars(query))
+        return waiting(session, clock())

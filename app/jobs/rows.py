@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from prometheus_client import Counter
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
@@ -18,6 +19,19 @@ from app.models import Job
 
 log = structlog.get_logger(__name__)
 ENDED = frozenset({"done", "failed", "retried"})
+# What must come to an end however often it fails: a withdrawal that stops half way would leave parts closed.
+MUST_END = frozenset(
+    {
+        "destroy_extract",
+        "destroy_rows",
+        "narrow_block",
+        "reissue_extract",
+        "settle_withdrawal",
+        "take_withdrawals",
+    }
+)
+LONGEST_WAIT = timedelta(hours=1)
+failures = Counter("baekman_job_failures", "Jobs that ended badly, each try of its own.", ("kind",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +54,16 @@ Task = Callable[[JobContext], None]
 
 
 def enqueue(
-    session: Session, kind: str, *, subject: str, arguments: Mapping[str, Any] | None = None, at: datetime
+    session: Session,
+    kind: str,
+    *,
+    subject: str,
+    arguments: Mapping[str, Any] | None = None,
+    at: datetime,
+    not_before: datetime | None = None,
+    attempt: int = 1,
 ) -> str:
-    """Add a job row to the caller's transaction; its id."""
+    """Add a job row to the caller's transaction; its id. It is not begun before `not_before`."""
     job = Job(
         id=new_id("job"),
         kind=kind,
@@ -53,6 +74,8 @@ def enqueue(
         failure=None,
         created_at=at,
         finished_at=None,
+        attempt=attempt,
+        not_before=not_before,
     )
     session.add(job)
     session.flush()
@@ -77,24 +100,48 @@ def execute(db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str) 
         # The message of a library may hold a value, so only the type and the place are logged.
         log.error("job failed", job=job_id, kind=kind, error=type(error).__name__, at=_place(error))
         failure = Problem("internal", "The job failed on our side; it is recorded under its id.").to_dict()
+    now = clock()
+    if failure:
+        failures.labels(kind).inc()
     with db.unit_of_work() as session:
         if job := session.get(Job, job_id):
             job.state = "failed" if failure else "done"
-            job.failure, job.finished_at = failure, clock()
+            job.failure, job.finished_at = failure, now
+            if failure and kind in MUST_END:
+                _try_again(session, job, now, now + backoff(job.attempt))
+
+
+def backoff(attempt: int) -> timedelta:
+    """How long after a failed try the next one begins: 1, 4, 16, ... seconds, at most an hour."""
+    return min(LONGEST_WAIT, timedelta(seconds=4 ** min(attempt - 1, 8)))
+
+
+def waiting(session: Session, at: datetime, most: int = 100) -> list[str]:
+    """Ids of the rows that may be handed over now, oldest first."""
+    due = or_(Job.not_before.is_(None), Job.not_before <= at)
+    query = select(Job.id).where(Job.state == "waiting", due).order_by(Job.created_at, Job.id).limit(most)
+    return list(session.scalars(query))
 
 
 def requeue_failed(db: Database, clock: Clock, kinds: Sequence[str]) -> int:
     """Try failed jobs of these kinds again, each as a new row with the same arguments; how many.
 
-    For what must come to an end however often it fails: a withdrawal that stops half way would leave parts closed.
+    `execute` tries what must end again by itself; this finds rows of such kinds that failed before they were known.
     """
     with db.unit_of_work() as session:
         query = select(Job).where(Job.state == "failed", Job.kind.in_(kinds)).order_by(Job.created_at, Job.id)
         failed = list(session.scalars(query.with_for_update()))
         for job in failed:
-            job.state = "retried"
-            enqueue(session, job.kind, subject=job.subject, arguments=job.arguments, at=clock())
+            _try_again(session, job, clock(), None)
         return len(failed)
+
+
+def _try_again(session: Session, job: Job, now: datetime, not_before: datetime | None) -> None:
+    job.state = "retried"
+    enqueue(
+        session, job.kind, subject=job.subject, arguments=job.arguments, at=now, not_before=not_before,
+        attempt=job.attempt + 1,
+    )  # fmt: skip
 
 
 def view(job: Job) -> dict[str, Any]:

@@ -27,6 +27,10 @@ class Job(Base):
     failure: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(
+        default=1, server_default="1"
+    )  # how often its work was begun, with this
+    not_before: Mapped[datetime | None]  # a waiting row is not handed over before this moment
 
 
 class IdempotentAnswer(Base):

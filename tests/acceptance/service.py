@@ -293,9 +293,9 @@ class Service:
     # -- what the service said
 
     def failed_jobs(self) -> list[Any]:
-        """The failures of all jobs."""
+        """The failures of all jobs, also of those that were tried again and ended well."""
         with self.db.read() as session:
-            return [[job.kind, job.failure] for job in session.scalars(select(Job)) if job.state == "failed"]
+            return [[job.kind, job.failure] for job in session.scalars(select(Job)) if job.failure]
 
     def streams(self) -> list[str]:
         """Every audit stream that was begun."""
