@@ -14,7 +14,7 @@ from sqlalchemy import Insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.models import Participant
+from app.models import Base, Participant
 
 _BLOCK = 64  # bytes of a block of SHA-256
 _BATCH = 5_000
@@ -64,10 +64,16 @@ def enrol(session: Session, cohort_id: str, identities: Iterable[bytes], at: dat
     new = sorted(set(identities))
     for start in range(0, len(new), _BATCH):
         rows = [
-            {"cohort_id": cohort_id, "identity": one, "random_id": secrets.token_bytes(16), "created_at": at}
+            {
+                "cohort_id": cohort_id,
+                "identity": one,
+                "random_id": secrets.token_bytes(16),
+                "return_token": secrets.token_bytes(16),
+                "created_at": at,
+            }
             for one in new[start : start + _BATCH]
         ]
-        session.execute(_insert_new(session), rows)
+        session.execute(insert_missing(session, Participant, ["cohort_id", "identity"]), rows)
 
 
 def keys_of(session: Session, hasher: Hasher, cohort_id: str, batches: Iterable[pa.Array]) -> pa.Table:
@@ -113,7 +119,8 @@ def _absent(known: pa.Table, digests: pa.Array) -> list[bytes]:
     return absent
 
 
-def _insert_new(session: Session) -> Insert:
+def insert_missing(session: Session, table: type[Base], unique: list[str]) -> Insert:
+    """An insert that passes over rows whose `unique` columns are there already."""
     if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(Participant).on_conflict_do_nothing(index_elements=["cohort_id", "identity"])
-    return sqlite.insert(Participant).on_conflict_do_nothing(index_elements=["cohort_id", "identity"])
+        return postgresql.insert(table).on_conflict_do_nothing(index_elements=unique)
+    return sqlite.insert(table).on_conflict_do_nothing(index_elements=unique)

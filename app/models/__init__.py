@@ -2,7 +2,7 @@
 
 from app.models.audit import AuditHead, AuditLine
 from app.models.base import Base, Utc
-from app.models.cohorts import Cohort, Consent, ConsentChange, Participant
+from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, PersonChange, PlatformKey
 from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable
 from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
 from app.models.figures import ShownFigures
@@ -36,6 +36,8 @@ __all__ = [
     "Part",
     "Participant",
     "Permit",
+    "PersonChange",
+    "PlatformKey",
     "Project",
     "RecallNotice",
     "Recoding",
