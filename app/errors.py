@@ -68,6 +68,11 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The extract differs from an earlier answer by a few people",
         "이전 결과와 몇 명만 차이가 납니다",
     ),
+    "feed_overdue": (
+        409,
+        "The withdrawal feed of the cohort is overdue",
+        "코호트의 동의 철회 보고가 지연되고 있습니다",
+    ),
     "forbidden": (403, "You may not do this", "권한이 없습니다"),
     "idempotency_conflict": (
         409,

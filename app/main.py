@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
+from app.alarms.feeds import FeedService
+from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
 from app.clock import Clock, utc_now
@@ -36,6 +38,7 @@ from app.portal import authorize, pages
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
+    alarms,
     audit,
     catalog,
     clients,
@@ -79,6 +82,7 @@ ROUTERS = (
     extracts,
     withdrawals,
     why,
+    alarms,
     audit,
 )
 
@@ -116,6 +120,8 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),
         withdrawals=WithdrawalService(db, clock, keyring),
+        feeds=FeedService(db, clock, settings),
+        alarms=AlarmService(db, clock),
         db=db,
     )
     tasks = {
@@ -185,6 +191,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
     house = built.house
     return {
         "end consents by date": house.withdrawals.end_by_date,
+        "listen for silence": house.feeds.check,
         "expire extracts": house.extracts.expire_due,
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,

@@ -65,6 +65,15 @@ class Settings(BaseSettings):
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )
+    feed_grace_days: int = Field(
+        default=1, ge=0, description="Days after which a promised feed that has not come raises an alarm."
+    )
+    silent_feed_stops_after_days: int = Field(
+        default=0,
+        ge=0,
+        description="Days by which a cohort's withdrawal feed may be overdue before nothing new of it is released; 0: "
+        "releases go on.",
+    )
     chores_seconds: float = Field(default=3600, gt=0, description="How often expired things are swept.")
     jobs_poll_seconds: float = Field(
         default=0.05, gt=0, description="How often the relay looks for new job rows."

@@ -232,7 +232,11 @@ def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator
         "cohorts/states": "dataset version",
         "extracts/states": "extract",
     }
-    noun |= {"requests/states": "access request", "withdrawals/states": "withdrawal"}
+    noun |= {
+        "alarms/states": "alarm",
+        "requests/states": "access request",
+        "withdrawals/states": "withdrawal",
+    }
     title = noun[path.removeprefix("app/").removesuffix(".py")]
     title = title if name == "TRANSITIONS" else name.removesuffix("_TRANSITIONS").replace("_", " ").lower()
     yield f"\n## {title[0].upper()}{title[1:]}\n"

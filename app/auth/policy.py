@@ -139,6 +139,13 @@ PermitFacts = ProjectFacts
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmFacts:
+    """An alarm about what an institution holds or promised, or about the platform itself (None)."""
+
+    institution_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditFacts:
     """An audit stream: the platform's (both None), an institution's, or a project's (with its holder)."""
 
@@ -365,6 +372,33 @@ must_accept_agreement = _must("permit", may_accept_agreement)
 must_manage_permit = _must("permit", may_manage_permit)
 must_order_extract = _must("permit", may_order_extract)
 must_read_extract = _must("extract", may_read_extract)
+
+
+# Alarms
+
+
+def may_read_alarm(actor: Actor, facts: AlarmFacts) -> Decision:
+    """The institution it is about and its stewards; one about the platform: the platform and the public stewards."""
+    if facts.institution_id is None:
+        public = actor.role == "steward" and actor.institution_id is None
+        return _YES if actor.role == "platform" or public else _UNSEEN
+    return _own_or_steward(actor, facts.institution_id)
+
+
+def may_acknowledge_alarm(actor: Actor, facts: AlarmFacts) -> Decision:
+    """Whoever sees an alarm may say that they look into it."""
+    return may_read_alarm(actor, facts)
+
+
+def may_close_alarm(actor: Actor, facts: AlarmFacts) -> Decision:
+    """A steward: whoever an alarm is about does not wave it away."""
+    seen = may_read_alarm(actor, facts)
+    return seen if actor.role == "steward" or not seen.visible else _seen("steward_only")
+
+
+must_read_alarm = _must("alarm", may_read_alarm)
+must_acknowledge_alarm = _must("alarm", may_acknowledge_alarm)
+must_close_alarm = _must("alarm", may_close_alarm)
 
 
 # Audit

@@ -10,6 +10,7 @@ import numpy as np
 
 from app.auth.policy import Actor
 from app.clock import Clock
+from app.consents.feeds import must_not_be_silent
 from app.crosswalk import covered_now, slices
 from app.db import Database
 from app.deid import pseudonyms, released
@@ -124,7 +125,11 @@ class Gate:
             extract = session.get(Extract, extract_id)
             if extract is None:
                 raise not_found("extract")
-            permit = must_be_live(session, extract.permit_id, self.clock().date())
+            now = self.clock()
+            permit = must_be_live(session, extract.permit_id, now.date())
+            if extract.generation == 0:  # later generations only take people out
+                most = self.settings.silent_feed_stops_after_days
+                must_not_be_silent(session, permit.cohort_id, now, most)
             if plan_hash(permit.plan) != permit.plan_hash:
                 raise Problem("precondition_failed", "The plan is not the one that was approved.")
             if session.get_one(DatasetVersion, permit.version_id).state not in ("published", "superseded"):

@@ -1,5 +1,6 @@
 """Every table of the database, by noun."""
 
+from app.models.alarms import Alarm, Feed
 from app.models.audit import AuditHead, AuditLine
 from app.models.base import Base, Utc
 from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, PersonChange, PlatformKey
@@ -15,6 +16,7 @@ from app.models.withdrawals import RecallNotice, Withdrawal
 __all__ = [
     "AccessRequest",
     "Account",
+    "Alarm",
     "AuditHead",
     "AuditLine",
     "AuthorizationCode",
@@ -29,6 +31,7 @@ __all__ = [
     "DatasetVersion",
     "DryRun",
     "Extract",
+    "Feed",
     "IdempotentAnswer",
     "Institution",
     "Job",

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from fastapi import Request
 
+from app.alarms.feeds import FeedService
+from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
 from app.cohorts.service import CohortService
@@ -27,6 +29,8 @@ class House:
     requests: RequestService
     extracts: ExtractService
     withdrawals: WithdrawalService
+    feeds: FeedService
+    alarms: AlarmService
     db: Any
 
 

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from app.alarms.feeds import FeedService
+from app.alarms.service import AlarmService
 from app.auth.policy import ROLE_SCOPES, Actor, Role
 from app.catalog.service import CatalogService
 from app.clock import Clock
@@ -27,6 +29,7 @@ from app.models import AuditLine, Base, Cohort, Consent, Dataset, DatasetVersion
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
+    alarms,
     audit,
     catalog,
     cohorts,
@@ -46,7 +49,7 @@ from app.settings import Settings
 # Tests of what the databases do differently (locks, unique keys, what text they store) run on both; the rest on one.
 ON_BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-ROUTERS = (institutions, cohorts, datasets, catalog, progress, requests, permits, why, audit)
+ROUTERS = (institutions, cohorts, datasets, catalog, progress, requests, permits, why, alarms, audit)
 FORM = {"version": "1", "language": "ko", "sha256": "a" * 64, "domains": ["clinical", "recontact"]}
 PURPOSE = {"term": "GRU"}
 
@@ -122,6 +125,8 @@ class World:
             requests=RequestService(self.db, clock, settings, keyring, self.gate),
             extracts=cast("Any", None),
             withdrawals=cast("Any", None),
+            feeds=FeedService(self.db, clock, settings),
+            alarms=AlarmService(self.db, clock),
             db=self.db,
         )
         self.app = FastAPI(docs_url=None, redoc_url=None)

@@ -8,6 +8,7 @@ from app.auth import policy
 from app.auth.policy import (
     ROLE_SCOPES,
     Actor,
+    AlarmFacts,
     AuditFacts,
     CohortFacts,
     Decision,
@@ -115,6 +116,12 @@ RULES = [
     ("manage_permit", PROJECT, {"drb", "steward"}, {"asker": "own_request", "asking steward": "own_request"}),
     ("order_extract", PROJECT, {"asker", "asking steward"}, {"drb": "holder_only", "steward": "holder_only"}),
     ("read_extract", PROJECT, {"asker", "asking steward"}, {"drb": "holder_only", "steward": "holder_only"}),
+    ("read_alarm", AlarmFacts("a"), {"own", "drb", "steward", "asking steward"}, {}),
+    ("read_alarm", AlarmFacts(None), {"platform", "drb"}, {}),
+    ("acknowledge_alarm", AlarmFacts("a"), {"own", "drb", "steward", "asking steward"}, {}),
+    ("acknowledge_alarm", AlarmFacts(None), {"platform", "drb"}, {}),
+    ("close_alarm", AlarmFacts("a"), {"drb", "steward", "asking steward"}, {"own": "steward_only"}),
+    ("close_alarm", AlarmFacts(None), {"drb"}, {"platform": "steward_only"}),
     ("read_audit", AuditFacts(), {"platform"}, {}),
     ("read_audit", AuditFacts("a"), {"platform", "own", "drb", "steward", "asking steward"}, {}),
     (
