@@ -6,7 +6,7 @@ it, because only the worker holds project keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.consents.cohorts import Behind
 from app.consents.queries import covered as consenting
 from app.deid import pseudonyms
 from app.models import Participant
@@ -41,26 +42,28 @@ class Crosswalk:
 
 
 def covered_now(
-    session: Session, cohort_id: str, domains: Iterable[str], purpose: Mapping[str, Any] | None, on: date
+    session: Session, of: Behind, domains: Iterable[str], purpose: Mapping[str, Any] | None, on: date
 ) -> dict[str, Keys]:
-    """Per domain the sorted keys of the people whose consent covers the purpose on this day."""
-    return {d: consenting(session, cohort_id, d, purpose, on) for d in sorted(set(domains))}
+    """Per domain the sorted keys of the people of these cohorts whose consent covers the purpose on this day."""
+    return {
+        d: np.sort(np.concatenate([consenting(session, one, d, purpose, on) for one in of.ids]))
+        for d in sorted(set(domains))
+    }
 
 
 def build(
     session: Session,
     *,
-    cohort_id: str,
-    epoch: int,
+    of: Behind,
     domains: Iterable[str],
     purpose: Mapping[str, Any] | None,
     project_key: bytes,
     on: date,
 ) -> Crosswalk:
-    """The crosswalk of a project over a cohort, ordered by participant key."""
-    covered = covered_now(session, cohort_id, domains, purpose, on)
+    """The crosswalk of a project over the cohorts of a version, ordered by participant key."""
+    covered = covered_now(session, of, domains, purpose, on)
     anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
-    ids = random_ids(session, cohort_id, anyone)
+    ids = random_ids(session, of.ids, anyone)
     names = pseudonyms.pseudonyms(project_key, ids)
     order = np.argsort(names, kind="stable")
     rank = np.empty(len(anyone), dtype=np.int32)
@@ -74,7 +77,7 @@ def build(
     }
     for domain, keys in covered.items():
         columns[f"in_{domain}"] = np.isin(anyone, keys)
-    return Crosswalk(pa.table(columns), covered, epoch, on)
+    return Crosswalk(pa.table(columns), covered, of.epoch, on)
 
 
 def slices(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint32]:
@@ -83,14 +86,29 @@ def slices(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint32]:
     return np.frombuffer(bytes.fromhex(first), dtype=">u4").astype(np.uint32)
 
 
-def random_ids(session: Session, cohort_id: str, keys: Keys) -> pseudonyms.Ids:
+def of_cohort(session: Session, cohort_id: str, keys: Keys) -> Keys:
+    """Those of the keys (sorted) that are people of this cohort."""
+    found = []
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        query = select(Participant.key).where(
+            Participant.cohort_id == cohort_id, Participant.key.between(int(batch[0]), int(batch[-1]))
+        )
+        found.append(np.intersect1d(batch, np.fromiter(session.scalars(query), dtype=np.int32)))
+    return np.concatenate([np.empty(0, dtype=np.int32), *found])
+
+
+def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseudonyms.Ids:
     """The random ids of `keys` (sorted), uint8 (n, 16), read in key order so that the two line up."""
     found = bytearray()
     for start in range(0, len(keys), _BATCH):
         batch = keys[start : start + _BATCH]
         query = (
             select(Participant.key, Participant.random_id)
-            .where(Participant.cohort_id == cohort_id, Participant.key.between(int(batch[0]), int(batch[-1])))
+            .where(
+                Participant.cohort_id.in_(cohort_ids),
+                Participant.key.between(int(batch[0]), int(batch[-1])),
+            )
             .order_by(Participant.key)
         )
         wanted = set(batch.tolist())

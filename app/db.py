@@ -51,9 +51,27 @@ class Database:
 
     @contextmanager
     def migration(self) -> Iterator[Connection]:
-        """One transaction for a change of the schema."""
-        with self.engine.begin() as connection:
-            yield connection
+        """One transaction for a change of the schema.
+
+        SQLite changes a column by making the table anew; while it does, rows of other tables point at nothing. So
+        its foreign keys are off meanwhile and every one is checked before the commit, as its manual asks.
+        """
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                with connection.begin():
+                    yield connection
+                return
+            raw = connection.connection.driver_connection
+            if raw is None:
+                raise RuntimeError("a connection without its driver")
+            raw.execute("PRAGMA foreign_keys=OFF")
+            try:
+                with connection.begin():
+                    yield connection
+                    if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                        raise RuntimeError("the migration leaves rows that point at nothing")
+            finally:
+                raw.execute("PRAGMA foreign_keys=ON")
 
     def ping(self) -> bool:
         """Whether the database answers."""

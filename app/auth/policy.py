@@ -105,10 +105,11 @@ class CohortFacts:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """A dataset version and the institution that holds its cohort."""
+    """A dataset version and the institution that holds its cohort; `also` those of the other sources, if united."""
 
     institution_id: str
     state: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +121,21 @@ class UploadFacts:
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """An access request; `institution_id` holds the cohort asked for, `applicant` is a subject."""
+    """An access request; `institution_id` (and `also`, if united) hold what is asked for, `applicant` is a subject."""
 
     applicant: str
     institution_id: str
     state: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectFacts:
-    """A project, its permits and extracts; `institution_id` holds the cohort, `holder` is a subject."""
+    """A project, its permits and extracts; `institution_id` (and `also`) hold the data, `holder` is a subject."""
 
     holder: str
     institution_id: str
+    also: tuple[str, ...] = ()
 
 
 PermitFacts = ProjectFacts
@@ -151,6 +154,7 @@ class AuditFacts:
 
     institution_id: str | None = None
     holder: str | None = None
+    also: tuple[str, ...] = ()
 
 
 F = TypeVar("F")
@@ -167,9 +171,10 @@ def _owns(actor: Actor, institution_id: str) -> bool:
     return actor.role == "institution" and actor.institution_id == institution_id
 
 
-def _stewards(actor: Actor, institution_id: str) -> bool:
-    """A steward without an institution is the public data review board's and serves every cohort."""
-    return actor.role == "steward" and actor.institution_id in (None, institution_id)
+def _stewards(actor: Actor, institution_id: str, also: tuple[str, ...] = ()) -> bool:
+    """A steward without an institution is the public data review board's and serves every cohort. Of a united
+    version the stewards of every source are stewards."""
+    return actor.role == "steward" and actor.institution_id in (None, institution_id, *also)
 
 
 def _own_only(actor: Actor, institution_id: str) -> Decision:
@@ -178,8 +183,10 @@ def _own_only(actor: Actor, institution_id: str) -> Decision:
     return _seen("institution_only") if _stewards(actor, institution_id) else _UNSEEN
 
 
-def _own_or_steward(actor: Actor, institution_id: str) -> Decision:
-    return _YES if _owns(actor, institution_id) or _stewards(actor, institution_id) else _UNSEEN
+def _own_or_steward(actor: Actor, institution_id: str, also: tuple[str, ...] = ()) -> Decision:
+    if any(_owns(actor, one) for one in (institution_id, *also)) or _stewards(actor, institution_id, also):
+        return _YES
+    return _UNSEEN
 
 
 def _must(noun: str, rule: Callable[[Actor, F], Decision]) -> Callable[[Actor, F], None]:
@@ -250,7 +257,7 @@ def may_take_withdrawal(actor: Actor, facts: CohortFacts) -> Decision:
 
 def may_read_version(actor: Actor, facts: VersionFacts) -> Decision:
     """The dictionary and report of a version: the holder and its stewards."""
-    return _own_or_steward(actor, facts.institution_id)
+    return _own_or_steward(actor, facts.institution_id, facts.also)
 
 
 def may_change_version(actor: Actor, facts: VersionFacts) -> Decision:
@@ -267,7 +274,7 @@ def may_publish_version(actor: Actor, facts: VersionFacts) -> Decision:
 
 def may_find_version(actor: Actor, facts: VersionFacts) -> Decision:
     """What the catalogue shows: published versions to everyone, others to the holder and its stewards."""
-    return _YES if facts.state in PUBLISHED else _own_or_steward(actor, facts.institution_id)
+    return _YES if facts.state in PUBLISHED else _own_or_steward(actor, facts.institution_id, facts.also)
 
 
 def may_upload(actor: Actor, facts: UploadFacts) -> Decision:
@@ -306,7 +313,8 @@ def may_read_request(actor: Actor, facts: RequestFacts) -> Decision:
     """The applicant, and the cohort's stewards once it is submitted: a draft is the applicant's own."""
     if actor.subject == facts.applicant:
         return _YES
-    return _YES if _stewards(actor, facts.institution_id) and facts.state != "draft" else _UNSEEN
+    served = _stewards(actor, facts.institution_id, facts.also)
+    return _YES if served and facts.state != "draft" else _UNSEEN
 
 
 def may_edit_request(actor: Actor, facts: RequestFacts) -> Decision:
@@ -334,7 +342,7 @@ must_review_request = _must("access request", may_review_request)
 
 def may_read_permit(actor: Actor, facts: PermitFacts) -> Decision:
     """The holder, and the stewards of the cohort."""
-    if actor.subject == facts.holder or _stewards(actor, facts.institution_id):
+    if actor.subject == facts.holder or _stewards(actor, facts.institution_id, facts.also):
         return _YES
     return _UNSEEN
 
@@ -348,7 +356,7 @@ def may_manage_permit(actor: Actor, facts: PermitFacts) -> Decision:
     """Suspend and revoke: a steward of the cohort, who is not its holder."""
     if actor.subject == facts.holder:
         return _seen("own_request")
-    return _YES if _stewards(actor, facts.institution_id) else _UNSEEN
+    return _YES if _stewards(actor, facts.institution_id, facts.also) else _UNSEEN
 
 
 def may_order_extract(actor: Actor, facts: ProjectFacts) -> Decision:
@@ -364,7 +372,7 @@ def may_read_extract(actor: Actor, facts: ProjectFacts) -> Decision:
 def _holder_only(actor: Actor, facts: ProjectFacts) -> Decision:
     if actor.subject == facts.holder:
         return _YES
-    return _seen("holder_only") if _stewards(actor, facts.institution_id) else _UNSEEN
+    return _seen("holder_only") if _stewards(actor, facts.institution_id, facts.also) else _UNSEEN
 
 
 must_read_permit = _must("permit", may_read_permit)
@@ -411,7 +419,7 @@ def may_read_audit(actor: Actor, facts: AuditFacts) -> Decision:
         return _YES
     if facts.institution_id is None:
         return _UNSEEN
-    return _own_or_steward(actor, facts.institution_id)
+    return _own_or_steward(actor, facts.institution_id, facts.also)
 
 
 must_read_audit = _must("audit stream", may_read_audit)

@@ -4,44 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from app.consents.cohorts import Behind, behind
 from app.consents.queries import in_force
 from app.models import Cohort, Consent, Dataset, DatasetVersion, Institution, ShownFigures, VaultTable
 from app.schemas.plan import digest
 
-Entry = tuple[Dataset, DatasetVersion, Cohort, Institution]
+# A dataset with its published version, and the cohorts behind it with the institutions that hold them.
+Entry = tuple[Dataset, DatasetVersion, list[tuple[Cohort, Institution]]]
 
 
 def published(session: Session, after: str | None) -> Iterator[Entry]:
-    """Every published version with its dataset, cohort and institution, by dataset id, read in batches."""
+    """Every published version with its dataset and the cohorts behind it, by dataset id, read in batches."""
     query = _entries().where(DatasetVersion.state == "published").order_by(Dataset.id)
     if after:
         query = query.where(Dataset.id > after)
-    for row in session.execute(query.execution_options(yield_per=50)):
-        yield row[0], row[1], row[2], row[3]
+    for dataset, version in session.execute(query.execution_options(yield_per=50)):
+        yield dataset, version, _held_by(session, version.id)
 
 
 def published_of(session: Session, dataset_id: str) -> Entry | None:
     """The published version of one dataset."""
     query = _entries().where(DatasetVersion.state == "published", Dataset.id == dataset_id)
     row = session.execute(query).first()
-    return (row[0], row[1], row[2], row[3]) if row else None
+    return (row[0], row[1], _held_by(session, row[1].id)) if row else None
 
 
-def version_and_holder(session: Session, version_id: str) -> tuple[str, str] | None:
-    """The state of a version and the institution that holds it."""
-    query = (
-        select(DatasetVersion.state, Cohort.institution_id)
-        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
-        .join(Cohort, Cohort.id == Dataset.cohort_id)
-        .where(DatasetVersion.id == version_id)
-    )
-    row = session.execute(query).first()
-    return (row[0], row[1]) if row else None
+def version_and_cohorts(session: Session, version_id: str) -> tuple[DatasetVersion, Behind] | None:
+    """A version and the cohorts behind it; None where there is no such version."""
+    row = session.get(DatasetVersion, version_id)
+    return (row, behind(session, version_id)) if row else None
 
 
 def people_by_table(session: Session, version_id: str) -> dict[str, int]:
@@ -103,10 +98,12 @@ def institution_names(session: Session, ids: Sequence[str]) -> dict[str, tuple[s
     return {row[0]: (row[1], row[2]) for row in session.execute(query)}
 
 
-def _entries() -> Any:
-    return (
-        select(Dataset, DatasetVersion, Cohort, Institution)
-        .join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
-        .join(Cohort, Cohort.id == Dataset.cohort_id)
-        .join(Institution, Institution.id == Cohort.institution_id)
-    )
+def _entries() -> Select[Dataset, DatasetVersion]:
+    return select(Dataset, DatasetVersion).join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
+
+
+def _held_by(session: Session, version_id: str) -> list[tuple[Cohort, Institution]]:
+    return [
+        (cohort, session.get_one(Institution, cohort.institution_id))
+        for cohort in behind(session, version_id).cohorts
+    ]

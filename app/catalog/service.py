@@ -18,7 +18,7 @@ from app.clock import Clock
 from app.db import Database
 from app.deid.counts import mask_plain
 from app.errors import Problem, not_found
-from app.models import ShownFigures
+from app.models import Cohort, Institution, ShownFigures
 from app.schemas.counts import CountQuestion
 from app.settings import Settings
 
@@ -64,11 +64,13 @@ class CatalogService:
     def count(self, actor: Actor, question: CountQuestion) -> dict[str, Any]:
         """A masked count of people in a published version who meet the conditions; the gate answers."""
         with self.db.read() as session:
-            if (found := queries.version_and_holder(session, question.version_id)) is None:
+            if (found := queries.version_and_cohorts(session, question.version_id)) is None:
                 raise not_found("dataset version")
-        state, holder = found
-        policy.must_find_version(actor, VersionFacts(institution_id=holder, state=state))
-        if state not in policy.PUBLISHED:
+        version, of = found
+        first, *others = of.institutions
+        facts = VersionFacts(institution_id=first, state=version.state, also=tuple(others))
+        policy.must_find_version(actor, facts)
+        if version.state not in policy.PUBLISHED:
             raise Problem("version_not_ready", "People are counted in published versions only.")
         return self.gate.count(question, actor)
 
@@ -116,14 +118,18 @@ class CatalogService:
             return _set(session, row, basis, people, now)
 
     def _brief(self, entry: Entry) -> dict[str, Any]:
-        held, version, cohort, institution = entry
+        held, version, sources = entry
+        holders = [
+            {"cohort": _cohort(cohort), "institution": _institution(holder)} for cohort, holder in sources
+        ]
         document = version.dictionary or {}
         people = mask_plain(version.people, self.settings.min_cell, self.settings.round_to).value
         return {
             "id": held.id, "version_id": version.id, "number": version.number, "name": held.name,
             "name_ko": held.name_ko, "description": held.description, "keywords": held.keywords,
-            "cohort": {"id": cohort.id, "name": cohort.name, "name_ko": cohort.name_ko, "duo": cohort.duo},
-            "institution": {"id": institution.id, "name": institution.name, "name_ko": institution.name_ko},
+            "cohort": holders[0]["cohort"] if len(holders) == 1 else None,
+            "institution": holders[0]["institution"] if len(holders) == 1 else None,
+            "held_by": holders,
             "table_names": [table["name"] for table in document.get("tables", [])],
             "people": people, "published_at": version.published_at,
         }  # fmt: skip
@@ -143,8 +149,17 @@ def _set(
     return row
 
 
+def _cohort(row: Cohort) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "name_ko": row.name_ko, "duo": row.duo}
+
+
+def _institution(row: Institution) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "name_ko": row.name_ko}
+
+
 def _texts(entry: Entry) -> Iterator[str]:
-    held, version, cohort, institution = entry
+    held, version, sources = entry
     yield from (held.name, held.name_ko, held.description, *map(str, held.keywords))
-    yield from (cohort.name, cohort.name_ko, cohort.description, institution.name, institution.name_ko)
+    for cohort, institution in sources:
+        yield from (cohort.name, cohort.name_ko, cohort.description, institution.name, institution.name_ko)
     yield from texts_of(version.dictionary or {})

@@ -28,9 +28,11 @@ def cohort(session: Session, cohort_id: str) -> Cohort:
 
 
 def dataset(session: Session, dataset_id: str, *, lock: bool = False) -> tuple[Dataset, Cohort]:
-    """The dataset (locked until the transaction ends, where asked) and its cohort; a Problem where there is none."""
+    """The dataset (locked until the transaction ends, where asked) and its cohort; a Problem where there is none.
+
+    A united dataset has no cohort: it is none that an institution fills, and is read as an integration."""
     found = session.get(Dataset, dataset_id, with_for_update=lock, populate_existing=True)
-    if found is None:
+    if found is None or found.cohort_id is None:
         raise not_found("dataset")
     return found, session.get_one(Cohort, found.cohort_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from sqlalchemy import func, select
@@ -22,9 +23,9 @@ def advance(cohort: Cohort) -> int:
     return cohort.epoch
 
 
-def earliest_end(session: Session, cohort_id: str, after: date) -> date | None:
-    """The first day after `after` on which a granted consent of the cohort ends by its own date."""
+def earliest_end(session: Session, cohort_ids: Sequence[str], after: date) -> date | None:
+    """The first day after `after` on which a granted consent of the cohorts ends by its own date."""
     query = select(func.min(Consent.valid_until)).where(
-        Consent.cohort_id == cohort_id, Consent.state == "granted", Consent.valid_until > after
+        Consent.cohort_id.in_(cohort_ids), Consent.state == "granted", Consent.valid_until > after
     )
     return session.scalar(query)

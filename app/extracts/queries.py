@@ -8,8 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import ProjectFacts
+from app.consents.cohorts import behind
 from app.errors import not_found
-from app.models import Cohort, Extract, Job, Permit, Project
+from app.models import Extract, Job, Permit, Project
 
 
 def extract(session: Session, extract_id: str, *, lock: bool = False) -> Extract:
@@ -26,16 +27,16 @@ def of_permit(session: Session, permit_id: str) -> Extract | None:
 
 
 def facts(session: Session, project_id: str) -> ProjectFacts:
-    """Who holds the project, and which institution holds its cohort."""
+    """Who holds the project, and which institutions hold its data."""
     query = (
-        select(Project.holder, Cohort.institution_id)
+        select(Project.holder, Permit.version_id)
         .join(Permit, Permit.project_id == Project.id)
-        .join(Cohort, Cohort.id == Permit.cohort_id)
         .where(Project.id == project_id)
     )
     if (row := session.execute(query).first()) is None:
         raise not_found("project")
-    return ProjectFacts(holder=row[0], institution_id=row[1])
+    first, *others = behind(session, row[1]).institutions
+    return ProjectFacts(holder=row[0], institution_id=first, also=tuple(others))
 
 
 def permit(session: Session, permit_id: str, *, lock: bool = False) -> Permit:

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app import crosswalk
+from app.consents.cohorts import behind
 from app.deid import fitting, pseudonyms, released, verify
 from app.engines import Classes, Groups, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
 from app.gate.sources import Pinned, dictionary_of, vault_objects
-from app.models import Cohort
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
@@ -54,7 +54,6 @@ def build(
     gate: Gate,
     plan: Plan,
     purpose: Mapping[str, Any],
-    cohort_id: str,
     project_key: bytes,
     pinned: Pinned | None,
     spill: Path,
@@ -62,7 +61,7 @@ def build(
 ) -> Staged:
     """Build and verify a release of `plan` in `spill`; a Problem where the verifier refuses."""
     progress(step="consent")
-    source, walk = _source(gate, plan, purpose, cohort_id, project_key, spill)
+    source, walk = _source(gate, plan, purpose, project_key, spill)
     dictionary, staging = source.dictionary, spill / "staged"
     staging.mkdir()
     with gate.engine.open(source) as run:
@@ -193,7 +192,7 @@ def nobody(domains: set[str]) -> pa.Table:
 
 
 def _source(
-    gate: Gate, plan: Plan, purpose: Mapping[str, Any], cohort_id: str, project_key: bytes, spill: Path
+    gate: Gate, plan: Plan, purpose: Mapping[str, Any], project_key: bytes, spill: Path
 ) -> tuple[Source, crosswalk.Crosswalk]:
     with gate.db.read() as session:
         dictionary = dictionary_of(session, plan.version_id)
@@ -201,8 +200,7 @@ def _source(
         domains = {dictionary.table(t.name).domain for t in plan.tables} | {dictionary.people.domain}
         walk = crosswalk.build(
             session,
-            cohort_id=cohort_id,
-            epoch=session.get_one(Cohort, cohort_id).epoch,
+            of=behind(session, plan.version_id),
             domains=domains,
             purpose=purpose,
             project_key=project_key,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyroaring import BitMap
 from sqlalchemy.exc import IntegrityError
@@ -15,13 +16,15 @@ from sqlalchemy.orm import Session
 from app import crosswalk
 from app.audit import institution_stream, record
 from app.auth.policy import Actor
+from app.consents import cohorts
+from app.consents.cohorts import Behind
 from app.deid import counts, plan
 from app.engines import Source
 from app.engines.ancestry import settled
 from app.errors import Problem, not_found
 from app.gate.sources import dictionary_of, vault_objects
 from app.ledger import counts as ledger_counts
-from app.models import Cohort, Dataset, DatasetVersion
+from app.models import DatasetVersion
 from app.schemas.counts import CountQuestion, question_hash
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan, Privacy
@@ -37,12 +40,12 @@ def answer(gate: Gate, question: CountQuestion, reader: Actor, spill: Path) -> d
         reader.subject, reader.institution_id, question.version_id, question_hash(question)
     )
     with gate.db.read() as session:
-        cohort, dictionary = _published(session, question.version_id)
+        of, dictionary = _published(session, question.version_id)
         if earlier := ledger_counts.answered_before(session, asked):
             return earlier
         _check_budget(gate, session, reader)
     drafted = _checked(question, dictionary, gate)
-    members, keys = _members(gate, cohort, dictionary, drafted, spill)
+    members, keys = _members(gate, of, dictionary, drafted, spill)
     rule = counts.CountRule(gate.settings.min_cell, gate.settings.round_to)
     shown = counts.masked(len(members), counts.cell_key(keys), rule)
     given = {
@@ -51,26 +54,25 @@ def answer(gate: Gate, question: CountQuestion, reader: Actor, spill: Path) -> d
         "min_cell": rule.min_cell,
         "round_to": rule.round_to,
     }
-    return _settle(gate, asked, reader, cohort, members, given)
+    return _settle(gate, asked, reader, members, given)
 
 
 def _settle(
     gate: Gate,
     asked: ledger_counts.Asked,
     reader: Actor,
-    cohort: Cohort,
     members: BitMap,
     given: dict[str, Any],
 ) -> dict[str, Any]:
-    """Judge against earlier answers and remember this one, in one transaction behind the cohort's row."""
+    """Judge against earlier answers and remember this one, in one transaction behind the cohorts' rows."""
     now = gate.clock()
     try:
         with gate.db.unit_of_work() as session:
-            session.get_one(Cohort, cohort.id, with_for_update=True)
+            of = cohorts.lock(session, asked.version_id)
             close = ledger_counts.too_close(session, asked, members, gate.settings.min_cell)
             if not close:
                 ledger_counts.keep(session, asked, members, given, now)
-            _note(session, cohort, reader, asked, "count.refused" if close else "count.answered", now)
+            _note(session, of, reader, asked, "count.refused" if close else "count.answered", now)
     except IntegrityError:  # the same question by the same asker at the same time: one answer
         with gate.db.read() as session:
             if earlier := ledger_counts.answered_before(session, asked):
@@ -84,12 +86,13 @@ def _settle(
     return given
 
 
-def _published(session: Session, version_id: str) -> tuple[Cohort, Dictionary]:
+def _published(session: Session, version_id: str) -> tuple[Behind, Dictionary]:
     version = session.get(DatasetVersion, version_id)
     if version is None or version.state != "published":
         raise not_found("dataset version")
-    dataset = session.get_one(Dataset, version.dataset_id)
-    return session.get_one(Cohort, dataset.cohort_id), dictionary_of(session, version_id)
+    if cohorts.unusable(session, version_id):
+        raise Problem("version_not_ready", "A source of the united version has been withdrawn.")
+    return cohorts.behind(session, version_id), dictionary_of(session, version_id)
 
 
 def _check_budget(gate: Gate, session: Session, reader: Actor) -> None:
@@ -108,14 +111,14 @@ def _checked(question: CountQuestion, dictionary: Dictionary, gate: Gate) -> Pla
 
 
 def _members(
-    gate: Gate, cohort: Cohort, dictionary: Dictionary, drafted: Plan, spill: Path
+    gate: Gate, of: Behind, dictionary: Dictionary, drafted: Plan, spill: Path
 ) -> tuple[BitMap, Any]:
     """The people who meet all conditions, and their record keys. Consent: any purpose of research."""
     tables = {c.table for c in drafted.filter} | {dictionary.people.name}
     domains = {dictionary.table(t).domain for t in tables} | {dictionary.people.domain}
     wanted = drafted.model_copy(update={"tables": tuple(t for t in drafted.tables if t.name in tables)})
     with gate.db.read() as session:
-        covered = crosswalk.covered_now(session, cohort.id, domains, None, gate.clock().date())
+        covered = crosswalk.covered_now(session, of, domains, None, gate.clock().date())
         objects = vault_objects(session, wanted, dictionary)
     anyone = np.unique(np.concatenate(list(covered.values()))).astype(np.int32)
     columns: dict[str, Any] = {f"in_{d}": np.isin(anyone, keys) for d, keys in covered.items()}
@@ -123,21 +126,30 @@ def _members(
         dictionary, drafted, objects, pa.table({"key": anyone, **columns}), (b"", b""), spill / "engine"
     )
     members = gate.engine.matching(settled(gate.engine, source), drafted.filter)
+    return BitMap(members.astype(np.uint32)), _record_keys(gate, of, members)
+
+
+def _record_keys(gate: Gate, of: Behind, members: crosswalk.Keys) -> npt.NDArray[np.uint64]:
+    """The secret uniform record key of each person, under the key of their own cohort; in no order of the people."""
+    found = []
     with gate.db.read() as session:
-        ids = crosswalk.random_ids(session, cohort.id, members)
-    secret = gate.keyring.unwrap(cohort.identity_key_wrapped)
-    return BitMap(members.astype(np.uint32)), counts.record_keys(ids, secret)
+        for cohort in of.cohorts:
+            own = members if of.only else crosswalk.of_cohort(session, cohort.id, members)
+            ids = crosswalk.random_ids(session, [cohort.id], own)
+            found.append(counts.record_keys(ids, gate.keyring.unwrap(cohort.identity_key_wrapped)))
+    return np.concatenate(found)
 
 
 def _note(
-    session: Session, cohort: Cohort, reader: Actor, asked: ledger_counts.Asked, event: str, now: datetime
+    session: Session, of: Behind, reader: Actor, asked: ledger_counts.Asked, event: str, now: datetime
 ) -> None:
-    record(
-        session,
-        stream=institution_stream(cohort.institution_id),
-        event=event,
-        actor=reader.subject,
-        object_id=asked.version_id,
-        at=now,
-        data={"question": asked.question_hash},
-    )
+    for institution in of.institutions:
+        record(
+            session,
+            stream=institution_stream(institution),
+            event=event,
+            actor=reader.subject,
+            object_id=asked.version_id,
+            at=now,
+            data={"question": asked.question_hash},
+        )

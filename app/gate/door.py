@@ -10,6 +10,7 @@ import numpy as np
 
 from app.auth.policy import Actor
 from app.clock import Clock
+from app.consents.cohorts import behind, unusable
 from app.consents.feeds import must_not_be_silent
 from app.crosswalk import covered_now, slices
 from app.db import Database
@@ -22,7 +23,7 @@ from app.gate.measuring import measured
 from app.gate.sources import Pinned, dictionary_of, vault_objects
 from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
-from app.models import DatasetVersion, DryRun, Extract, Participant, Permit, Project
+from app.models import DryRun, Extract, Participant, Permit, Project
 from app.permits import LivePermit, must_be_live
 from app.schemas.counts import CountQuestion
 from app.schemas.plan import Plan, plan_hash
@@ -69,9 +70,7 @@ class Gate:
             permit, pinned = self._decide(extract_id)
             with spill_folder(self.settings.var) as spill:
                 key = self.keyring.unwrap(permit.key_wrapped)
-                staged = build(
-                    self, permit.plan, permit.purpose, permit.cohort_id, key, pinned, spill, progress
-                )
+                staged = build(self, permit.plan, permit.purpose, key, pinned, spill, progress)
                 self._judge(staged, permit)
                 try:
                     generation = recording.record_generation(self, extract_id, permit, staged)
@@ -81,13 +80,11 @@ class Gate:
                 return self._publish(extract_id, permit, staged, generation, progress)
         raise Problem("conflict", "People kept leaving while the extract was built; order it again.")
 
-    def dry_run(
-        self, plan: Plan, purpose: Mapping[str, Any], cohort_id: str, progress: Progress
-    ) -> dict[str, Any]:
+    def dry_run(self, plan: Plan, purpose: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """What the plan would release now: built and verified like a release, under a throw-away key, then wiped."""
         with spill_folder(self.settings.var) as spill:
             key = self.keyring.unwrap(self.keyring.new())
-            staged = build(self, plan, purpose, cohort_id, key, None, spill, progress)
+            staged = build(self, plan, purpose, key, None, spill, progress)
             return {**released.dry_run(facts_of(staged)), **measured(self, staged, spill, progress)}
 
     def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
@@ -107,7 +104,8 @@ class Gate:
             pinned = pinned_recoding(session, extract.project_id, permit.version_id)
             present = {str(dictionary.table(t.name).domain) for t in plan.tables}
             asked = present & set(domains)
-            covered = covered_now(session, permit.cohort_id, asked, permit.purpose, self.clock().date())
+            of = behind(session, permit.version_id)
+            covered = covered_now(session, of, asked, permit.purpose, self.clock().date())
             tables = vault_objects(session, plan, dictionary)
         ids = np.frombuffer(person.random_id, dtype=np.uint8).reshape(1, -1)
         names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
@@ -129,10 +127,11 @@ class Gate:
             permit = must_be_live(session, extract.permit_id, now.date())
             if extract.generation == 0:  # later generations only take people out
                 most = self.settings.silent_feed_stops_after_days
-                must_not_be_silent(session, permit.cohort_id, now, most)
+                for cohort_id in behind(session, permit.version_id).ids:
+                    must_not_be_silent(session, cohort_id, now, most)
             if plan_hash(permit.plan) != permit.plan_hash:
                 raise Problem("precondition_failed", "The plan is not the one that was approved.")
-            if session.get_one(DatasetVersion, permit.version_id).state not in ("published", "superseded"):
+            if unusable(session, permit.version_id):
                 raise Problem("version_not_ready", "The dataset version has been withdrawn.")
             return permit, pinned_recoding(session, permit.project_id, permit.version_id)
 

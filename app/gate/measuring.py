@@ -14,12 +14,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import ledger
+from app.consents.cohorts import behind
 from app.crosswalk import random_ids
 from app.deid import pseudonyms, risk
 from app.deid.report import page
 from app.gate.building import Staged
 from app.ledger.parts import listed
-from app.models import Cohort, Extract, Permit, Project
+from app.models import Extract, Permit, Project
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan, plan_hash
 
@@ -83,7 +84,7 @@ def _labels_of(
         return None
     rows = pa.concat_tables(held)
     keys = np.array(ledger.members(session, extract.id).to_array(), dtype=np.int32)
-    ids = random_ids(session, session.get_one(Cohort, permit.cohort_id).id, keys)
+    ids = random_ids(session, behind(session, permit.version_id).ids, keys)
     secret = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
     names = pa.array(pseudonyms.pseudonyms(secret, ids), pa.binary()).cast(pa.string())
     place = pc.index_in(rows[name], value_set=names)

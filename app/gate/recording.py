@@ -12,14 +12,15 @@ from sqlalchemy.orm import Session
 
 from app import ledger
 from app.audit import project_stream, record
-from app.consents import epochs
+from app.consents import cohorts, epochs
+from app.consents.cohorts import Behind
 from app.crosswalk import covered_now
 from app.deid import released
 from app.errors import Problem
 from app.gate.building import Staged, facts_of
 from app.ledger import counts
 from app.ledger import parts as ledger_parts
-from app.models import Cohort, DryRun, Extract, Project
+from app.models import DryRun, Extract, Project
 from app.permits import LivePermit, must_be_live
 from app.schemas.plan import digest
 
@@ -32,15 +33,15 @@ class SomeoneLeft(Exception):
 
 
 def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: Staged) -> int:
-    """Step 5. The cohort's row is locked until the commit, so a withdrawal comes either before (and is seen here)
-    or after (and finds the ledger). Answers the new generation; raises SomeoneLeft."""
+    """Step 5. The rows of the cohorts are locked until the commit, so a withdrawal comes either before (and is seen
+    here) or after (and finds the ledger). Answers the new generation; raises SomeoneLeft."""
     now = gate.clock()
     with gate.db.unit_of_work() as session:
-        cohort = session.get_one(Cohort, permit.cohort_id, with_for_update=True, populate_existing=True)
+        of = cohorts.lock(session, permit.version_id)
         again = must_be_live(session, permit.id, now.date(), lock=True)
         if again.plan_hash != permit.plan_hash:
             raise Problem("precondition_failed", "The permit was changed while the extract was built.")
-        _must_all_consent(session, permit, staged, cohort, now)
+        _must_all_consent(session, permit, staged, of, now)
         extract = session.get_one(Extract, extract_id, with_for_update=True, populate_existing=True)
         if extract.state not in ("building", "ready"):
             raise Problem("conflict", f"The extract is {extract.state}.")
@@ -52,8 +53,8 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
         ledger_parts.pin(
             session, permit.project_id, permit.version_id, staged.fit.recoding, staged.part_counts, now
         )
-        extract.epoch = cohort.epoch
-        extract.earliest_consent_end = epochs.earliest_end(session, cohort.id, now.date())
+        extract.epoch = of.epoch
+        extract.earliest_consent_end = epochs.earliest_end(session, of.ids, now.date())
         _note(session, permit, extract_id, "extract.recorded", now, generation, {"people_ever": people})
     return generation
 
@@ -88,12 +89,12 @@ def publish_generation(
 
 
 def _must_all_consent(
-    session: Session, permit: LivePermit, staged: Staged, cohort: Cohort, now: datetime
+    session: Session, permit: LivePermit, staged: Staged, of: Behind, now: datetime
 ) -> None:
     # Consent that ends by date changes at midnight without moving the epoch.
-    if cohort.epoch == staged.crosswalk.epoch and now.date() == staged.crosswalk.on:
+    if of.epoch == staged.crosswalk.epoch and now.date() == staged.crosswalk.on:
         return
-    covered = covered_now(session, cohort.id, staged.crosswalk.covered, permit.purpose, now.date())
+    covered = covered_now(session, of, staged.crosswalk.covered, permit.purpose, now.date())
     for domain, before in staged.crosswalk.covered.items():
         staged_people = np.intersect1d(before, staged.members)
         if not np.isin(staged_people, covered[domain]).all():

@@ -4,7 +4,7 @@ from app.models.alarms import Alarm, Feed
 from app.models.audit import AuditHead, AuditLine
 from app.models.base import Base, Utc
 from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, PersonChange, PlatformKey
-from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable
+from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable, VersionSource
 from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
 from app.models.figures import ShownFigures
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
@@ -52,5 +52,6 @@ __all__ = [
     "Upload",
     "Utc",
     "VaultTable",
+    "VersionSource",
     "Withdrawal",
 ]

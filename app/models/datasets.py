@@ -12,13 +12,13 @@ from app.models.base import Base
 
 
 class Dataset(Base):
-    """Tables registered from a cohort."""
+    """Tables registered from a cohort; a united dataset has no cohort of its own, its versions have sources."""
 
     __tablename__ = "datasets"
     __table_args__ = (UniqueConstraint("cohort_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    cohort_id: Mapped[str | None] = mapped_column(ForeignKey("cohorts.id"), index=True)
     name: Mapped[str] = mapped_column(String(200))
     name_ko: Mapped[str] = mapped_column(String(200), default="")
     description: Mapped[str] = mapped_column(default="")
@@ -43,6 +43,19 @@ class DatasetVersion(Base):
     revision: Mapped[int] = mapped_column(default=1)  # the ETag; moves with every edit
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
+
+
+class VersionSource(Base):
+    """One source of a united version: a version of one cohort, under the name that its rows carry. No row is copied."""
+
+    __tablename__ = "version_sources"
+    __table_args__ = (UniqueConstraint("version_id", "name"),)
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
+    source_version_id: Mapped[str] = mapped_column(
+        ForeignKey("dataset_versions.id"), primary_key=True, index=True
+    )
+    name: Mapped[str] = mapped_column(String(40))
 
 
 class Upload(Base):

@@ -18,7 +18,9 @@ class AccessRequest(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
-    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    cohort_id: Mapped[str | None] = mapped_column(
+        ForeignKey("cohorts.id"), index=True
+    )  # None: a united version, see `consents.cohorts.behind`
     applicant: Mapped[str] = mapped_column(String(120), index=True)
     institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
     title: Mapped[str] = mapped_column(String(300))
@@ -39,14 +41,18 @@ class AccessRequest(Base):
 
 
 class Review(Base):
-    """A sub-review: DRB or IRB, pending | approved | exempt | returned | rejected."""
+    """A sub-review: DRB or IRB, pending | approved | exempt | returned | rejected.
+
+    `institution_id` is empty where one cohort is asked for; of a united version each institution's boards answer.
+    """
 
     __tablename__ = "reviews"
-    __table_args__ = (UniqueConstraint("request_id", "board"),)
+    __table_args__ = (UniqueConstraint("request_id", "board", "institution_id"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     request_id: Mapped[str] = mapped_column(ForeignKey("access_requests.id"))
     board: Mapped[str] = mapped_column(String(10))  # DRB | IRB
+    institution_id: Mapped[str] = mapped_column(String(40), default="", server_default="")
     state: Mapped[str] = mapped_column(String(20))
     reviewer: Mapped[str] = mapped_column(String(120))
     note: Mapped[str] = mapped_column(default="")
@@ -88,7 +94,7 @@ class Permit(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
     version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"))
-    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    cohort_id: Mapped[str | None] = mapped_column(ForeignKey("cohorts.id"), index=True)
     state: Mapped[str] = mapped_column(String(20))
     plan: Mapped[dict[str, Any]]
     plan_hash: Mapped[str] = mapped_column(String(64))

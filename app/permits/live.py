@@ -21,7 +21,6 @@ class LivePermit:
     project_id: str
     holder: str
     version_id: str
-    cohort_id: str
     plan: Plan
     plan_hash: str
     dry_run_id: str
@@ -54,7 +53,6 @@ def must_be_live(session: Session, permit_id: str, on: date, *, lock: bool = Fal
         project_id=project.id,
         holder=project.holder,
         version_id=permit.version_id,
-        cohort_id=permit.cohort_id,
         plan=Plan.model_validate(permit.plan),
         plan_hash=permit.plan_hash,
         dry_run_id=permit.dry_run_id,

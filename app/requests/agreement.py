@@ -42,8 +42,7 @@ class Terms:
     permit_id: str
     holder: str
     title: str
-    cohort: str
-    institution: str
+    cohorts: Sequence[tuple[str, str]]  # the name of each, and of the institution that holds it
     plan_hash: str
     valid_until: date
     conditions: Sequence[str]
@@ -67,7 +66,7 @@ def _korean(terms: Terms) -> str:
             f"허가: {terms.permit_id}",
             f"이용자: {terms.holder}",
             f"과제: {terms.title}",
-            f"코호트: {terms.cohort} ({terms.institution})",
+            *(f"코호트: {cohort} ({institution})" for cohort, institution in terms.cohorts),
             f"승인된 추출 계획: {terms.plan_hash}",
             f"이용 기간: {terms.valid_until.isoformat()}까지",
             "",
@@ -89,7 +88,7 @@ def _english(terms: Terms) -> str:
             f"Permit: {terms.permit_id}",
             f"Holder: {terms.holder}",
             f"Project: {terms.title}",
-            f"Cohort: {terms.cohort} ({terms.institution})",
+            *(f"Cohort: {cohort} ({institution})" for cohort, institution in terms.cohorts),
             f"Approved plan: {terms.plan_hash}",
             f"Valid until: {terms.valid_until.isoformat()}",
             "",

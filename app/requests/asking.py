@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 from sqlalchemy.orm import Session
 
+from app.consents.cohorts import Behind
 from app.deid.dictionary_shape import pointer
 from app.deid.plan import draft
 from app.errors import Finding, Problem, refuse_all
-from app.models import AccessRequest, Cohort
+from app.models import AccessRequest
 from app.requests import queries
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Condition, Plan, Privacy
@@ -50,13 +51,14 @@ def limits(settings: Settings, wish: Mapping[str, Any]) -> Privacy:
     return least.model_copy(update=asked)
 
 
-def judged(session: Session, row: AccessRequest, of: Cohort, on: date) -> dict[str, Any]:
-    """How the cohort's terms answer the purpose on this day: approve, deny or abstain, always with reasons.
+def judged(session: Session, row: AccessRequest, of: Behind, on: date) -> dict[str, Any]:
+    """How the terms of every cohort answer the purpose on this day: approve, deny or abstain, always with reasons.
 
     Who asks, for which institution and from which country is looked up now: it may have changed since it was written.
     """
     known = {**row.purpose, **queries.facts_of_asker(session, row.applicant, row.institution_id)}
-    match = duo.match(of.duo, duo.Purpose.model_validate(known), on)
+    purpose = duo.Purpose.model_validate(known)
+    match = duo.together({cohort.id: duo.match(cohort.duo, purpose, on) for cohort in of.cohorts})
     return cast("dict[str, Any]", to_jsonable_python(match))
 
 

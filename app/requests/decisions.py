@@ -10,10 +10,11 @@ from typing import Literal
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
+from app.consents.cohorts import Behind, unusable
 from app.db import new_id
 from app.errors import Finding, Problem
 from app.keyring import Keyring
-from app.models import AccessRequest, Cohort, DryRun, Permit, Project
+from app.models import AccessRequest, DryRun, Permit, Project
 from app.requests import queries
 from app.requests.agreement import Terms, digest_of, text_of
 from app.requests.asking import judged, latest_day, must_not_be_denied
@@ -50,23 +51,32 @@ class Condition:
     who: str
 
 
-def conditions(session: Session, row: AccessRequest, of: Cohort, on: date) -> Iterator[Condition]:
+def conditions(session: Session, row: AccessRequest, of: Behind, on: date) -> Iterator[Condition]:
     """Everything that an approval of the request's present plan needs, now."""
-    version, _cohort = queries.version(session, row.version_id)
+    version, _of = queries.version(session, row.version_id)
     yield Condition(
         "version_published", version.state == "published", "version_not_ready",
         f"the dataset version is {version.state}", "institution",
     )  # fmt: skip
-    reviews = queries.reviews(session, row.id)
-    for board in BOARDS:
-        state = reviews[board].state if board in reviews else "pending"
+    withdrawn = [one for one in unusable(session, row.version_id) if one != row.version_id]
+    if withdrawn:
         yield Condition(
-            f"review_{board.lower()}",
-            state in SETTLED,
-            "reviews_required",
-            f"the {board} review is {state}",
-            "steward",
-        )
+            "sources_usable", False, "version_not_ready",
+            f"{len(withdrawn)} sources of the united version have been withdrawn", "institution",
+        )  # fmt: skip
+    reviews = queries.reviews(session, row.id)
+    for institution in queries.reviewing(of):
+        whose = f" of {queries.institution_name(session, institution)}" if institution else ""
+        for board in BOARDS:
+            held = reviews.get((board, institution))
+            state = held.state if held else "pending"
+            yield Condition(
+                f"review_{board.lower()}",
+                state in SETTLED,
+                "reviews_required",
+                f"the {board} review{whose} is {state}",
+                "steward",
+            )
     run = queries.ready_dry_run(session, row.id, row.plan_hash)
     yield Condition(
         "dry_run",
@@ -82,7 +92,7 @@ def conditions(session: Session, row: AccessRequest, of: Cohort, on: date) -> It
 
 
 def must_be_approvable(
-    session: Session, row: AccessRequest, of: Cohort, decided: Decided, on: date
+    session: Session, row: AccessRequest, of: Behind, decided: Decided, on: date
 ) -> tuple[DryRun, date, list[str]]:
     """The dry run that the approval rests on, the permit's last day, and the conditions that the terms lay on it.
 
@@ -138,7 +148,7 @@ def issue(
     session: Session,
     keyring: Keyring,
     row: AccessRequest,
-    of: Cohort,
+    of: Behind,
     decided: Decided,
     actor: str,
     now: datetime,
@@ -155,9 +165,11 @@ def issue(
     permit_id = new_id("prm")
     text = text_of(
         Terms(
-            permit_id=permit_id, holder=row.applicant, title=row.title, cohort=of.name,
-            institution=queries.institution_name(session, of.institution_id), plan_hash=row.plan_hash,
-            valid_until=until, conditions=stated,
+            permit_id=permit_id, holder=row.applicant, title=row.title,
+            cohorts=[
+                (cohort.name, queries.institution_name(session, cohort.institution_id)) for cohort in of.cohorts
+            ],
+            plan_hash=row.plan_hash, valid_until=until, conditions=stated,
         )
     )  # fmt: skip
     permit = Permit(

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from app.audit import PLATFORM, verify
 from app.auth import policy
 from app.auth.policy import Actor, AuditFacts
+from app.consents.cohorts import behind
 from app.errors import not_found
-from app.models import AuditHead, AuditLine, Cohort, Permit, Project
+from app.models import AuditHead, AuditLine, Permit, Project
 
 
 def lines(session: Session, actor: Actor, stream: str, after: int, limit: int) -> list[dict[str, Any]]:
@@ -48,12 +49,12 @@ def _facts(session: Session, stream: str) -> AuditFacts:
     if kind == "institution" and name:
         return AuditFacts(institution_id=name)
     query = (
-        select(Project.holder, Cohort.institution_id)
+        select(Project.holder, Permit.version_id)
         .join(Permit, Permit.project_id == Project.id)
-        .join(Cohort, Cohort.id == Permit.cohort_id)
         .where(Project.id == name)
     )
     row = session.execute(query).first() if kind == "project" else None
     if row is None:
         raise not_found("audit stream")
-    return AuditFacts(institution_id=row[1], holder=row[0])
+    first, *others = behind(session, row[1]).institutions
+    return AuditFacts(institution_id=first, holder=row[0], also=tuple(others))

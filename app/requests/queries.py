@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor, PermitFacts, RequestFacts, VersionFacts
+from app.consents.cohorts import Behind, behind
 from app.errors import not_found
 from app.models import (
     AccessRequest,
@@ -22,46 +23,42 @@ from app.models import (
     Permit,
     Project,
     Review,
+    VersionSource,
 )
 from app.requests.states import REVIEWABLE
 
 
-def version(session: Session, version_id: str) -> tuple[DatasetVersion, Cohort]:
-    """The version and its cohort; a Problem where there is none."""
-    query = (
-        select(DatasetVersion, Cohort)
-        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
-        .join(Cohort, Cohort.id == Dataset.cohort_id)
-        .where(DatasetVersion.id == version_id)
-    )
-    if (row := session.execute(query).first()) is None:
-        raise not_found("dataset version")
-    return row[0], row[1]
+def version(session: Session, version_id: str) -> tuple[DatasetVersion, Behind]:
+    """The version and the cohorts behind it; a Problem where there is none."""
+    of = behind(session, version_id)
+    return session.get_one(DatasetVersion, version_id), of
 
 
-def version_facts(row: DatasetVersion, of: Cohort) -> VersionFacts:
+def version_facts(row: DatasetVersion, of: Behind) -> VersionFacts:
     """What the policy needs to know of a version."""
-    return VersionFacts(institution_id=of.institution_id, state=row.state)
+    first, *others = of.institutions
+    return VersionFacts(institution_id=first, state=row.state, also=tuple(others))
 
 
-def request(session: Session, request_id: str, *, lock: bool = False) -> tuple[AccessRequest, Cohort]:
-    """The request (locked until the transaction ends, where asked) and the cohort it asks for; a Problem if none."""
+def request(session: Session, request_id: str, *, lock: bool = False) -> tuple[AccessRequest, Behind]:
+    """The request (locked until the transaction ends, where asked) and the cohorts it asks for; a Problem if none."""
     row = session.get(AccessRequest, request_id, with_for_update=lock, populate_existing=True)
     if row is None:
         raise not_found("access request")
-    return row, session.get_one(Cohort, row.cohort_id)
+    return row, behind(session, row.version_id)
 
 
-def request_facts(row: AccessRequest, of: Cohort) -> RequestFacts:
+def request_facts(row: AccessRequest, of: Behind) -> RequestFacts:
     """What the policy needs to know of a request."""
-    return RequestFacts(applicant=row.applicant, institution_id=of.institution_id, state=row.state)
+    first, *others = of.institutions
+    return RequestFacts(applicant=row.applicant, institution_id=first, state=row.state, also=tuple(others))
 
 
 def listed(
     session: Session, actor: Actor, *, mine: bool, after: str | None, limit: int
 ) -> Sequence[AccessRequest]:
     """Own requests, or those of the cohorts that a steward serves; newest first. `mine`: only what waits for them."""
-    query = select(AccessRequest).join(Cohort, Cohort.id == AccessRequest.cohort_id)
+    query = select(AccessRequest)
     if actor.role == "steward":
         query = query.where(_served(actor), AccessRequest.applicant != actor.subject)
         if mine:
@@ -73,10 +70,16 @@ def listed(
     return session.scalars(query.order_by(AccessRequest.id.desc()).limit(limit)).all()
 
 
-def reviews(session: Session, request_id: str) -> dict[str, Review]:
-    """The sub-reviews by board."""
-    query = select(Review).where(Review.request_id == request_id).order_by(Review.board)
-    return {row.board: row for row in session.scalars(query)}
+def reviews(session: Session, request_id: str) -> dict[tuple[str, str], Review]:
+    """The sub-reviews by board and institution (see `reviewing`)."""
+    query = select(Review).where(Review.request_id == request_id)
+    rows = session.scalars(query.order_by(Review.board, Review.institution_id))
+    return {(row.board, row.institution_id): row for row in rows}
+
+
+def reviewing(of: Behind) -> list[str]:
+    """Whose boards answer: one pair of boards for one cohort (the empty name), each institution's for several."""
+    return [""] if of.only else of.institutions
 
 
 def dry_run(session: Session, request_id: str, *, plan_hash: str | None = None) -> DryRun | None:
@@ -95,17 +98,18 @@ def ready_dry_run(session: Session, request_id: str, plan_hash: str) -> DryRun |
     return session.scalar(query.order_by(DryRun.created_at.desc(), DryRun.id.desc()).limit(1))
 
 
-def permit(session: Session, permit_id: str, *, lock: bool = False) -> tuple[Permit, Project, Cohort]:
-    """The permit (locked where asked), its project and cohort; a Problem where there is none."""
+def permit(session: Session, permit_id: str, *, lock: bool = False) -> tuple[Permit, Project, Behind]:
+    """The permit (locked where asked), its project and cohorts; a Problem where there is none."""
     row = session.get(Permit, permit_id, with_for_update=lock, populate_existing=True)
     if row is None:
         raise not_found("permit")
-    return row, session.get_one(Project, row.project_id), session.get_one(Cohort, row.cohort_id)
+    return row, session.get_one(Project, row.project_id), behind(session, row.version_id)
 
 
-def permit_facts(project: Project, of: Cohort) -> PermitFacts:
+def permit_facts(project: Project, of: Behind) -> PermitFacts:
     """What the policy needs to know of a permit."""
-    return PermitFacts(holder=project.holder, institution_id=of.institution_id)
+    first, *others = of.institutions
+    return PermitFacts(holder=project.holder, institution_id=first, also=tuple(others))
 
 
 def permits_of_holder(session: Session, holder: str, after: str | None, limit: int) -> Sequence[Permit]:
@@ -160,7 +164,13 @@ def request_view(session: Session, row: AccessRequest, now: datetime) -> dict[st
         **request_brief(row, now),
         **{name: getattr(row, name) for name in names},
         "reviews": [
-            {"board": r.board, "state": r.state, "note": r.note, "at": r.at}
+            {
+                "board": r.board,
+                "institution_id": r.institution_id or None,
+                "state": r.state,
+                "note": r.note,
+                "at": r.at,
+            }
             for r in reviews(session, row.id).values()
         ],
         "dry_run": {"id": run.id, "state": run.state, "plan_hash": run.plan_hash} if run else None,
@@ -194,7 +204,23 @@ def permit_view(row: Permit, project: Project) -> dict[str, Any]:
 def _served(actor: Actor) -> ColumnElement[bool]:
     """The list's twin of `policy.may_read_request`."""
     seen = AccessRequest.state != "draft"
-    return seen if actor.institution_id is None else and_(seen, Cohort.institution_id == actor.institution_id)
+    if actor.institution_id is None:
+        return seen
+    # Written as a walk from the version, as `consents.cohorts.behind` goes it.
+    sources = select(VersionSource.source_version_id).where(
+        VersionSource.version_id == AccessRequest.version_id
+    )
+    held = (
+        exists()
+        .where(
+            Cohort.institution_id == actor.institution_id,
+            Dataset.cohort_id == Cohort.id,
+            DatasetVersion.dataset_id == Dataset.id,
+            or_(DatasetVersion.id == AccessRequest.version_id, DatasetVersion.id.in_(sources)),
+        )
+        .correlate(AccessRequest)
+    )
+    return and_(seen, held)
 
 
 def _waits_for(actor: Actor) -> ColumnElement[bool]:

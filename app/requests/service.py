@@ -13,12 +13,13 @@ from app.audit import institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
+from app.consents.cohorts import Behind
 from app.db import Database, new_id
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
 from app.keyring import Keyring
-from app.models import AccessRequest, Cohort, DryRun, Review
+from app.models import AccessRequest, DryRun, Review
 from app.requests import decisions, oversight, permits, queries, why
 from app.requests.asking import judged, must_be_a_purpose, must_lie_ahead, must_not_be_denied, planned
 from app.requests.decisions import Decided
@@ -35,7 +36,7 @@ class DryRunning(Protocol):
     """The side of the gate that requests use."""
 
     def dry_run(
-        self, plan: Plan, purpose: Mapping[str, Any], cohort_id: str, progress: Callable[..., None]
+        self, plan: Plan, purpose: Mapping[str, Any], progress: Callable[..., None]
     ) -> dict[str, Any]:
         """What the plan would release now: counts only."""
 
@@ -59,7 +60,7 @@ class RequestService:
             if (answer := earlier(session, once, now)) is not None:
                 return answer
             row = AccessRequest(
-                id=new_id("req"), version_id=version.id, cohort_id=of.id, applicant=actor.subject,
+                id=new_id("req"), version_id=version.id, cohort_id=of.only, applicant=actor.subject,
                 institution_id=actor.institution_id, state="draft", duo_match=None, claimed_by=None, notes=[],
                 revision=1, created_at=now, submitted_at=None, decided_at=None,
                 **self._asked(session, actor, version.id, body, now),
@@ -109,7 +110,7 @@ class RequestService:
             row.duo_match, row.claimed_by = match, None
             row.submitted_at = row.submitted_at or now
             row.revision += 1
-            _open_reviews(session, row.id, now)
+            _open_reviews(session, row.id, of, now)
             data = {"plan": row.plan_hash, "duo": match["answer"]}
             _note(session, row, of, "request.submitted", actor, now, data)
             return queries.request_view(session, row, now)
@@ -172,10 +173,15 @@ class RequestService:
         with self.db.unit_of_work() as session:
             row, of = self._reviewed(session, actor, request_id)
             row.state = step(row.state, "review")
-            review = queries.reviews(session, row.id)[board]
-            review.state, review.reviewer, review.note, review.at = state, actor.subject, note, now
+            known = queries.reviews(session, row.id)
+            # A steward of one institution enters what its boards said; the public board answers for all of them.
+            answering = [i for i in queries.reviewing(of) if i in ("", actor.institution_id or i)]
+            for institution in answering:
+                review = known[board, institution]
+                review.state, review.reviewer, review.note, review.at = state, actor.subject, note, now
             session.flush()
-            data = {"board": board, "state": state, "plan": row.plan_hash}
+            whose = {"institutions": answering} if of.only is None else {}
+            data = {"board": board, "state": state, "plan": row.plan_hash, **whose}
             _note(session, row, of, "request.reviewed", actor, now, data)
             return queries.request_view(session, row, now)
 
@@ -301,24 +307,27 @@ class RequestService:
             "irb_reference": body["irb_reference"], "end_date": body["end_date"],
         }  # fmt: skip
 
-    def _own(self, session: Session, actor: Actor, request_id: str) -> tuple[AccessRequest, Cohort]:
+    def _own(self, session: Session, actor: Actor, request_id: str) -> tuple[AccessRequest, Behind]:
         row, of = queries.request(session, request_id, lock=True)
         policy.must_edit_request(actor, queries.request_facts(row, of))
         return row, of
 
-    def _reviewed(self, session: Session, actor: Actor, request_id: str) -> tuple[AccessRequest, Cohort]:
+    def _reviewed(self, session: Session, actor: Actor, request_id: str) -> tuple[AccessRequest, Behind]:
         row, of = queries.request(session, request_id, lock=True)
         policy.must_review_request(actor, queries.request_facts(row, of))
         return row, of
 
 
-def _open_reviews(session: Session, request_id: str, now: datetime) -> None:
-    """Both boards start again: what they saw before may not be what is asked now."""
+def _open_reviews(session: Session, request_id: str, of: Behind, now: datetime) -> None:
+    """All boards start again: what they saw before may not be what is asked now."""
     known = queries.reviews(session, request_id)
-    for board in BOARDS:
-        row = known.get(board) or Review(id=new_id("rev"), request_id=request_id, board=board)
-        row.state, row.reviewer, row.note, row.at = "pending", "", "", now
-        session.add(row)
+    for institution in queries.reviewing(of):
+        for board in BOARDS:
+            row = known.get((board, institution)) or Review(
+                id=new_id("rev"), request_id=request_id, board=board, institution_id=institution
+            )
+            row.state, row.reviewer, row.note, row.at = "pending", "", "", now
+            session.add(row)
     session.flush()
 
 
@@ -332,16 +341,16 @@ def _write(row: AccessRequest, actor: Actor, on: str, text: str, now: datetime) 
 
 
 def _note(
-    session: Session, row: AccessRequest, of: Cohort, event: str, actor: Actor, at: datetime, data: Any = None,
+    session: Session, row: AccessRequest, of: Behind, event: str, actor: Actor, at: datetime, data: Any = None,
     object_id: str | None = None,
 ) -> None:  # fmt: skip
-    stream = institution_stream(of.institution_id)
-    record(
-        session,
-        stream=stream,
-        event=event,
-        actor=actor.subject,
-        object_id=object_id or row.id,
-        at=at,
-        data=data,
-    )
+    for institution in of.institutions:
+        record(
+            session,
+            stream=institution_stream(institution),
+            event=event,
+            actor=actor.subject,
+            object_id=object_id or row.id,
+            at=at,
+            data=data,
+        )

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from app.audit import institution_stream, record
 from app.errors import Problem
 from app.jobs import JobContext, Task
-from app.models import Cohort, DryRun
+from app.models import DryRun
 from app.requests import queries
 from app.requests.service import RequestService
 from app.schemas.plan import Plan
@@ -31,11 +31,10 @@ class RequestTasks:
                 return
             row, _of = queries.request(session, run.request_id)
             plan, purpose, same = Plan.model_validate(row.plan), row.purpose, row.plan_hash == run.plan_hash
-            cohort_id = row.cohort_id
         try:
             if not same:
                 raise Problem("precondition_failed", "The plan was edited before its dry run.")
-            result = self.service.gate.dry_run(plan, purpose, cohort_id, job.progress)
+            result = self.service.gate.dry_run(plan, purpose, job.progress)
         except Exception as error:
             problem = (
                 error
@@ -54,11 +53,11 @@ class RequestTasks:
                 return
             run.state, run.result, run.finished_at = state, result, now
             row, of = queries.request(session, run.request_id)
-            holder = session.get_one(Cohort, of.id).institution_id
-            record(
-                session, stream=institution_stream(holder), event="dry_run.finished", actor="platform",
-                object_id=run.id, at=now, data={"request": row.id, "plan": run.plan_hash, "state": state},
-            )  # fmt: skip
+            for holder in of.institutions:
+                record(
+                    session, stream=institution_stream(holder), event="dry_run.finished", actor="platform",
+                    object_id=run.id, at=now, data={"request": row.id, "plan": run.plan_hash, "state": state},
+                )  # fmt: skip
 
 
 def tasks(service: RequestService) -> dict[str, Task]:

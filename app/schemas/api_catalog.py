@@ -8,7 +8,8 @@ from app.schemas.api_parts import Free, View
 
 
 class CatalogEntry(View):
-    """A published dataset; `people` is null where there are few, else rounded."""
+    """A published dataset; `people` is null where there are few, else rounded. A united one has several in `held_by`
+    (each a cohort and its institution), and then no `cohort` and `institution` of its own."""
 
     id: str
     version_id: str
@@ -17,8 +18,9 @@ class CatalogEntry(View):
     name_ko: str
     description: str
     keywords: list[str]
-    cohort: Free
-    institution: Free
+    cohort: Free | None
+    institution: Free | None
+    held_by: list[Free]
     table_names: list[str]
     people: int | None
     published_at: datetime | None

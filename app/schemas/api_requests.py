@@ -68,7 +68,7 @@ class RequestBrief(View):
 
     id: str
     version_id: str
-    cohort_id: str
+    cohort_id: str | None = Field(description="Null: a united version, whose data several cohorts hold.")
     applicant: str
     title: str
     state: RequestState
@@ -83,9 +83,10 @@ class RequestBrief(View):
 
 
 class ReviewView(View):
-    """The outcome of a board."""
+    """The outcome of a board. Of a united version each institution's boards answer, and it is named."""
 
     board: Literal["DRB", "IRB"]
+    institution_id: str | None = None
     state: Literal["pending", "approved", "exempt", "returned", "rejected"]
     note: str
     at: datetime
@@ -163,7 +164,7 @@ class PermitView(View):
     request_id: str
     holder: str
     version_id: str
-    cohort_id: str
+    cohort_id: str | None = Field(description="Null: a united version, whose data several cohorts hold.")
     state: Literal["pending_agreement", "active", "suspended", "expired", "revoked", "closed"]
     plan_hash: str
     purpose: Free

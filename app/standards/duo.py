@@ -24,6 +24,7 @@ __all__ = [
     "match",
     "shorthand",
     "terms_of_duo",
+    "together",
 ]
 
 MATCHER_VERSION = "baekman-duo/1"
@@ -142,6 +143,18 @@ def match(
     if any(getattr(purpose, flag) for flag in _DELICATE):
         verdict.add("abstain", "delicate_subject", "")
     return _conclude(verdict)
+
+
+def together(matches: Mapping[str, Match]) -> Match:
+    """One answer for the terms of several cohorts: deny beats abstain beats approve, over all of them; every reason
+    names its cohort, and every condition that any of them lays on a permit holds. One match alone stays as it is."""
+    if len(matches) == 1:
+        return next(iter(matches.values()))
+    answers = {match.answer for match in matches.values()}
+    answer: Answer = "deny" if "deny" in answers else "approve" if answers == {"approve"} else "abstain"
+    reasons = [{**reason, "cohort": name} for name, one in matches.items() for reason in one.reasons]
+    conditions = [condition for one in matches.values() for condition in one.conditions]
+    return Match(answer, reasons, list(dict.fromkeys(conditions)))
 
 
 def consent_covers(

@@ -366,9 +366,7 @@ def test_two_recodings_of_the_same_people_are_told_to_the_steward(small: World, 
     one, _ = _released(small, tmp_path / "a")
     privacy = small.plan.privacy.model_copy(update={"k": 30, "method": "global"})
     other = small.plan.model_copy(update={"privacy": privacy})
-    told = small.gate.dry_run(other, worlds.PURPOSE, small.cohort_id, lambda **_: None)["risk"][
-        "intersections"
-    ]
+    told = small.gate.dry_run(other, worlds.PURPOSE, lambda **_: None)["risk"]["intersections"]
     two = small.permit(other)
     small.release(two)
     crowds: Counter[Any] = Counter()

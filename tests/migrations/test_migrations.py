@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Index, MetaData, String, Table, inspect
+from sqlalchemy.exc import IntegrityError
 
 from app.db import Database, new_id
-from app.models import Base, Institution, migrating
+from app.models import Base, Dataset, DatasetVersion, Institution, migrating
 
 
 @pytest.fixture
@@ -53,6 +55,40 @@ def test_down_to_nothing_and_up_again(db: Database) -> None:
     migrating.upgrade(db)
     assert ours(db) == set(Base.metadata.tables)
     assert migrating.differences(db) == []
+
+
+def test_what_points_at_a_table_survives_that_it_is_made_anew(db: Database) -> None:
+    migrating.upgrade(db, "0001")
+    now = "2026-03-02 09:00:00"
+    with db.engine.begin() as connection:
+        for statement in (
+            f"INSERT INTO institutions VALUES ('ins_1', 'n', '', false, 'KR', '{now}')",
+            f"INSERT INTO cohorts VALUES ('coh_1', 'ins_1', 'n', '', '', '{{}}', '[]', 'k', 0, '{now}')",
+            f"INSERT INTO datasets VALUES ('ds_1', 'coh_1', 'n', '', '', '[]', '{now}')",
+            "INSERT INTO dataset_versions (id, dataset_id, number, state, people, revision, created_at) "
+            f"VALUES ('ver_1', 'ds_1', 1, 'draft', 0, 1, '{now}')",
+        ):
+            connection.exec_driver_sql(statement)
+    migrating.upgrade(db)
+    with db.read() as session:
+        assert session.get_one(DatasetVersion, "ver_1").dataset_id == "ds_1"
+        assert session.get_one(Dataset, "ds_1").cohort_id == "coh_1"
+
+
+def test_a_migration_that_leaves_orphans_is_not_committed(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/one.db")
+    migrating.upgrade(db)
+    with pytest.raises(RuntimeError, match="point at nothing"), db.migration() as connection:
+        connection.exec_driver_sql("INSERT INTO datasets VALUES ('d', 'nobody', 'n', '', '', '[]', 'now')")
+    with db.read() as session:
+        assert session.get(Dataset, "d") is None
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    with db.unit_of_work() as session:  # and the keys are looked at again afterwards
+        session.add(Dataset(id="d", cohort_id="nobody", name="n", keywords=[], created_at=now))
+        with pytest.raises(IntegrityError):
+            session.flush()
+        session.rollback()
+    db.dispose()
 
 
 def planted() -> Iterator[tuple[str, MetaData, str]]:

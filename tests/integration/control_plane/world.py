@@ -66,13 +66,13 @@ class FakeGate:
         return {"people": 40, "version_id": question.version_id, "reader": reader.subject}
 
     def dry_run(
-        self, plan: Plan, purpose: Mapping[str, Any], cohort_id: str, progress: Callable[..., None]
+        self, plan: Plan, purpose: Mapping[str, Any], progress: Callable[..., None]
     ) -> dict[str, Any]:
         self.asked += 1
         progress(step="run", done=1, total=1)
         if self.refuses:
             raise self.refuses
-        return {"people": 90, "smallest_k": 13, "cohort": cohort_id, "tables": len(plan.tables)}
+        return {"people": 90, "smallest_k": 13, "tables": len(plan.tables)}
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class World:
 
     def cohort_of(self, dataset_id: str) -> str:
         with self.db.read() as session:
-            return session.get_one(Dataset, dataset_id).cohort_id
+            return str(session.get_one(Dataset, dataset_id).cohort_id)
 
     def events(self, stream: str) -> list[str]:
         with self.db.read() as session:

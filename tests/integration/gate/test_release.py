@@ -323,14 +323,12 @@ def test_who_left_since_a_count_is_no_difference(small: World) -> None:
 def test_another_projects_release_is_laid_on_a_dry_run(small: World) -> None:
     """Two recodings of the same people that cut ages differently: their meet has classes below k, which is told."""
     small.release(small.permit())
-    alone = small.gate.dry_run(small.plan, worlds.PURPOSE, small.cohort_id, lambda **_: None)
+    alone = small.gate.dry_run(small.plan, worlds.PURPOSE, lambda **_: None)
     [same] = alone["risk"]["intersections"]
     assert same["both"]["below_k_share"] == 0  # the same plan finds the same classes
     assert not same["needs_signature"]
     other = small.plan.model_copy(
         update={"privacy": small.plan.privacy.model_copy(update={"k": 30, "method": "global"})}
     )
-    met = small.gate.dry_run(other, worlds.PURPOSE, small.cohort_id, lambda **_: None)["risk"][
-        "intersections"
-    ][0]
+    met = small.gate.dry_run(other, worlds.PURPOSE, lambda **_: None)["risk"]["intersections"][0]
     assert met["both"]["people"] == 380

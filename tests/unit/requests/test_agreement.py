@@ -6,7 +6,7 @@ from datetime import date
 from app.requests.agreement import Terms, digest_of, text_of
 
 TERMS = Terms(
-    "prm_1", "client:r", "Title", "Cohort", "Hospital", "a" * 64, date(2027, 1, 31), ["PUB: cite us"]
+    "prm_1", "client:r", "Title", [("Cohort", "Hospital")], "a" * 64, date(2027, 1, 31), ["PUB: cite us"]
 )
 
 

@@ -10,7 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import Problem
-from app.standards.duo import MATCHER_VERSION, Purpose, check_terms, consent_covers, match, terms_of_duo
+from app.standards.duo import (
+    MATCHER_VERSION,
+    Purpose,
+    check_terms,
+    consent_covers,
+    match,
+    terms_of_duo,
+    together,
+)
 from app.standards.duo_reasons import REASONS
 
 ON = date(2026, 6, 1)
@@ -284,3 +292,19 @@ def test_every_term_and_reason_has_both_languages() -> None:
     assert len(terms_of_duo()) == 23
     assert all(term["label"] and term["label_ko"] for term in terms_of_duo().values())
     assert all(ko and en for ko, en in REASONS.values())
+
+
+def test_over_several_cohorts_deny_beats_abstain_beats_approve_and_conditions_add_up():
+    purpose = Purpose(term="HMB")
+    day = date(2026, 3, 2)
+    open_, irb = (
+        match([{"term": "GRU"}], purpose, day),
+        match([{"term": "HMB"}, {"term": "IRB"}], purpose, day),
+    )
+    narrow, unclear = match([{"term": "POA"}], purpose, day), match([{"term": "what"}], purpose, day)
+    assert together({"a": irb}) == irb
+    both = together({"a": open_, "b": irb})
+    assert (both.answer, both.conditions) == ("approve", ["ethics_approval"])
+    assert {reason["cohort"] for reason in both.reasons} == {"a", "b"}
+    assert together({"a": open_, "b": unclear}).answer == "abstain"
+    assert together({"a": unclear, "b": narrow, "c": open_}).answer == "deny"

@@ -1,0 +1,87 @@
+"""The cohorts whose people a dataset version holds: its own one, or those of every source of a united version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import Session
+
+from app.errors import not_found
+from app.models import Cohort, Dataset, DatasetVersion, VersionSource
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """At least one cohort, by id: everything that is asked of a version's consent is asked of all of them."""
+
+    cohorts: tuple[Cohort, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the cohorts, sorted."""
+        return [cohort.id for cohort in self.cohorts]
+
+    @property
+    def only(self) -> str | None:
+        """The cohort's id where there is one; None for a united version."""
+        return self.cohorts[0].id if len(self.cohorts) == 1 else None
+
+    @property
+    def institutions(self) -> list[str]:
+        """Who holds them, each once, sorted: the order in which their audit chains are locked."""
+        return sorted({cohort.institution_id for cohort in self.cohorts})
+
+    @property
+    def epoch(self) -> int:
+        """One number that moves whenever the register of any of them does, for none of them ever moves back."""
+        return sum(cohort.epoch for cohort in self.cohorts)
+
+
+def behind(session: Session, version_id: str) -> Behind:
+    """The cohorts behind a version; a Problem where there is no such version."""
+    found = tuple(session.scalars(_query(version_id)))
+    if not found:
+        raise not_found("dataset version")
+    return Behind(found)
+
+
+def lock(session: Session, version_id: str) -> Behind:
+    """The same, read again and locked until the transaction ends, always in the order of their ids: nobody changes
+    any of these registers meanwhile, and two that lock the same ones never wait for each other."""
+    ids = sorted(cohort.id for cohort in session.scalars(_query(version_id)))
+    if not ids:
+        raise not_found("dataset version")
+    return Behind(
+        tuple(session.get_one(Cohort, one, with_for_update=True, populate_existing=True) for one in ids)
+    )
+
+
+def sources_of(session: Session, version_id: str) -> list[VersionSource]:
+    """The source versions of a united version by the name of each; empty for any other."""
+    query = select(VersionSource).where(VersionSource.version_id == version_id)
+    return list(session.scalars(query.order_by(VersionSource.name)))
+
+
+def unusable(session: Session, version_id: str) -> list[str]:
+    """Those of this version and its sources that were taken out of use: nothing leaves while there is one."""
+    ids = [version_id, *(one.source_version_id for one in sources_of(session, version_id))]
+    query = select(DatasetVersion.id).where(
+        DatasetVersion.id.in_(ids), DatasetVersion.state.not_in(("published", "superseded"))
+    )
+    return sorted(session.scalars(query))
+
+
+def _query(version_id: str) -> Select[Cohort]:
+    sources = select(VersionSource.source_version_id).where(VersionSource.version_id == version_id)
+    return (
+        select(Cohort)
+        .where(
+            Cohort.id.in_(
+                select(Dataset.cohort_id)
+                .join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
+                .where(or_(DatasetVersion.id == version_id, DatasetVersion.id.in_(sources)))
+            )
+        )
+        .order_by(Cohort.id)
+    )
