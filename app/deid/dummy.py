@@ -185,6 +185,8 @@ def _covered(spec: Mapping[str, Any], column: Column) -> list[Any]:
         return [low + (high - low) * i / 64 for i in range(64)]
     if kind == "date":
         return [(FIRST + timedelta(days=45 * i)).isoformat() for i in range(80)]
-    if kind == "prefix" and not column.labels:
+    if kind == "region":
+        return [f"{place}51000" for place in ("11110", "11140", "26110", "26140", "41110", "41130")]
+    if kind in ("prefix", "icd") and not column.labels:
         return [f"{letter}{i:02}.0" for letter in "ABCDE" for i in range(0, 60, 20)]
     return []

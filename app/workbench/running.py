@@ -219,7 +219,8 @@ def _write(ready: Prepared, spill: Path) -> list[Path]:
         sql = choice.transform.sql(raw, choice.column, choice.params, rendering)
         if sql is not None:
             picked.append(f"{sql} AS {quoted(_name(choice))}")
-    order = ", ".join(quoted(_name(c)) for c in planned)
+    names = [quoted(_name(choice)) for choice in planned]
+    told = ", ".join(f"{Rendering().optional(name)} AS {name}" for name in names)
     people = int(ready.con.execute("SELECT count(*) FROM leaving").fetchall()[0][0])
     parts = min(256, max(1, -(-people // ROWS_PER_PART)))
     folder = spill / "release" / ready.table.name
@@ -227,7 +228,7 @@ def _write(ready: Prepared, spill: Path) -> list[Path]:
     paths = []
     for position in range(parts):
         query = (
-            f"SELECT {order} FROM (SELECT w.rank AS __rank, {', '.join(picked)} FROM flat f JOIN leaving USING "
+            f"SELECT {told} FROM (SELECT w.rank AS __rank, {', '.join(picked)} FROM flat f JOIN leaving USING "
             f"(__participant) JOIN walk w ON w.key = f.__participant JOIN classes l USING (class) {' '.join(joins)} "
             f"WHERE w.rank * {parts} // {ready.rows} = {position}) ORDER BY __rank"
         )

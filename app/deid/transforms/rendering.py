@@ -35,6 +35,11 @@ class Rendering:
         """A text literal."""
         return "'" + value.replace("'", "''") + "'"
 
+    def optional(self, expression: str) -> str:
+        """The same value in a column that may be empty for all that the engine can tell. DuckDB would else write a
+        column as never empty wherever no value of a part is: parts of one table would have several schemas."""
+        return f"CASE WHEN random() < 2 THEN {expression} END"
+
     def number(self, value: float) -> str:
         """A double literal that means the same on every engine."""
         return f"CAST('{value!r}' AS DOUBLE)"

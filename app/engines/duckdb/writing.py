@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from app.deid.transforms import Rendering
 from app.engines.duckdb.columns import joins, select
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import quoted, stored, text
@@ -62,18 +63,18 @@ def _query(
 ) -> str:
     chosen = select(source, table, codes)
     columns = ", ".join(f"{c.sql} AS {quoted(c.name)}" for c in chosen)
+    names = ", ".join(quoted(c.name) for c in chosen)
+    told = ", ".join(f"{Rendering().optional(quoted(c.name))} AS {quoted(c.name)}" for c in chosen)
     if table.kind == "reference":
-        order = ", ".join(str(i + 1) for i in range(len(chosen)))
-        return f"SELECT {columns} FROM {stored(table)} t ORDER BY {order}"
+        return f"SELECT {told} FROM (SELECT {columns} FROM {stored(table)} t) ORDER BY {names}"
     first, last = bounds(position, parts)
     within = f"x0.slice BETWEEN {first} AND {last}"
-    names = ", ".join(quoted(c.name) for c in chosen)
     rows = (
         f"SELECT x0.rank AS __rank, {columns} FROM {stored(table)} t {joins(source, table, codes)} "
         f"WHERE {within} AND {filters.on(table)}"
     )
     # The order of arrival would link two projects by position: the order is the pseudonym's, then the row's own.
-    return f"SELECT {names} FROM ({rows}) ORDER BY __rank, {names}"
+    return f"SELECT {told} FROM ({rows}) ORDER BY __rank, {names}"
 
 
 def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: Path) -> StagedPart:

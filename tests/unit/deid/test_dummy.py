@@ -124,3 +124,23 @@ def test_a_hierarchy_that_lists_no_values_still_gives_labels():
     assert set(table["sex"].to_pylist()) <= {"*", None}
     assert len(set(table["zip"].to_pylist())) > 2
     assert all(re.fullmatch(r"\d{4}-\d\d", born) for born in table["born"].to_pylist() if born)
+
+
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        ({"kind": "region", "system": "mois", "as_of": "2026-01-01", "levels": ["province"]}, "서울특별시"),
+        ({"kind": "icd", "version": "KCD-8", "lengths": [3]}, "A00"),
+    ],
+)
+def test_hierarchies_of_codes_give_labels_of_theirs(spec: dict[str, Any], label: str):
+    document = {
+        "hierarchies": {"h": spec},
+        "tables": [{"name": "p", "kind": "participant", "fields": [
+            {"name": "id", "role": {"kind": "participant_id"}},
+            {"name": "x", "role": {"kind": "quasi_identifier", "hierarchy": "h"}},
+        ]}],
+    }  # fmt: skip
+    known = check_dictionary(document)
+    (table,) = dummy(known, draft(known, None, (), Privacy(), "v"), people=200).values()
+    assert label in table["x"].to_pylist()
