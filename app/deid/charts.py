@@ -92,10 +92,10 @@ def _text(x: float, y: float, words: str, kind: str, anchor: str = "start", whol
 
 
 def _short(words: str) -> str:
-    # Korean letters are twice as wide.
-    room, kept = 38, ""
+    # Korean letters are wider.
+    room, kept = 36.0, ""
     for letter in words:
-        room -= 2 if ord(letter) > 0x1100 else 1
+        room -= 1.7 if ord(letter) > 0x1100 else 1
         if room < 1:
             return kept + "…"
         kept += letter

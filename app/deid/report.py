@@ -42,6 +42,7 @@ def page(report: RiskReport) -> str:
         histogram=_histogram(report),
         risks=_risks(report),
         losses=_losses(report),
+        stepped=[one for one in report.columns if one.steps],
         groupings=[(g, *KINDS[g.kind], _grouping(g)) for g in report.groups],
         inferences=_inferences(report),
         events=_events(report),

@@ -1,5 +1,7 @@
 """Class sizes before and after: what an attacker who knows a person's quasi-identifiers can hope for.
 
+Sizes are counted as k is: in families where the dictionary names them, for who finds the family has found them all.
+
 Prosecutor model (El Emam, "Guide to the De-Identification of Personal Health Information", 2013): the risk of a
 person is 1 / the size of their class; the average risk over people is classes / people.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from app.deid.risk.ground import Ground, quoted
 
@@ -27,7 +30,8 @@ class Bar:
 
 @dataclass(frozen=True)
 class ClassRisk:
-    """The classes of one side. Risks and shares are of people, 0 to 1; 0 where there is nobody."""
+    """The classes of one side. Risks and shares are of people, 0 to 1; 0 where there is nobody. Where k counts
+    families, every figure is of families (one that lies in two classes counts in both)."""
 
     people: int
     classes: int
@@ -49,6 +53,7 @@ class Uniqueness:
     quasi_identifiers: tuple[str, ...]
     before: ClassRisk
     after: ClassRisk
+    counted: Literal["people", "families"] = "people"
 
 
 def uniqueness(ground: Ground) -> Uniqueness:
@@ -56,13 +61,15 @@ def uniqueness(ground: Ground) -> Uniqueness:
     k, names = ground.plan.privacy.k, tuple(leaf.name for leaf in ground.labels)
     roster = ground.roster
     if roster is None or not names:
-        everyone = ground.number("SELECT count(*) FROM person"), ground.number("SELECT count(*) FROM out")
+        number = "SELECT count(DISTINCT unit) FROM unit"
+        everyone = ground.number(number), ground.number(f"{number} SEMI JOIN out USING (p)")
         before, after = ({n: 1} if n else {} for n in everyone)
     else:
         before, after = (
             _sizes(ground, rows, names) for rows in (ground.before(roster), ground.after(roster))
         )
-    return Uniqueness(k, names, risk_of(before, k), risk_of(after, k))
+    counted: Literal["people", "families"] = "families" if ground.families else "people"
+    return Uniqueness(k, names, risk_of(before, k), risk_of(after, k), counted)
 
 
 def risk_of(sizes: Mapping[int, int], k: int) -> ClassRisk:
@@ -86,7 +93,7 @@ def risk_of(sizes: Mapping[int, int], k: int) -> ClassRisk:
 
 def _sizes(ground: Ground, rows: str, names: Iterable[str]) -> dict[int, int]:
     by = ", ".join(quoted(name) for name in names)
-    groups = f"SELECT count(DISTINCT p) AS n FROM {rows} GROUP BY {by}"
+    groups = f"SELECT count(DISTINCT unit) AS n FROM {rows} JOIN unit USING (p) GROUP BY {by}"
     return {row["n"]: row["c"] for row in ground.rows(f"SELECT n, count(*) AS c FROM ({groups}) GROUP BY n")}
 
 

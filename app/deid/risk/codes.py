@@ -37,8 +37,11 @@ def code_losses(ground: Ground) -> list[CodeLoss]:
 
 def _loss(ground: Ground, leaf: Leaf) -> CodeLoss:
     v = f"CAST({quoted(leaf.name)} AS VARCHAR)"
-    raw = f"SELECT b.p, {v} AS v FROM {ground.before(leaf.table)} b SEMI JOIN out USING (p) WHERE {v} IS NOT NULL"
-    counted = ground.arrow(f"SELECT v, count(*) AS n FROM ({raw}) GROUP BY v ORDER BY v")
+    raw, rows = (
+        f"SELECT b.p, {v} AS v FROM {side} b SEMI JOIN out USING (p) WHERE {v} IS NOT NULL"
+        for side in (ground.before(leaf.table), ground.before(leaf.table, once=True))
+    )
+    counted = ground.arrow(f"SELECT v, count(*) AS n FROM ({rows}) GROUP BY v ORDER BY v")
     shown = ground.arrow(f"SELECT DISTINCT {v} AS v FROM {ground.after(leaf.table)}")
     codes, out = counted["v"].to_pylist(), set(shown["v"].to_pylist())
     climbs = _climbing(ground, leaf, [code for code in codes if code not in out], out)

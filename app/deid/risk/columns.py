@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,27 @@ from app.deid.risk.ground import Ground, Leaf, quoted
 _KEYS = ("participant_id", "record_id", "family_id", "provider_id", "handle")
 
 
+_NAMED = 5  # labels of a level that are named
+
+
+@dataclass(frozen=True)
+class Step:
+    """A level of a hierarchy laid over the eligible people: how many labels it makes, the fewest people under one of
+    them, the people released at this level, and the commonest labels of at least min_cell people with their people."""
+
+    level: int
+    labels: int
+    fewest: int
+    released: int
+    commonest: tuple[tuple[str, int], ...]
+
+
 @dataclass(frozen=True)
 class ColumnLoss:
     """One column that leaves. `loss` (0: as it was, 1: nothing is left) is ARX's Loss with gs = 0.5 over eligible
     people for a label, else the share of filled cells that leave empty or not at all. `levels` counts the people
-    released at each level of the hierarchy, raw first; empty for other columns.
+    released at each level of the hierarchy, raw first; `steps` is a preview of those levels. Both are empty for other
+    columns.
     """
 
     table: str
@@ -32,6 +49,7 @@ class ColumnLoss:
     distinct_before: int
     distinct_after: int
     levels: tuple[int, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 def column_losses(ground: Ground) -> list[ColumnLoss]:
@@ -49,19 +67,19 @@ def total_loss(losses: list[ColumnLoss]) -> float:
 def _loss(ground: Ground, leaf: Leaf) -> ColumnLoss:
     name = quoted(leaf.name)
     asked = f"SELECT count({name}) AS cells, count(DISTINCT {name}) AS kinds FROM"
-    before = ground.row(f"{asked} {ground.before(leaf.table)}")
-    after = ground.row(f"{asked} {ground.after(leaf.table)}")
-    loss, levels = 1 - after["cells"] / before["cells"] if before["cells"] else 0.0, tuple[int, ...]()
+    before = ground.row(f"{asked} {ground.before(leaf.table, once=True)}")
+    after = ground.row(f"{asked} {ground.after(leaf.table, once=True)}")
+    loss, steps = 1 - after["cells"] / before["cells"] if before["cells"] else 0.0, tuple[Step, ...]()
     if leaf.transform == "generalise":
-        loss, levels = _label_loss(ground, leaf)
+        loss, steps = _label_loss(ground, leaf)
     # A filter of rows can leave fewer; a label for a missing value can leave more.
     return ColumnLoss(
         leaf.table.name, leaf.name, leaf.role, leaf.transform, min(1.0, max(0.0, loss)),
-        before["cells"], after["cells"], before["kinds"], after["kinds"], levels,
+        before["cells"], after["cells"], before["kinds"], after["kinds"], tuple(s.released for s in steps), steps,
     )  # fmt: skip
 
 
-def _label_loss(ground: Ground, leaf: Leaf) -> tuple[float, tuple[int, ...]]:
+def _label_loss(ground: Ground, leaf: Leaf) -> tuple[float, tuple[Step, ...]]:
     name = quoted(leaf.name)
     pairs = ground.arrow(
         f"SELECT b.{name} AS v, a.{name} AS l, a.p IS NULL AS gone, count(*) AS n FROM {ground.before(leaf.table)} b "
@@ -73,16 +91,27 @@ def _label_loss(ground: Ground, leaf: Leaf) -> tuple[float, tuple[int, ...]]:
     fitted = hierarchies.fit(hierarchy_spec(ground.dictionary, leaf.choice.column), values, leaf.name)
     place = {value: i for i, value in enumerate(values)}
     charge = [costs(fitted, level) for level in range(fitted.height + 1)]
-    total, people, levels = 0.0, 0, [0] * (fitted.height + 1)
+    total, people, levels, held = 0.0, 0, [0] * (fitted.height + 1), [0] * len(values)
     for pair in pairs:
         people += pair["n"]
+        held[place[pair["v"]]] += pair["n"]
         level = None if pair["gone"] else level_of(fitted, place[pair["v"]], pair["l"])
         if level is None:
             total += pair["n"]
             continue
         levels[level] += pair["n"]
         total += pair["n"] * float(charge[level][fitted.nodes[place[pair["v"]], level]])
-    return total / people, tuple(levels)
+    least = ground.plan.privacy.min_cell
+    return total / people, tuple(_step(fitted, at, held, n, least) for at, n in enumerate(levels))
+
+
+def _step(fitted: Fitted, level: int, held: list[int], released: int, least: int) -> Step:
+    under: Counter[str] = Counter()
+    for value, people in enumerate(held):
+        under[fitted.labels[level][fitted.nodes[value, level]]] += people
+    ranked = sorted(under.items(), key=lambda one: (-one[1], one[0]))
+    named = tuple(one for one in ranked[:_NAMED] if one[1] >= least)
+    return Step(level, len(under), min(under.values()), released, named)
 
 
 def level_of(fitted: Fitted, value: int, label: str | None) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from app.schemas.dictionary import Table
 
 _COMMON = 3  # values of a category that are studied
 _CODES = 5  # codes of a table that are studied
+_NUMERIC = ("integer", "number", "date", "datetime")
+_CODED = ("ancestors", "icd", "prefix", "region")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -72,7 +75,13 @@ class _Builder:
         return self.both
 
     def _of_people(self, leaf: Leaf) -> None:
-        numeric = leaf.choice.column.type in ("integer", "number")
+        spec = (
+            hierarchy_spec(self.ground.dictionary, leaf.choice.column)
+            if leaf.transform == "generalise"
+            else {}
+        )
+        # Whole numbers that are codes have no mean.
+        numeric = leaf.choice.column.type in _NUMERIC and spec.get("kind") not in _CODED
         if leaf.transform == "generalise":
             self._label(leaf, numeric)
         elif leaf.role == "number" or (
@@ -98,7 +107,7 @@ class _Builder:
         )
         under = _leaves(fitted)
         if numeric:
-            known: dict[object, float] = {v: float(str(v)) for v in distinct if v is not None}
+            known: dict[object, float] = {v: _number(v) for v in distinct if v is not None}
             mid = {label: _mean([known[v] for v in vs if v in known]) for label, vs in under.items()}
             self.both[0].numbers[leaf.name] = np.array([np.nan if v is None else known[v] for v in raw])
             self.both[1].numbers[leaf.name] = np.array(
@@ -211,6 +220,13 @@ def _leaves(fitted: Fitted) -> dict[str, set[object]]:
         for i, value in enumerate(fitted.values):
             under.setdefault(labels[fitted.nodes[i, level]], set()).add(value)
     return under
+
+
+def _number(value: object) -> float:
+    """A number, or a date as a year with its fraction: a birth date is studied as the year it is."""
+    if isinstance(value, date):
+        return value.year + (value.timetuple().tm_yday - 1) / 365.25
+    return float(str(value))
 
 
 def _span(date: Leaf, released: bool) -> str:

@@ -65,8 +65,8 @@ class Leaf:
 class Ground:
     """The two sides. A relation is SQL with the person's number `p` and the table's columns.
 
-    A row of several people counts for the first of them. Person numbers follow the keys, so that a sample by
-    number does not depend on the pseudonyms of one run.
+    A row of several people stands under each of them, or once, under the first, where rows are counted. Person
+    numbers follow the keys, so that a sample by number does not depend on the pseudonyms of one run.
     """
 
     def __init__(
@@ -107,17 +107,24 @@ class Ground:
         """The released columns of a table whose role is one of `kinds`."""
         return [leaf for leaf in self.leaves if leaf.table is table and leaf.role in kinds]
 
-    def before(self, table: Table) -> str:
-        """The raw rows of a table of people who are eligible."""
-        person = "__participant_1" if table.kind == "link" else "__participant"
-        return f"(SELECT w.p, t.* FROM {_scan(self._raw[table.name])} t JOIN person w ON w.key = t.{person})"
+    @property
+    def families(self) -> bool:
+        """Whether k is counted in families: the roster says who belongs together."""
+        return self.roster is not None and bool(self.roster.of_role("family_id"))
 
-    def after(self, table: Table) -> str:
+    def before(self, table: Table, *, once: bool = False) -> str:
+        """The raw rows of a table of which all people are eligible."""
+        own = ["__participant"]
+        if table.kind == "link":
+            own = [f"__participant_{n}" for n in range(1, len(table.of_role("participant_id")) + 1)]
+        return _under_people(_scan(self._raw[table.name]), own, "key", once)
+
+    def after(self, table: Table, *, once: bool = False) -> str:
         """The released rows of a table."""
         rows = _scan(self._released[table.name])
         own = [c.name for c in table.of_role("participant_id")]
         if own:
-            return f"(SELECT w.p, t.* FROM {rows} t JOIN person w ON w.pseudonym = t.{quoted(own[0])})"
+            return _under_people(rows, [quoted(name) for name in own], "pseudonym", once)
         parent, _, column = (table.participant_via or "").partition(".")
         owners = f"SELECT DISTINCT {quoted(column)} AS k, p FROM {self.after(self.dictionary.table(parent))}"
         return f"(SELECT o.p, t.* FROM {rows} t JOIN ({owners}) o ON o.k = t.{quoted(table.via_column or column)})"
@@ -154,7 +161,8 @@ class Ground:
 def stand(
     raw: Tables, released: Tables, crosswalk: pa.Table, dictionary: Dictionary, plan: Plan, bounds: Bounds
 ) -> Iterator[Ground]:
-    """Open the two sides; afterwards `person` (p, key, pseudonym) and `out` (p: who is released) can be asked.
+    """Open the two sides; afterwards `person` (p, key, pseudonym), `unit` (p, unit: the family, else the person) and
+    `out` (p: who is released) can be asked.
 
     `crosswalk` has columns key and pseudonym of everyone who was eligible (consent and row filter), before any
     suppression. Raw files hold keys in `__participant` (`__participant_<n>` on a link table).
@@ -174,6 +182,7 @@ def stand(
         )
         con.unregister("crosswalk_in")
         ground = Ground(con, raw, released, dictionary, plan, bounds)
+        ground.do(f"CREATE TEMP TABLE unit AS {_units(ground)}")
         holding = [ground.roster] if ground.roster is not None else ground.tables
         each = " UNION ".join(f"SELECT p FROM {ground.after(t)}" for t in holding)
         ground.do(
@@ -204,6 +213,27 @@ def day(leaf: Leaf, column: str, released: bool) -> str:
     if getattr(leaf.choice.params, "to", None) == "year":
         start = f"make_date({column}::BIGINT, 7, 1)"
     return f"date_diff('day', DATE '1970-01-01', {start})"
+
+
+def _under_people(rows: str, own: Sequence[str], by: str, once: bool) -> str:
+    """Rows whose people are all known, each under every one of them (`once`: the first), but under nobody twice."""
+    every = " ".join(f"JOIN person w{n} ON w{n}.{by} = t.{name}" for n, name in enumerate(own))
+    each = [
+        f"SELECT w{n}.p, t.* FROM {rows} t {every}"
+        + (f" WHERE w{n}.p NOT IN ({', '.join(f'w{m}.p' for m in range(n))})" if n else "")
+        for n in range(1 if once else len(own))
+    ]
+    return f"({' UNION ALL '.join(each)})"
+
+
+def _units(ground: Ground) -> str:
+    """Of each person the unit that k counts, as the engine counts it: families of the raw roster, else people."""
+    roster = ground.roster
+    if roster is None or not ground.families:
+        return "SELECT p, 'p' || key AS unit FROM person"
+    family = quoted(roster.of_role("family_id")[0].name)
+    known = f"SELECT p, any_value({family})::VARCHAR AS f FROM {ground.before(roster)} GROUP BY p"
+    return f"SELECT p, coalesce('f' || f, 'p' || key) AS unit FROM person LEFT JOIN ({known}) USING (p)"
 
 
 def _scan(paths: Sequence[Path]) -> str:

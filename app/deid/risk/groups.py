@@ -98,4 +98,4 @@ def _band(leaf: Leaf, kind: str) -> str:
         return f"CAST({column} AS VARCHAR)"
     start = f"(floor({number} / 10) * 10)::BIGINT"
     # Padded, so that bands sort as numbers do.
-    return f"CASE WHEN {number} IS NOT NULL THEN lpad({start}::VARCHAR, 2, '0') || '-' || ({start} + 9)::VARCHAR END"
+    return f"CASE WHEN {number} IS NOT NULL THEN printf('%02d', {start}) || '-' || ({start} + 9)::VARCHAR END"

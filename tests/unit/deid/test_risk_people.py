@@ -84,6 +84,31 @@ def test_who_is_left_out(tmp_path: Path):
     assert (found["age"][None].people, found["age"][None].people_out) == (3, 2)
 
 
+def test_bands_of_years_are_told_whole(tmp_path: Path):
+    born = [{**row, "age": year} for row, year in zip(RAW, (1949, 1949, 1950, 1950, 1950), strict=True)]
+    with standing(tmp_path, born, OUT) as ground:
+        (by_age,) = [one for one in suppressed_by_group(ground) if one.kind == "age"]
+    assert [(g.label, g.people, g.people_out) for g in by_age.groups] == [
+        ("1940-1949", 2, 2),
+        ("1950-1959", 3, 2),
+    ]
+
+
+def test_a_hierarchy_is_shown_level_by_level(tmp_path: Path):
+    with standing(tmp_path, RAW, OUT, min_cell=2) as ground:
+        (age,) = [one for one in column_losses(ground) if one.column == "age"]
+    assert [(s.level, s.labels, s.fewest, s.released) for s in age.steps] == [
+        (0, 4, 1, 0),
+        (1, 4, 1, 2),
+        (2, 2, 1, 0),
+        (3, 1, 5, 2),
+    ]
+    # Who stands alone under a label is not named by it.
+    assert [s.commonest for s in age.steps] == [
+        (("25", 2),), (("[20, 30)", 2),), (("[0, 50)", 4),), (("*", 5),),
+    ]  # fmt: skip
+
+
 def test_what_a_class_tells_of_a_sensitive_value(tmp_path: Path):
     with standing(tmp_path, RAW, OUT) as ground:
         (found,) = inferences(ground)
