@@ -27,6 +27,9 @@ from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
+from app.findings.service import FindingService
+from app.findings.tasks import FindingTasks
+from app.findings.tasks import tasks as finding_tasks
 from app.gate import Gate, wipe_spill
 from app.jobs import MUST_END, Task, requeue_failed
 from app.jobs.answers import forget_answers
@@ -45,6 +48,7 @@ from app.routers import (
     cohorts,
     datasets,
     extracts,
+    findings,
     institutions,
     oauth,
     operations,
@@ -82,6 +86,7 @@ ROUTERS = (
     extracts,
     withdrawals,
     why,
+    findings,
     alarms,
     audit,
 )
@@ -120,6 +125,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),
         withdrawals=WithdrawalService(db, clock, keyring),
+        findings=FindingService(db, clock),
         feeds=FeedService(db, clock, settings),
         alarms=AlarmService(db, clock),
         db=db,
@@ -129,6 +135,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         **request_tasks(house.requests),
         **extract_tasks(ExtractTasks(house.extracts, gate)),
         **withdrawal_tasks(house.withdrawals),
+        **finding_tasks(FindingTasks(house.findings, gate)),
     }
     return Built(house, tasks, db, clock, settings)
 

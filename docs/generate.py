@@ -234,6 +234,7 @@ def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator
     }
     noun |= {
         "alarms/states": "alarm",
+        "findings/states": "finding",
         "requests/states": "access request",
         "withdrawals/states": "withdrawal",
     }

@@ -382,6 +382,35 @@ must_order_extract = _must("permit", may_order_extract)
 must_read_extract = _must("extract", may_read_extract)
 
 
+# Findings
+
+
+def may_report_finding(actor: Actor, facts: ProjectFacts) -> Decision:
+    """Only the holder of the project, who alone has its pseudonyms."""
+    return _holder_only(actor, facts)
+
+
+def may_read_finding(actor: Actor, facts: ProjectFacts) -> Decision:
+    """Whoever reported it, and the stewards of the cohort; the institution receives it by `may_receive_finding`."""
+    return may_read_permit(actor, facts)
+
+
+def may_review_finding(actor: Actor, facts: ProjectFacts) -> Decision:
+    """Accept and decline: a steward of the cohort, who did not report it."""
+    return may_manage_permit(actor, facts)
+
+
+def may_receive_finding(actor: Actor, facts: CohortFacts) -> Decision:
+    """Read what came back, say that it arrived: the institution alone, for it alone knows who the person is."""
+    return _own_only(actor, facts.institution_id)
+
+
+must_report_finding = _must("extract", may_report_finding)
+must_read_finding = _must("finding", may_read_finding)
+must_review_finding = _must("finding", may_review_finding)
+must_receive_finding = _must("finding", may_receive_finding)
+
+
 # Alarms
 
 

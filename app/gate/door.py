@@ -21,6 +21,7 @@ from app.gate import counting, recording
 from app.gate.building import Staged, build, facts_of, nobody, spill_folder
 from app.gate.measuring import measured
 from app.gate.sources import Pinned, dictionary_of, vault_objects
+from app.gate.tracing import Traced, trace
 from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
 from app.models import DryRun, Extract, Participant, Permit, Project
@@ -116,6 +117,10 @@ class Gate:
             places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
         leaving = tuple(p for p in places if dictionary.table(p[0]).domain in lost)
         return Whereabouts(names[0].decode(), tuple(sorted(lost)), leaving)
+
+    def trace(self, extract_id: str, pseudonym: str) -> Traced | None:
+        """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""
+        return trace(self, extract_id, pseudonym)
 
     def _decide(self, extract_id: str) -> tuple[LivePermit, Pinned | None]:
         """Step 1: the permit is live, the plan is the approved one, the version may still be used."""

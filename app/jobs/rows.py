@@ -26,6 +26,7 @@ MUST_END = frozenset(
         "destroy_rows",
         "narrow_block",
         "reissue_extract",
+        "return_finding",
         "settle_withdrawal",
         "take_withdrawals",
     }

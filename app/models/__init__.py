@@ -7,6 +7,7 @@ from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, Pers
 from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable, VersionSource
 from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
 from app.models.figures import ShownFigures
+from app.models.findings import Finding
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
 from app.models.institutions import Institution
 from app.models.jobs import IdempotentAnswer, Job
@@ -32,6 +33,7 @@ __all__ = [
     "DryRun",
     "Extract",
     "Feed",
+    "Finding",
     "IdempotentAnswer",
     "Institution",
     "Job",

@@ -14,6 +14,7 @@ from app.catalog.service import CatalogService
 from app.cohorts.service import CohortService
 from app.cohorts.uploads import UploadService
 from app.extracts.service import ExtractService
+from app.findings.service import FindingService
 from app.requests.service import RequestService
 from app.withdrawals.service import WithdrawalService
 
@@ -29,6 +30,7 @@ class House:
     requests: RequestService
     extracts: ExtractService
     withdrawals: WithdrawalService
+    findings: FindingService
     feeds: FeedService
     alarms: AlarmService
     db: Any

@@ -22,6 +22,7 @@ from app.cohorts.service import CohortService
 from app.cohorts.states import step
 from app.db import Database
 from app.errors import Problem
+from app.findings.service import FindingService
 from app.jobs import JobContext, Task
 from app.jobs.engine import InlineEngine
 from app.keyring import Keyring
@@ -34,6 +35,7 @@ from app.routers import (
     catalog,
     cohorts,
     datasets,
+    findings,
     institutions,
     permits,
     problems,
@@ -49,7 +51,19 @@ from app.settings import Settings
 # Tests of what the databases do differently (locks, unique keys, what text they store) run on both; the rest on one.
 ON_BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-ROUTERS = (institutions, cohorts, datasets, catalog, progress, requests, permits, why, alarms, audit)
+ROUTERS = (
+    institutions,
+    cohorts,
+    datasets,
+    catalog,
+    progress,
+    requests,
+    permits,
+    why,
+    findings,
+    alarms,
+    audit,
+)
 FORM = {"version": "1", "language": "ko", "sha256": "a" * 64, "domains": ["clinical", "recontact"]}
 PURPOSE = {"term": "GRU"}
 
@@ -125,6 +139,7 @@ class World:
             requests=RequestService(self.db, clock, settings, keyring, self.gate),
             extracts=cast("Any", None),
             withdrawals=cast("Any", None),
+            findings=FindingService(self.db, clock),
             feeds=FeedService(self.db, clock, settings),
             alarms=AlarmService(self.db, clock),
             db=self.db,

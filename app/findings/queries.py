@@ -1,0 +1,137 @@
+"""The SQL of findings and uses, and how a finding looks to each of the three who see something of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.audit import project_stream
+from app.auth.policy import Actor, ProjectFacts
+from app.errors import not_found
+from app.findings.states import RETURNED, told
+from app.models import (
+    AccessRequest,
+    AuditLine,
+    Cohort,
+    Extract,
+    Finding,
+    Institution,
+    Permit,
+    Project,
+    RecallNotice,
+    Withdrawal,
+)
+
+View = dict[str, Any]
+
+
+def extract(session: Session, extract_id: str) -> tuple[Extract, Cohort, Project]:
+    """The extract, the cohort of its permit and its project; a Problem where there is none."""
+    query = (
+        select(Extract, Cohort, Project)
+        .join(Permit, Permit.id == Extract.permit_id)
+        .join(Cohort, Cohort.id == Permit.cohort_id)
+        .join(Project, Project.id == Extract.project_id)
+        .where(Extract.id == extract_id)
+    )
+    if (row := session.execute(query).first()) is None:
+        raise not_found("extract")
+    return row[0], row[1], row[2]
+
+
+def finding(session: Session, finding_id: str, *, lock: bool = False) -> tuple[Finding, ProjectFacts]:
+    """The finding (locked where asked) and who holds its project and its cohort; a Problem where there is none."""
+    if (row := session.get(Finding, finding_id, with_for_update=lock, populate_existing=True)) is None:
+        raise not_found("finding")
+    holder = session.get_one(Project, row.project_id).holder
+    return row, ProjectFacts(holder, session.get_one(Cohort, row.cohort_id).institution_id)
+
+
+def listed(session: Session, actor: Actor, state: str | None, after: str | None, limit: int) -> list[View]:
+    """The findings that the actor has something to do with, newest first, as they are told to them."""
+    query = (
+        select(Finding)
+        .join(Project, Project.id == Finding.project_id)
+        .join(Cohort, Cohort.id == Finding.cohort_id)
+    )
+    if actor.role == "institution":
+        query = query.where(Cohort.institution_id == actor.institution_id, Finding.state.in_(RETURNED))
+    elif actor.role == "steward":
+        query = query.where(Project.holder != actor.subject)
+        if actor.institution_id is not None:
+            query = query.where(Cohort.institution_id == actor.institution_id)
+    else:
+        query = query.where(Project.holder == actor.subject)
+    if state is not None:
+        seen = [one for one in _states() if (told(one) if actor.role == "researcher" else one) == state]
+        query = query.where(Finding.state.in_(seen))
+    if after:
+        query = query.where(Finding.id < after)
+    rows = session.scalars(query.order_by(Finding.id.desc()).limit(limit))
+    return [view(session, actor, row) for row in rows]
+
+
+def view(session: Session, actor: Actor, row: Finding) -> View:
+    """A finding as this role is told of it. Nobody is told the pseudonym, and only the institution the token."""
+    if actor.role == "institution":
+        return {
+            "id": row.id, "cohort_id": row.cohort_id, "project_id": row.project_id, "title": _title(session, row),
+            "return_token": row.return_token, "code": row.code, "text": row.text, "state": row.state,
+            "forwarded_at": row.forwarded_at, "settled_at": row.settled_at,
+        }  # fmt: skip
+    if actor.role == "steward":
+        return {
+            "id": row.id, "cohort_id": row.cohort_id, "project_id": row.project_id, "title": _title(session, row),
+            "code": row.code, "text": row.text, "state": row.state, "reason": row.reason,
+            "reported_at": row.reported_at, "decided_by": row.decided_by, "decided_at": row.decided_at,
+        }  # fmt: skip
+    return {
+        "id": row.id, "project_id": row.project_id, "extract_id": row.extract_id, "code": row.code,
+        "state": told(row.state), "reason": row.reason, "reported_at": row.reported_at,
+        "decided_at": row.decided_at,
+    }  # fmt: skip
+
+
+def use(session: Session, extract_id: str, key: int) -> View:
+    """What a project did with a participant's data: who, for what, how long, and in which generations they may stand.
+
+    Counted from the first generation to the last that was published before the participant withdrew.
+    """
+    row = session.get_one(Extract, extract_id)
+    permit, project = session.get_one(Permit, row.permit_id), session.get_one(Project, row.project_id)
+    asked = session.get_one(AccessRequest, project.request_id)
+    holder = session.get(Institution, project.institution_id) if project.institution_id else None
+    left = session.scalars(
+        select(Withdrawal.taken_at)
+        .join(RecallNotice, RecallNotice.withdrawal_id == Withdrawal.id)
+        .where(RecallNotice.extract_id == extract_id, Withdrawal.participant_key == key)
+        .order_by(Withdrawal.taken_at)
+    ).first()
+    return {
+        "project_id": project.id, "title": asked.title, "purpose": permit.purpose,
+        "holder": holder.name if holder else None, "holder_ko": holder.name_ko if holder else None,
+        "begins": permit.created_at, "ends": permit.valid_until, "permit_state": permit.state,
+        "extract_id": extract_id, "extract_state": row.state, "recalled": left is not None,
+        "generations": _generations(session, row, left),
+    }  # fmt: skip
+
+
+def _generations(session: Session, row: Extract, before: Any) -> list[int]:
+    query = select(AuditLine.data).where(
+        AuditLine.stream == project_stream(row.project_id), AuditLine.object_id == row.id,
+        AuditLine.event.in_(("extract.built", "extract.reissued")),
+    )  # fmt: skip
+    if before is not None:
+        query = query.where(AuditLine.at < before)
+    return sorted(int(data["generation"]) for data in session.scalars(query))
+
+
+def _title(session: Session, row: Finding) -> str:
+    project = session.get_one(Project, row.project_id)
+    return session.get_one(AccessRequest, project.request_id).title
+
+
+def _states() -> tuple[str, ...]:
+    return ("reported", "accepted", "declined", "ended", *RETURNED)
