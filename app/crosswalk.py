@@ -118,10 +118,12 @@ def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseud
     return np.frombuffer(bytes(found), dtype=np.uint8).reshape(len(keys), pseudonyms.ID_BYTES)
 
 
-def behind(session: Session, cohort_id: str, keys: Keys, project_key: bytes, pseudonym: str) -> int | None:
+def named(
+    session: Session, cohort_ids: Sequence[str], keys: Keys, project_key: bytes, pseudonym: str
+) -> int | None:
     """Which of these people (sorted keys) a project knows by this pseudonym; None where it is none of them."""
     if not len(keys):
         return None
-    names = pseudonyms.pseudonyms(project_key, random_ids(session, cohort_id, keys))
+    names = pseudonyms.pseudonyms(project_key, random_ids(session, cohort_ids, keys))
     found = keys[names == pseudonym.encode()]
     return int(found[0]) if len(found) else None

@@ -4,64 +4,66 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream
 from app.auth.policy import Actor, ProjectFacts
+from app.consents.cohorts import behind
 from app.errors import not_found
 from app.findings.states import RETURNED, told
 from app.models import (
     AccessRequest,
     AuditLine,
     Cohort,
+    Dataset,
+    DatasetVersion,
     Extract,
     Finding,
     Institution,
     Permit,
     Project,
     RecallNotice,
+    VersionSource,
     Withdrawal,
 )
 
 View = dict[str, Any]
 
 
-def extract(session: Session, extract_id: str) -> tuple[Extract, Cohort, Project]:
-    """The extract, the cohort of its permit and its project; a Problem where there is none."""
-    query = (
-        select(Extract, Cohort, Project)
-        .join(Permit, Permit.id == Extract.permit_id)
-        .join(Cohort, Cohort.id == Permit.cohort_id)
-        .join(Project, Project.id == Extract.project_id)
-        .where(Extract.id == extract_id)
-    )
-    if (row := session.execute(query).first()) is None:
+def extract(session: Session, extract_id: str) -> tuple[Extract, ProjectFacts]:
+    """The extract, who holds its project and which institutions its data; a Problem where there is none."""
+    if (row := session.get(Extract, extract_id)) is None:
         raise not_found("extract")
-    return row[0], row[1], row[2]
+    holder = session.get_one(Project, row.project_id).holder
+    first, *others = behind(session, session.get_one(Permit, row.permit_id).version_id).institutions
+    return row, ProjectFacts(holder, first, tuple(others))
 
 
 def finding(session: Session, finding_id: str, *, lock: bool = False) -> tuple[Finding, ProjectFacts]:
-    """The finding (locked where asked) and who holds its project and its cohort; a Problem where there is none."""
+    """The finding (locked where asked) and who holds its project and its data; a Problem where there is none."""
     if (row := session.get(Finding, finding_id, with_for_update=lock, populate_existing=True)) is None:
         raise not_found("finding")
-    holder = session.get_one(Project, row.project_id).holder
-    return row, ProjectFacts(holder, session.get_one(Cohort, row.cohort_id).institution_id)
+    return row, extract(session, row.extract_id)[1]
+
+
+def receiver(session: Session, row: Finding) -> str:
+    """The institution that a finding has come back to; a Problem where it has not, as if it were not there."""
+    if row.cohort_id is None or row.state not in RETURNED:
+        raise not_found("finding")
+    return session.get_one(Cohort, row.cohort_id).institution_id
 
 
 def listed(session: Session, actor: Actor, state: str | None, after: str | None, limit: int) -> list[View]:
     """The findings that the actor has something to do with, newest first, as they are told to them."""
-    query = (
-        select(Finding)
-        .join(Project, Project.id == Finding.project_id)
-        .join(Cohort, Cohort.id == Finding.cohort_id)
-    )
+    query = select(Finding).join(Project, Project.id == Finding.project_id)
     if actor.role == "institution":
+        query = query.join(Cohort, Cohort.id == Finding.cohort_id)
         query = query.where(Cohort.institution_id == actor.institution_id, Finding.state.in_(RETURNED))
     elif actor.role == "steward":
         query = query.where(Project.holder != actor.subject)
         if actor.institution_id is not None:
-            query = query.where(Cohort.institution_id == actor.institution_id)
+            query = query.where(_held_by(actor.institution_id))
     else:
         query = query.where(Project.holder == actor.subject)
     if state is not None:
@@ -83,7 +85,7 @@ def view(session: Session, actor: Actor, row: Finding) -> View:
         }  # fmt: skip
     if actor.role == "steward":
         return {
-            "id": row.id, "cohort_id": row.cohort_id, "project_id": row.project_id, "title": _title(session, row),
+            "id": row.id, "project_id": row.project_id, "title": _title(session, row),
             "code": row.code, "text": row.text, "state": row.state, "reason": row.reason,
             "reported_at": row.reported_at, "decided_by": row.decided_by, "decided_at": row.decided_at,
         }  # fmt: skip
@@ -126,6 +128,22 @@ def _generations(session: Session, row: Extract, before: Any) -> list[int]:
     if before is not None:
         query = query.where(AuditLine.at < before)
     return sorted(int(data["generation"]) for data in session.scalars(query))
+
+
+def _held_by(institution_id: str) -> ColumnElement[bool]:
+    """The list's twin of `policy.may_read_finding`: the institution holds a cohort behind the extract."""
+    sources = select(VersionSource.source_version_id).where(VersionSource.version_id == Extract.version_id)
+    return (
+        exists()
+        .where(
+            Extract.id == Finding.extract_id,
+            Cohort.institution_id == institution_id,
+            Dataset.cohort_id == Cohort.id,
+            DatasetVersion.dataset_id == Dataset.id,
+            or_(DatasetVersion.id == Extract.version_id, DatasetVersion.id.in_(sources)),
+        )
+        .correlate(Finding)
+    )
 
 
 def _title(session: Session, row: Finding) -> str:

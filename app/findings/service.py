@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from app.deid.identifiers import looks_like
 from app.errors import Finding as Wrong
 from app.errors import Problem, not_found, refuse_all
 from app.findings import queries
-from app.findings.states import OVER, RETURNED, step
+from app.findings.states import OVER, step
 from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
 from app.models import Cohort, Finding
@@ -44,21 +44,20 @@ class FindingService:
         with self.db.unit_of_work() as session:
             if (answer := earlier(session, once, now)) is not None:
                 return answer
-            row, cohort, project = queries.extract(session, body["extract_id"])
-            facts = ProjectFacts(project.holder, cohort.institution_id)
+            row, facts = queries.extract(session, body["extract_id"])
             policy.must_report_finding(actor, facts)
             if row.generation == 0:
                 raise Problem("conflict", "Nothing of this extract was handed out yet.")
             refuse_all("invalid_request", "The finding would tell who it is about.", _telling(body))
             found = Finding(
-                id=new_id("fnd"), extract_id=row.id, project_id=project.id, cohort_id=cohort.id,
+                id=new_id("fnd"), extract_id=row.id, project_id=row.project_id, cohort_id=None,
                 pseudonym=body["pseudonym"], return_token=None, code=body["code"], text=body["text"], state="reported",
                 reason="", reported_by=actor.subject, reported_at=now, decided_by=None, decided_at=None,
                 forwarded_at=None, settled_at=None,
             )  # fmt: skip
             session.add(found)
             session.flush()
-            _note(session, found, facts, "finding.reported", actor.subject, now, both=True)
+            _note(session, found, facts, "finding.reported", actor.subject, now)
             return keep(session, once, 201, queries.view(session, actor, found))
 
     def listed(self, actor: Actor, state: str | None, after: str | None, limit: int) -> list[View]:
@@ -71,9 +70,7 @@ class FindingService:
         with self.db.read() as session:
             row, facts = queries.finding(session, finding_id)
             if actor.role == "institution":
-                policy.must_receive_finding(actor, CohortFacts(facts.institution_id))
-                if row.state not in RETURNED:
-                    raise not_found("finding")
+                policy.must_receive_finding(actor, CohortFacts(queries.receiver(session, row)))
             else:
                 policy.must_read_finding(actor, facts)
             return queries.view(session, actor, row)
@@ -90,21 +87,20 @@ class FindingService:
                 over(row, now)
             else:
                 enqueue(session, "return_finding", subject=row.id, at=now)
-            _note(session, row, facts, f"finding.{row.state}", actor.subject, now, both=True)
+            _note(session, row, facts, f"finding.{row.state}", actor.subject, now)
             return queries.view(session, actor, row)
 
     def receive(self, actor: Actor, finding_id: str, verb: str) -> View:
         """deliver | inform: the institution has it; the participant was told. Then the text goes."""
         now = self.clock()
         with self.db.unit_of_work() as session:
-            row, facts = queries.finding(session, finding_id, lock=True)
-            policy.must_receive_finding(actor, CohortFacts(facts.institution_id))
-            if row.state not in RETURNED:
-                raise not_found("finding")
+            row, _facts = queries.finding(session, finding_id, lock=True)
+            institution = queries.receiver(session, row)
+            policy.must_receive_finding(actor, CohortFacts(institution))
             row.state = step(row.state, verb)
             if row.state in OVER:
                 over(row, now)
-            _note(session, row, facts, f"finding.{row.state}", actor.subject, now)
+            noted(session, row, [institution], f"finding.{row.state}", actor.subject, now)
             return queries.view(session, actor, row)
 
     def uses(self, actor: Actor, cohort_id: str, return_token: str) -> View:
@@ -130,24 +126,24 @@ def over(row: Finding, now: datetime) -> None:
     row.text, row.pseudonym, row.settled_at = "", None, now
 
 
-def noted(session: Session, row: Finding, facts: ProjectFacts, event: str, now: datetime) -> None:
-    """The line of what the worker did: in the institution's stream only, which the researcher cannot read."""
-    _note(session, row, facts, event, "platform", now)
-
-
-def _note(
-    session: Session,
-    row: Finding,
-    facts: ProjectFacts,
-    event: str,
-    actor: str,
-    now: datetime,
-    *,
-    both: bool = False,
+def noted(
+    session: Session, row: Finding, institutions: Sequence[str], event: str, actor: str, now: datetime
 ) -> None:
-    streams = [institution_stream(facts.institution_id), *([project_stream(row.project_id)] if both else [])]
-    for stream in streams:
-        data = {"project": row.project_id, "code_length": len(row.code), "text_length": len(row.text)}
+    """The line of a finding in the streams of institutions, which whoever reported it cannot read."""
+    _record(session, row, [institution_stream(one) for one in institutions], event, actor, now)
+
+
+def _note(session: Session, row: Finding, facts: ProjectFacts, event: str, actor: str, now: datetime) -> None:
+    """The line of what the reporter may know: in the project's stream, and those of all who hold its data."""
+    held = [institution_stream(one) for one in (facts.institution_id, *facts.also)]
+    _record(session, row, [project_stream(row.project_id), *held], event, actor, now)
+
+
+def _record(
+    session: Session, row: Finding, streams: Sequence[str], event: str, actor: str, now: datetime
+) -> None:
+    data = {"project": row.project_id, "code_length": len(row.code), "text_length": len(row.text)}
+    for stream in sorted(streams):
         record(session, stream=stream, event=event, actor=actor, object_id=row.id, at=now, data=data)
 
 

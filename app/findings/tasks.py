@@ -61,13 +61,15 @@ class FindingTasks:
                 willing = covered(session, found.cohort_id, "recontact", None, now.date())
                 if np.isin(found.key, willing):
                     token = token_of(session, found.key)
-            if token is None:
+            institutions = [facts.institution_id, *facts.also]
+            if found is None or token is None:
                 row.state = step(row.state, "end")
                 over(row, now)
             else:
                 row.state, row.return_token, row.pseudonym = step(row.state, "forward"), token, None
-                row.forwarded_at = now
-            noted(session, row, facts, f"finding.{row.state}", now)
+                row.cohort_id, row.forwarded_at = found.cohort_id, now
+                institutions = [queries.receiver(session, row)]
+            noted(session, row, institutions, f"finding.{row.state}", "platform", now)
 
 
 def tasks(findings: FindingTasks) -> dict[str, Task]:

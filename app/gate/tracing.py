@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app import ledger
-from app.crosswalk import behind, covered_now
+from app.consents import cohorts
+from app.crosswalk import covered_now, named
 from app.gate.sources import dictionary_of
-from app.models import Extract, Permit, Project
+from app.models import Extract, Participant, Permit, Project
 from app.schemas.plan import Plan
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def trace(gate: Gate, extract_id: str, pseudonym: str) -> Traced | None:
         key = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
         plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, permit.version_id)
         domains = {str(dictionary.table(t.name).domain) for t in plan.tables}
-        covered = covered_now(session, permit.cohort_id, domains, permit.purpose, gate.clock().date())
+        of = cohorts.behind(session, permit.version_id)
+        covered = covered_now(session, of, domains, permit.purpose, gate.clock().date())
         still = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *covered.values()]))
         held = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
         people = np.intersect1d(held, still).astype(np.int32)
-        found = behind(session, permit.cohort_id, people, key, pseudonym)
-    return None if found is None else Traced(permit.cohort_id, found)
+        found = named(session, of.ids, people, key, pseudonym)
+        return None if found is None else Traced(session.get_one(Participant, found).cohort_id, found)

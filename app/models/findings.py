@@ -22,7 +22,9 @@ class Finding(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     extract_id: Mapped[str] = mapped_column(ForeignKey("extracts.id"))
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
-    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    cohort_id: Mapped[str | None] = mapped_column(
+        ForeignKey("cohorts.id"), index=True
+    )  # known once it is forwarded
     pseudonym: Mapped[str | None] = mapped_column(String(16))
     return_token: Mapped[str | None] = mapped_column(String(40))
     code: Mapped[str] = mapped_column(String(60))

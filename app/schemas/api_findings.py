@@ -41,7 +41,6 @@ class FindingReviewed(View):
     """A finding as a steward judges it; it names nobody."""
 
     id: str
-    cohort_id: str
     project_id: str
     title: str
     code: str

@@ -118,6 +118,8 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
         "researcher": person("researcher", "researcher"),
         "other": person("other", "researcher"),
         "steward": person("steward", "steward"),
+        "near steward": person("near", "steward", holder),
+        "far steward": person("far", "steward", "ins_other"),
         "hospital": person("hospital", "institution", holder),
         "neighbour": person("neighbour", "institution", "ins_other"),
     }
@@ -232,7 +234,8 @@ def test_others_see_nothing(way: Way, one: int) -> None:
     made = way.carried(way.names[one])
     body = {"extract_id": way.extract, "pseudonym": way.names[one], "code": "", "text": TEXT}
     assert way.refused("other", "POST", "/findings", body) == (404, "not_found")
-    for who in ("other", "neighbour"):
+    assert made in {found["id"] for found in way.ok("near steward", "GET", "/findings")["items"]}
+    for who in ("other", "neighbour", "far steward"):
         assert way.refused(who, "GET", f"/findings/{made}") == (404, "not_found")
         assert way.ok(who, "GET", "/findings")["items"] == []
     assert way.refused("neighbour", "POST", f"/findings/{made}/delivered") == (404, "not_found")
