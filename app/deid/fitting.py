@@ -95,13 +95,16 @@ def _recode(
 
 def _measured(recoding: AnyRecoding, freq: Frequency, fitted: list[Fitted]) -> Fit:
     of_tuple = recoding.assign(freq.codes, fitted)
-    used = sorted({int(c) for c in of_tuple if c >= 0})
-    columns = loss.column_losses(recoding, freq, fitted)
+    used: list[int] = np.unique(of_tuple[of_tuple >= 0]).tolist()
+    columns = loss.column_losses(recoding, freq, fitted, of_tuple)
     summary = loss.summary(of_tuple, freq.counts)
     return Fit(
         recoding=recoding.to_json(),
         of_tuple=of_tuple,
-        labels={c: tuple(label or None for _level, label in recoding.labels(c)) for c in used},
+        labels={
+            c: tuple(label or None for label in labels)
+            for c, labels in zip(used, recoding.texts(used), strict=True)
+        },
         loss=loss.combine(columns),
         column_losses={f.name: round(float(c), 6) for f, c in zip(fitted, columns, strict=True)},
         classes=int(summary["classes"]),

@@ -74,8 +74,10 @@ class Rule:
     def lawful(self, sums: npt.NDArray[Any]) -> Bools:
         """bool (n_classes,) for `sums` (n_classes, n_measures): column 0 at least k, every other count column 0 or
         at least k, every sensitive constraint kept."""
-        others = sums[:, 1 : self.units]
-        good: Bools = (sums[:, 0] >= self.k) & ((others == 0) | (others >= self.k)).all(axis=1)
+        good: Bools = sums[:, 0] >= self.k
+        if self.units > 1:
+            others = sums[:, 1 : self.units]
+            good &= ((others == 0) | (others >= self.k)).all(axis=1)
         for first, end, distinct, distance, overall, closed in self.sensitive:
             hist = sums[:, first:end]
             total = hist.sum(axis=1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from app.deid.anonymity.frequency import AnonymityError, Frequency, Ints, Rows, check_root, rule_of
-from app.deid.anonymity.search import distinct
+from app.deid.anonymity.keys import distinct
 from app.deid.anonymity.tree import SUPPRESSED, check_columns
 from app.deid.hierarchies import Fitted
 
@@ -33,10 +34,17 @@ class FullDomain:
 
     def labels(self, class_id: int) -> list[tuple[int, str]]:
         """(level, label) per column of a class; raises AnonymityError for an id that is not a class."""
-        for number, labels in self.groups:
-            if number == class_id:
-                return list(zip(self.chosen, labels, strict=True))
-        raise AnonymityError([("no_such_class", "the class id is not one of the released groups")])
+        if class_id not in self._listed:
+            raise AnonymityError([("no_such_class", "the class id is not one of the released groups")])
+        return list(zip(self.chosen, self._listed[class_id], strict=True))
+
+    def texts(self, class_ids: Sequence[int]) -> list[tuple[str, ...]]:
+        """The labels of each class, a text per column."""
+        return [self._listed[class_id] for class_id in class_ids]
+
+    @cached_property
+    def _listed(self) -> dict[int, tuple[str, ...]]:
+        return dict(self.groups)
 
     def assign(self, codes: Ints, fitted: Sequence[Fitted]) -> Ints:
         """int32 (n_tuples,): the class of every tuple of `codes` (n_tuples, n_qi), -1 where it is suppressed.
@@ -47,9 +55,10 @@ class FullDomain:
         released = len(self.groups)
         key = np.zeros(released + len(codes), np.intp)
         for q, fit in enumerate(fitted):
-            column = self._numbers(q, fit)[codes[:, q]]
-            listed = np.array([self._place(q)[labels[q]] for _, labels in self.groups], np.intp)
-            wide = len(self._place(q)) + 1
+            place = self._place(q)
+            column = self._numbers(place, q, fit)[codes[:, q]]
+            listed = np.array([place[labels[q]] for _, labels in self.groups], np.intp)
+            wide = len(place) + 1
             # Renumbering after each column keeps the combined key small.
             _, key = distinct(key * wide + np.concatenate([listed, column]), len(key) * wide)
         ids = np.full(len(key), SUPPRESSED, np.int32)
@@ -63,9 +72,9 @@ class FullDomain:
     def _place(self, q: int) -> dict[str, int]:
         return {label: i for i, label in enumerate(sorted({labels[q] for _, labels in self.groups}))}
 
-    def _numbers(self, q: int, fit: Fitted) -> Rows:
+    def _numbers(self, place: dict[str, int], q: int, fit: Fitted) -> Rows:
         # Per value the number of its label; labels of no group share the number after the last.
-        place, level = self._place(q), self.chosen[q]
+        level = self.chosen[q]
         numbers = np.array([place.get(label, len(place)) for label in fit.labels[level]], np.intp)
         return numbers[fit.nodes[:, level]]
 

@@ -17,9 +17,9 @@ from app.deid.anonymity.frequency import (
     rule_of,
 )
 from app.deid.anonymity.full_domain import FullDomain
+from app.deid.anonymity.keys import countable, distinct
 from app.deid.anonymity.ladder import Ladder, build, canonical
 from app.deid.anonymity.local import per_column
-from app.deid.anonymity.search import distinct
 from app.deid.hierarchies import Fitted
 
 # The bounds of all nodes are held at once: 8 bytes each, sorted once.
@@ -68,8 +68,9 @@ class Descent:
         measures = freq.measures()
         order = canonical(freq.codes, self.ladders)
         order = order[measures[order].any(axis=1)]
-        self.codes, self.measures = freq.codes[order], measures[order].astype(np.float64)
-        self.people = self.measures[:, 0].copy()
+        self.codes = freq.codes[order]
+        self.measures = np.ascontiguousarray(measures[order].T, np.float64)
+        self.people = self.measures[0]
         self.total = max(1.0, float(self.people.sum()))
         # Suppression is a count of people; the margin keeps a share such as .07 from losing a person to rounding.
         self.budget = max_suppression * self.total + 1e-9
@@ -79,19 +80,21 @@ class Descent:
             _Column(ladder, self.codes[:, q], self.people) for q, ladder in enumerate(self.ladders)
         ]
         # Where a union with a lawful class may be unlawful, only people below k are sure to be suppressed below.
-        covered = all(self.measures[:, a:b].any(axis=1).all() for a, b, *_ in rule.sensitive)
+        covered = all(self.measures[a:b].any(axis=0).all() for a, b, *_ in rule.sensitive)
         self.sure = rule if rule.nested and covered else Rule(rule.k, 1, ())
-        self.halves: dict[tuple[int, Node], tuple[Rows, int]] = {}
+        self.halves: dict[tuple[int, Node], tuple[Ints, int]] = {}
 
     def run(self) -> Node:
         """The best node; raises AnonymityError where none keeps within the budget."""
         best, node = self._greedy()
         bounds = self._bounds()
         alive = bounds <= best
-        for place in np.argsort(bounds, axis=None, kind="stable")[::-1]:
-            here = tuple(int(i) for i in np.unravel_index(place, bounds.shape))
-            if bounds[here] > best or not alive[here]:
+        flat_bounds, flat_alive = bounds.ravel(), alive.ravel()
+        within = np.flatnonzero(flat_alive)
+        for place in within[np.argsort(flat_bounds[within], kind="stable")[::-1]]:
+            if flat_bounds[place] > best or not flat_alive[place]:
                 continue
+            here = tuple(int(i) for i in np.unravel_index(place, bounds.shape))
             found = tuple(i + low for i, low in zip(here, self.floor, strict=True))
             cost, hopeless = self.judge(found)
             if hopeless:
@@ -137,17 +140,17 @@ class Descent:
 
     def judge(self, node: Node) -> tuple[float | None, bool]:
         """The log loss of a node (None: over budget), and whether all finer nodes are over budget too."""
-        groups, size = self.groups(node)
-        sums = np.stack([np.bincount(groups, column, size) for column in self.measures.T], axis=1)
-        small = ~self.sure.lawful(sums)[groups]
-        if self.people[small].sum() > self.budget:
+        keys, bound = self._keys(node)
+        sums = np.stack([np.bincount(keys, column, bound) for column in self.measures], axis=1)
+        small = ~self.sure.lawful(sums)
+        if sums[small, 0].sum() > self.budget:
             return None, True
         if self.sure is not self.rule:
-            small = ~self.rule.lawful(sums)[groups]
-        out = np.flatnonzero(small)
+            small = ~self.rule.lawful(sums)
+            if sums[small, 0].sum() > self.budget:
+                return None, False
+        out = np.flatnonzero(small[keys])
         people = self.people[out]
-        if people.sum() > self.budget:
-            return None, False
         log = 0.0
         for q, column in enumerate(self.columns):
             extra = (people * (1 - column.cost[node[q]][self.codes[out, q]])).sum() / self.total
@@ -155,22 +158,35 @@ class Descent:
         return log, False
 
     def groups(self, node: Node) -> tuple[Rows, int]:
-        """The group of each tuple at a node, and how many numbers are in use: two cached halves, combined."""
+        """The group of each tuple at a node, numbered without gaps, and how many there are."""
+        found, place = distinct(*self._keys(node))
+        return place, len(found)
+
+    def _keys(self, node: Node) -> tuple[Rows, int]:
+        """A number of each tuple that tells its group at a node, and what it is below: two cached halves, combined.
+
+        Numbers that no group has are few enough to count over; nodes with too many are numbered without gaps.
+        """
         middle = (len(node) + 1) // 2
         left, wide = self._half(0, node[:middle])
         right, size = self._half(middle, node[middle:])
-        found, place = distinct(left * size + right, wide * size) if size > 1 else (range(wide), left)
+        keys = np.multiply(left, size, dtype=np.intp)
+        keys += right
+        if countable(wide * size, len(keys)):
+            return keys, wide * size
+        found, place = distinct(keys, wide * size)
         return place, len(found)
 
-    def _half(self, start: int, levels: Node) -> tuple[Rows, int]:
+    def _half(self, start: int, levels: Node) -> tuple[Ints, int]:
+        """The groups by the columns from `start` on, at these levels: those by all but the last, split by it."""
         if (start, levels) not in self.halves:
-            key, size = np.zeros(len(self.codes), np.intp), 1
-            for column, level in zip(self.columns[start:], levels, strict=False):
-                found, key = distinct(
-                    key * column.sizes[level] + column.nodes[level], size * column.sizes[level]
-                )
-                size = len(found)
-            self.halves[start, levels] = key, size
+            if not levels:
+                return np.zeros(len(self.people), np.int32), 1
+            above, size = self._half(start, levels[:-1])
+            column, level = self.columns[start + len(levels) - 1], levels[-1]
+            keys = np.multiply(above, column.sizes[level], dtype=np.intp) + column.nodes[level]
+            found, place = distinct(keys, size * column.sizes[level])
+            self.halves[start, levels] = place.astype(np.int32), len(found)
         return self.halves[start, levels]
 
 
@@ -188,7 +204,7 @@ class _Column:
 
 def _released(search: Descent, node: Node, fitted: Sequence[Fitted]) -> FullDomain:
     groups, size = search.groups(node)
-    sums = np.stack([np.bincount(groups, column, size) for column in search.measures.T], axis=1)
+    sums = np.stack([np.bincount(groups, column, size) for column in search.measures], axis=1)
     good: Bools = search.rule.lawful(sums)
     shown, first = np.unique(groups, return_index=True)
     codes = search.codes[first[good[shown]]]

@@ -17,22 +17,23 @@ def loss(recoding: AnyRecoding, freq: Frequency, fitted: Sequence[Fitted]) -> fl
 
     0 is the raw table, 1 is all suppressed; a suppressed person costs 1 in every column.
     """
-    return combine(column_losses(recoding, freq, fitted))
+    return combine(column_losses(recoding, freq, fitted, recoding.assign(freq.codes, fitted)))
 
 
-def column_losses(recoding: AnyRecoding, freq: Frequency, fitted: Sequence[Fitted]) -> Floats:
-    """L of each column, (n_qi,): the mean over people of (share - 1/m) / (1 - 1/m), suppressed people 1."""
-    assigned = recoding.assign(freq.codes, fitted)
-    out = assigned >= 0
-    levels = recoding.levels_of(assigned[out])
+def column_losses(recoding: AnyRecoding, freq: Frequency, fitted: Sequence[Fitted], assigned: Ints) -> Floats:
+    """L of each column, (n_qi,): the mean over people of (share - 1/m) / (1 - 1/m), suppressed people 1.
+
+    `assigned` (n_tuples,) is the class of each tuple, as `recoding.assign` tells it.
+    """
+    out = np.flatnonzero(assigned >= 0)
+    levels, codes = recoding.levels_of(assigned[out]), freq.codes[out]
     people = freq.counts[:, 0]
     kept, total = people[out], max(1, int(people.sum()))
-    losses = np.full(len(fitted), float(people[~out].sum()))
+    losses = np.full(len(fitted), float(people.sum() - kept.sum()))
     for q, fit in enumerate(fitted):
-        for level in np.unique(levels[:, q]):
-            here = levels[:, q] == level
-            node = fit.nodes[freq.codes[out, q][here], level]
-            losses[q] += (kept[here] * costs(fit, int(level))[node]).sum()
+        # What one person of each raw value costs at each level, value by value.
+        each = np.stack([costs(fit, level)[fit.nodes[:, level]] for level in range(fit.height + 1)])
+        losses[q] += (kept * each[levels[:, q], codes[:, q]]).sum()
     return losses / total
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.deid.anonymity.frequency import Bools, Floats, Longs, Rows, Rule
+from app.deid.anonymity.keys import Places, grouped
 from app.deid.anonymity.ladder import Lattice
 
 
@@ -59,13 +60,13 @@ class Crowd:
 
 @dataclass(frozen=True)
 class Groups:
-    """The non-empty children of every (class, column): `cell` = column * n_classes + class, sorted by column, class
-    and `rank`; `of[q]` gives for each pair of the crowd its group."""
+    """The non-empty children of every (class, column) that may be split: `cell` = column * n_classes + class, sorted
+    by column, class and `rank`; `of[q]` tells the group of keys class * width + rank of column q."""
 
     cell: Rows
     rank: Rows
     sums: Floats
-    of: list[Rows]
+    of: list[Places]
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,23 @@ class Search:
     """Grows layers until nothing can be split; deterministic, and blind to the order of the tuples given."""
 
     def __init__(self, lat: Lattice, codes: npt.NDArray[np.int32], measures: Longs, limits: Limits) -> None:
-        self.lat, self.codes, self.limits = lat, codes, limits
-        self.measures = measures.astype(np.float64)
-        self.columns = codes.shape[1]
+        self.lat, self.limits = lat, limits
+        self.codes = [np.ascontiguousarray(column) for column in codes.T]
+        self.measures = [np.ascontiguousarray(measure, np.float64) for measure in measures.T]
+        self.columns = len(self.codes)
+        # Ranks in the smallest type that holds them, level after level: they are read more than all else.
+        small = np.min_scalar_type(max(ladder.width for ladder in lat.ladders))
+        self.ranks = [ladder.rank.astype(small).ravel() for ladder in lat.ladders]
         self.marks = _marks(len(codes))
         self.layers: list[Layer] = []
 
     def run(self) -> list[Layer]:
         """All layers, from the root class down."""
-        size, policies = len(self.codes), len(self.limits.alphas)
-        crowd = Crowd(np.arange(size), np.zeros(size, np.intp), [])
-        roots = self.lat.roots[None, :]
-        crowd = replace(crowd, rank=[self._ranks(q, roots[0, q], crowd.row) for q in range(self.columns)])
-        layer = self._layer(roots, self.measures.sum(axis=0)[None, :], np.ones((1, policies), np.bool_))
+        size, policies = len(self.codes[0]), len(self.limits.alphas)
+        row, home, roots = np.arange(size), np.zeros(size, np.intp), self.lat.roots[None, :]
+        crowd = Crowd(row, home, [self._ranks(q, roots, home, row) for q in range(self.columns)])
+        people = np.array([[measure.sum() for measure in self.measures]])
+        layer = self._layer(roots, people, np.ones((1, policies), np.bool_))
         while len(crowd.row):
             layer, following, crowd = self._grow(layer, crowd)
             self.layers.append(layer)
@@ -113,12 +118,14 @@ class Search:
         dead = ~forced & ~self.limits.rule.lawful(sums)
         return Layer(nodes, sums, follows, forced, dead, none, none, none, none, none)
 
-    def _ranks(self, q: int, nodes: Any, row: Rows) -> npt.NDArray[Any]:
-        """The rank of each tuple among the children of the node it is on (0 below the raw level)."""
-        ladder = self.lat.ladders[q]
-        below = np.maximum(self.lat.level[nodes] - 1, 0)
-        ranks: npt.NDArray[Any] = ladder.rank[below, self.codes[row, q]]
-        return ranks
+    def _ranks(self, q: int, nodes: Rows, home: Rows, row: Rows) -> npt.NDArray[Any]:
+        """The rank of each tuple among the children of its class's node (0 below the raw level)."""
+        ranks = self.ranks[q]
+        begin = np.maximum(self.lat.level[nodes[:, q]] - 1, 0) * (
+            len(ranks) // (self.lat.ladders[q].height + 1)
+        )
+        found: npt.NDArray[Any] = ranks[begin[home] + self.codes[q][row]]
+        return found
 
     def _grow(self, layer: Layer, crowd: Crowd) -> tuple[Layer, Layer, Crowd]:
         groups = self._groups(layer, crowd)
@@ -126,8 +133,8 @@ class Search:
         goes = self._choose(layer, groups, kept, rest)
         wanted: Bools = np.logical_or.reduce(goes, axis=2)
         edges = self._edges(layer, groups, kept, rest, wanted)
-        pair, edge, row = self._moves(crowd, groups, edges, wanted)
-        target, first = self._same(row, edge, edges)
+        pair, edge, ends = self._moves(crowd, groups, edges, wanted)
+        target, first = self._same(crowd.row[pair], edge, edges)
         follows = np.zeros((len(first), goes.shape[2]), np.bool_)
         np.logical_or.at(follows, target, goes[edges.column, edges.cell % len(layer.nodes)])
         following = self._layer(edges.nodes[first], edges.sums[first], follows)
@@ -141,24 +148,28 @@ class Search:
             edge_node=edges.node,
         )
         # A class that several edges lead to takes its tuples from the first.
-        use = np.flatnonzero((first[target] == np.arange(len(target)))[edge] & ~following.dead[target[edge]])
-        return (
-            grown,
-            following,
-            self._settle(crowd, pair[use], target[edge[use]], edges, edge[use], following),
-        )
+        use = np.flatnonzero(((first[target] == np.arange(len(target))) & ~following.dead[target])[edge])
+        ends = np.searchsorted(use, ends)
+        return grown, following, self._settle(crowd, pair[use], target, edge[use], ends, edges, following)
 
     def _groups(self, layer: Layer, crowd: Crowd) -> Groups:
-        size = len(layer.nodes)
-        measured = [self.measures[crowd.row, c] for c in range(self.measures.shape[1])]
-        cells, ranks, sums, of, count = [], [], [], [], 0
+        size, count = len(layer.nodes), 0
+        members = np.bincount(crowd.home, minlength=size)
+        measured = [measure[crowd.row] for measure in self.measures]
+        cells, ranks, sums, of = [], [], [], []
         for q, ladder in enumerate(self.lat.ladders):
-            keys = crowd.home * ladder.width + crowd.rank[q]
-            found, place = distinct(keys, size * ladder.width)
+            home, rank, each = crowd.home, crowd.rank[q], measured
+            able = self.lat.level[layer.nodes[:, q]] > self.limits.floor[q]
+            if 2 * members[able].sum() < len(home):
+                # Most pairs lie in classes that cannot be split on this column any more.
+                pairs = np.flatnonzero(able[home])
+                home, rank, each = home[pairs], rank[pairs], [measure[pairs] for measure in measured]
+            keys = home * ladder.width + rank
+            places, found, totals = grouped(keys, size * ladder.width, each, count)
             cells.append(found // ladder.width + q * size)
             ranks.append(found % ladder.width)
-            sums.append(np.stack([np.bincount(place, m, len(found)) for m in measured], axis=1))
-            of.append(place + count)
+            sums.append(totals)
+            of.append(places)
             count += len(found)
         return Groups(np.concatenate(cells), np.concatenate(ranks), np.concatenate(sums), of)
 
@@ -169,7 +180,9 @@ class Search:
         that must be split keep every child: what is unlawful in the end is suppressed.
         """
         cells = len(layer.nodes) * self.columns
-        kept = self.limits.rule.lawful(groups.sums) | np.tile(layer.forced, self.columns)[groups.cell]
+        kept = self.limits.rule.lawful(groups.sums)
+        if layer.forced.any():
+            kept |= np.tile(layer.forced, self.columns)[groups.cell]
         while True:
             rest = _totals(groups.cell[~kept], groups.sums[~kept], cells)
             short = rest.any(axis=1) & ~self.limits.rule.lawful(rest)
@@ -229,11 +242,16 @@ class Search:
         return Edges(cell, cell // size, node, nodes, sums, of_group)
 
     def _moves(self, crowd: Crowd, groups: Groups, edges: Edges, wanted: Bools) -> tuple[Rows, Rows, Rows]:
-        """The pairs of the crowd that move, the edge each follows, and the tuple; a pair may move several times."""
-        here = [np.flatnonzero(wanted[q][crowd.home]) for q in range(self.columns)]
-        edge = [edges.of_group[groups.of[q][pairs]] for q, pairs in enumerate(here)]
-        pair = np.concatenate(here)
-        return pair, np.concatenate(edge), crowd.row[pair]
+        """The pairs of the crowd that move and the edge each follows, column by column, and where each column ends;
+        a pair may move several times."""
+        here, edge = [], []
+        for q, ladder in enumerate(self.lat.ladders):
+            pairs = np.flatnonzero(wanted[q][crowd.home])
+            keys = crowd.home[pairs] * ladder.width + crowd.rank[q][pairs]
+            here.append(pairs)
+            edge.append(edges.of_group[groups.of[q].at(keys)])
+        ends = np.cumsum([len(pairs) for pairs in here])
+        return np.concatenate(here), np.concatenate(edge), ends
 
     def _same(self, row: Rows, edge: Rows, edges: Edges) -> tuple[Rows, Rows]:
         """Edges that lead to one and the same class (same tuples, same levels): per edge the class, per class its
@@ -251,15 +269,18 @@ class Search:
         return target, order[fresh]
 
     def _settle(
-        self, crowd: Crowd, pair: Rows, home: Rows, edges: Edges, edge: Rows, following: Layer
+        self, crowd: Crowd, pair: Rows, target: Rows, edge: Rows, ends: Rows, edges: Edges, following: Layer
     ) -> Crowd:
-        row, ranks = crowd.row[pair], []
-        column = np.where(edges.node >= 0, edges.column, -1)[edge]
-        for q in range(self.columns):
+        """The crowd of the next layer, from the pairs that move on; those of column q end at `ends[q]`."""
+        row, home = crowd.row[pair], target[edge]
+        ranks, start = [], 0
+        for q, end in enumerate(ends.tolist()):
             rank = crowd.rank[q][pair]
-            moved = np.flatnonzero(column == q)
-            rank[moved] = self._ranks(q, following.nodes[home[moved], q], row[moved])
+            # Only those that went down to a child on this column stand on another node of it.
+            moved = start + np.flatnonzero(edges.node[edge[start:end]] >= 0)
+            rank[moved] = self._ranks(q, following.nodes, home[moved], row[moved])
             ranks.append(rank)
+            start = end
         return Crowd(row, home, ranks)
 
 
@@ -274,19 +295,6 @@ def _marks(size: int) -> list[Floats]:
         mixed ^= mixed >> np.uint64(32)
         marks.append((mixed >> np.uint64(38)).astype(np.float64))
     return marks
-
-
-def distinct(keys: Rows, bound: int) -> tuple[Rows, Rows]:
-    """The distinct keys in order, and the place of each key among them."""
-    if bound > 8 * len(keys) + 4096:
-        found, place = np.unique(keys, return_inverse=True)
-        return found, place
-    present = np.zeros(bound, np.bool_)
-    present[keys] = True
-    found = np.flatnonzero(present)
-    places = np.empty(bound, np.intp)
-    places[found] = np.arange(len(found))
-    return found, places[keys]
 
 
 def _totals(cell: Rows, sums: Floats, cells: int) -> Floats:

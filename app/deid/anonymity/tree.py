@@ -37,15 +37,27 @@ class Recoding:
     moved: tuple[tuple[int, int], ...] = ()
 
     @cached_property
+    def _finest(self) -> Rows:
+        # (n_nodes, n_qi): the node whose edge gives a class its label in a column, -1 where that is the root's label.
+        depth = np.zeros(len(self.parent), np.intp)
+        for node, above in enumerate(self.parent[1:], 1):
+            depth[node] = depth[above] + 1
+        parent, column = np.array(self.parent), np.array(self.column)
+        finest = np.full((len(parent), len(self.heights)), -1, np.intp)
+        order = np.argsort(depth, kind="stable")
+        # A depth at a time: what stands above a node is known when its turn comes.
+        for nodes in np.split(order, np.cumsum(np.bincount(depth))[:-1])[1:]:
+            finest[nodes] = finest[parent[nodes]]
+            own = nodes[column[nodes] >= 0]
+            finest[own, column[own]] = own
+        return finest
+
+    @cached_property
     def levels(self) -> Ints:
         """int32 (n_nodes, n_qi): the released level of each class and column."""
-        parent, column = np.array(self.parent), np.array(self.column)
-        levels = np.tile(np.array(self.heights, dtype=np.int32), (len(parent), 1))
-        for node in range(1, len(parent)):
-            levels[node] = levels[parent[node]]
-            if column[node] >= 0:
-                levels[node, column[node]] = self.level[node]
-        return levels
+        finest = self._finest
+        levels = np.where(finest < 0, np.array(self.heights), np.array(self.level)[finest])
+        return levels.astype(np.int32)
 
     @cached_property
     def outcome(self) -> Ints:
@@ -67,13 +79,14 @@ class Recoding:
         """(level, label) per column of a class; raises AnonymityError for an id that is not a class."""
         if not 0 <= class_id < len(self.parent):
             raise AnonymityError([("no_such_class", "the class id is not a position in the tree")])
-        found: dict[int, tuple[int, str]] = {}
-        node = class_id
-        while node > 0:
-            # The first edge met on the way up is the finest.
-            found.setdefault(self.column[node], (self.level[node], self.label[node]))
-            node = self.parent[node]
-        return [found.get(q, (height, ROOT)) for q, height in enumerate(self.heights)]
+        levels: list[int] = self.levels[class_id].tolist()
+        return list(zip(levels, self.texts([class_id])[0], strict=True))
+
+    def texts(self, class_ids: Sequence[int]) -> list[tuple[str, ...]]:
+        """The labels of each class, a text per column."""
+        finest = self._finest[np.asarray(class_ids, np.intp)]
+        words = np.array([*self.label, ROOT], dtype=object)
+        return [tuple(row) for row in words[finest].tolist()]
 
     def assign(self, codes: Ints, fitted: Sequence[Fitted]) -> Ints:
         """int32 (n_tuples,): the class of every tuple of `codes` (n_tuples, n_qi), -1 where it is suppressed.
@@ -90,18 +103,23 @@ class Recoding:
 
     def _rest_at(self, codes: Ints, fitted: Sequence[Fitted]) -> Rows:
         seen, split, level, rest, keys, child = self._index
-        words = [_words(fit, seen, q) for q, fit in enumerate(fitted)]
+        # One table for all columns: the word of value v of column q at a level is word[start[q] + level * size[q] + v].
+        words = [_words(fit, seen, q).ravel() for q, fit in enumerate(fitted)]
+        word = np.concatenate(words)
+        start = np.cumsum([0, *(len(w) for w in words[:-1])])
+        size = np.array([len(fit.values) for fit in fitted])
+        # Per node that is split: where the words of its column and level begin.
+        begin = np.where(split >= 0, start[split] + level * size[split], 0)
+        flat, wide = np.ascontiguousarray(codes).ravel(), codes.shape[1]
         node = np.zeros(len(codes), np.intp)
         active = np.arange(len(codes))
         while len(active := active[split[node[active]] >= 0]):
             here = node[active]
-            following = np.where(rest[here] >= 0, rest[here], here)
-            for q, word in enumerate(words):
-                mine = np.flatnonzero(split[here] == q)
-                key = here[mine] * len(seen) + word[level[here[mine]], codes[active[mine], q]]
-                place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-                hit = keys[place] == key
-                following[mine[hit]] = child[place[hit]]
+            key = here * len(seen) + word[begin[here] + flat[active * wide + split[here]]]
+            place = np.searchsorted(keys, key)
+            following = np.where(
+                keys[place] == key, child[place], np.where(rest[here] >= 0, rest[here], here)
+            )
             node[active] = following
             active = active[following != here]
         return node

@@ -2,9 +2,10 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ def climb(spec: Mapping[str, Any], values: Sequence[object]) -> Climb:
         raise HierarchyError(problems)
     # A table may end in "*" (as ARX's do) or leave the root out.
     levels = len(rows[0]) - all(row[-1] == ROOT for row in rows)
-    place = {row[0]: i for i, row in enumerate(rows)}
+    columns = list(zip(*rows, strict=True))
+    place = {raw: i for i, raw in enumerate(columns[0])}
     found = [place.get(str(value), -1) for value in values]
     if -1 in found:
         detail = (
@@ -37,12 +39,10 @@ def climb(spec: Mapping[str, Any], values: Sequence[object]) -> Climb:
         )
         raise HierarchyError([("not_covered", detail)])
     texts, shares = [], []
-    for level in range(levels):
-        under: dict[str, int] = {}
-        for row in rows:
-            under[row[level]] = under.get(row[level], 0) + 1
-        texts.append([rows[i][level] for i in found])
-        shares.append(np.array([under[rows[i][level]] for i in found]) / len(rows))
+    for column in columns[:levels]:
+        under = Counter(column)
+        texts.append([column[i] for i in found])
+        shares.append(np.array([under[text] for text in texts[-1]]) / len(rows))
     return Climb(texts, shares, float(len(rows)))
 
 
@@ -60,24 +60,27 @@ def _check(rows: list[list[str]]) -> list[tuple[str, str]]:
     reserved = sum(cell == MISSING for row in rows for cell in row)
     if reserved:
         problems.append(("reserved_label", f"{reserved} cells hold a label that is kept for missing values"))
-    for level in range(len(rows[0]) - 1):
-        parents = {(row[level], row[level + 1]) for row in rows}
+    # Of each two levels the distinct (label, label above), in the order of the rows.
+    steps = [
+        list(dict.fromkeys(zip(low, high, strict=True)))
+        for low, high in pairwise(list(zip(*rows, strict=True)))
+    ]
+    for level, parents in enumerate(steps):
         torn = len(parents) - len({low for low, _ in parents})
         if torn and level:
             problems.append(not_nested(level, torn))
-    circles = _circles(rows)
+    circles = _circles(steps)
     if circles:
         problems.append(("cycle", f"{circles} labels lie above themselves"))
     return problems
 
 
-def _circles(rows: list[list[str]]) -> int:
+def _circles(steps: list[list[tuple[str, str]]]) -> int:
     """How many labels come back above a label that is above them; one that stays as it is for some levels does not."""
     above: dict[str, set[str]] = {}
-    for row in rows:
-        for low, high in pairwise(row):
-            if low != high:
-                above.setdefault(low, set()).add(high)
+    for low, high in chain.from_iterable(steps):
+        if low != high:
+            above.setdefault(low, set()).add(high)
     order = TopologicalSorter(above)
     try:
         order.prepare()

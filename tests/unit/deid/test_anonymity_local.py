@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.deid.anonymity import global_lattice, keys
 from app.deid.anonymity.frequency import AnonymityError, Frequency
 from app.deid.anonymity.global_lattice import fit_global
 from app.deid.anonymity.local import fit_local
@@ -238,3 +239,31 @@ SPECS: list[dict[str, Any]] = [
     {"kind": "flat", "groups": {"north": ["a", "b", "c"], "south": ["d", "e"], "isle": ["f"]}},
     {"kind": "flat", "groups": {"any": ["m", "w"]}},
 ]
+
+
+@pytest.mark.parametrize("asked", [{}, {"units": 2}, {"distinct": 3}])
+def test_keys_told_apart_by_table_or_by_sorting_give_the_same(asked, monkeypatch):
+    freq, fitted = people(2000, **asked)
+    by_table = fit_local(freq, fitted, 11).to_json(), fit_global(freq, fitted, 11, 0.05).to_json()
+    calls = []
+    monkeypatch.setattr(keys, "countable", lambda bound, size: calls.append(bound))
+    monkeypatch.setattr(global_lattice, "countable", lambda bound, size: calls.append(bound))
+    assert (fit_local(freq, fitted, 11).to_json(), fit_global(freq, fitted, 11, 0.05).to_json()) == by_table
+    assert calls
+
+
+@pytest.mark.parametrize("method", ["local", "global"])
+def test_all_labels_at_once_are_those_of_each_class(method):
+    freq, fitted = people(2000)
+    local = method == "local"
+    recoding = fit_local(freq, fitted, 11) if local else fit_global(freq, fitted, 11, 0.05)
+    listed = recoding.class_ids()
+    each = [tuple(label for _, label in recoding.labels(number)) for number in listed]
+    assert recoding.texts(listed) == each
+    # And they are what the hierarchies say of the values in the class, at the levels that the class has.
+    assigned = recoding.assign(freq.codes, fitted)
+    words = dict(zip(listed, each, strict=True))
+    levels = recoding.levels_of(assigned[assigned >= 0])
+    for codes, number, at in zip(freq.codes[assigned >= 0], assigned[assigned >= 0], levels, strict=True):
+        told = [one.labels[lv][one.nodes[c, lv]] for one, lv, c in zip(fitted, at, codes, strict=True)]
+        assert tuple(told) == words[number]
