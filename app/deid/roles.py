@@ -15,6 +15,9 @@ from app.deid.hierarchies import HierarchyError, default_spec, fit, references
 from app.errors import Finding, refuse_all
 from app.schemas.dictionary import Column, Dictionary, QuasiIdentifier, Table
 
+# Per hierarchy the level of its root, or what is wrong with it.
+Heights = Mapping[str, int | list[tuple[str, str]]]
+
 _OF_PEOPLE = frozenset(
     {"participant_id", "direct_identifier", "quasi_identifier", "site", "sensitive", "family_id"}
 )
@@ -81,7 +84,8 @@ def _findings(dictionary: Dictionary) -> Iterator[Finding]:
     yield from _twins(
         (t.name for t in dictionary.tables), "duplicate_table", "tables share a name", "/tables"
     )
-    yield from _hierarchies(dictionary)
+    heights = {name: _height(spec, [None]) for name, spec in dictionary.hierarchies.items()}
+    yield from _hierarchies(dictionary, heights)
     for i, table in enumerate(dictionary.tables):
         here = pointer("tables", i)
         yield from _twins(
@@ -93,7 +97,7 @@ def _findings(dictionary: Dictionary) -> Iterator[Finding]:
         )
         yield from _table(table, here)
         for j, column in enumerate(table.fields):
-            yield from _column(dictionary, table, column, pointer("tables", i, "fields", j))
+            yield from _column(dictionary, heights, table, column, pointer("tables", i, "fields", j))
     yield from link_findings(dictionary)
 
 
@@ -148,7 +152,9 @@ def _table(table: Table, here: str) -> Iterator[Finding]:
         )
 
 
-def _column(dictionary: Dictionary, table: Table, column: Column, here: str) -> Iterator[Finding]:
+def _column(
+    dictionary: Dictionary, heights: Heights, table: Table, column: Column, here: str
+) -> Iterator[Finding]:
     def found(code: str, detail: str, at: str = "", **more: Any) -> Finding:
         return Finding(code, detail, table.name, column.name, pointer=here + at, **more)
 
@@ -178,10 +184,10 @@ def _column(dictionary: Dictionary, table: Table, column: Column, here: str) -> 
         yield found("contradiction", "a required column has no missing codes", "/required")
     if column.role.kind == "participant_id" and column.missing:
         yield found("contradiction", "a participant id cannot be missing", "/missing")
-    yield from _hierarchy_of(dictionary, column, found)
+    yield from _hierarchy_of(dictionary, heights, column, found)
 
 
-def _hierarchy_of(dictionary: Dictionary, column: Column, found: Any) -> Iterator[Finding]:
+def _hierarchy_of(dictionary: Dictionary, heights: Heights, column: Column, found: Any) -> Iterator[Finding]:
     role = column.role
     name, at = getattr(role, "hierarchy", None), "/role/hierarchy"
     if role.kind == "code":
@@ -212,9 +218,10 @@ def _hierarchy_of(dictionary: Dictionary, column: Column, found: Any) -> Iterato
     values = [value for value in column.labels if value not in column.missing]
     if references({"": spec}):
         values = []  # what it covers stands in a table that is not there yet
-    height = _height(spec, values or [None])
+    bare = heights[name] if name is not None else _height(spec, [None])
+    height = _height(spec, values) if values else bare
     if isinstance(height, list):
-        if values and isinstance(_height(spec, [None]), int):
+        if values and isinstance(bare, int):
             yield from (found(f"hierarchy_{code}", detail, at) for code, detail in height)
         return
     if isinstance(role, QuasiIdentifier):
@@ -225,9 +232,9 @@ def _hierarchy_of(dictionary: Dictionary, column: Column, found: Any) -> Iterato
                 yield found("out_of_range", f"the hierarchy has levels 0 to {height}", f"/role/{field}")
 
 
-def _hierarchies(dictionary: Dictionary) -> Iterator[Finding]:
+def _hierarchies(dictionary: Dictionary, heights: Heights) -> Iterator[Finding]:
     for name, spec in dictionary.hierarchies.items():
-        problems = _height(spec, [None])
+        problems = heights[name]
         if isinstance(problems, list):
             yield from (
                 Finding(f"hierarchy_{code}", detail, pointer=pointer("hierarchies", name))

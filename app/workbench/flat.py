@@ -35,7 +35,8 @@ def text(value: str) -> str:
 
 @dataclass(frozen=True)
 class Arrival:
-    """The file as texts: `arrived` (__row from 1, c<i> in the order of `names`; empty is null); lines unreadable."""
+    """The file as texts: `arrived` (__row from 1, c<i> in the order of `names`; empty is null), and beside the texts
+    v<i>, the values of the columns that a table's dictionary types; lines unreadable."""
 
     names: list[str]
     rows: int
@@ -54,39 +55,62 @@ def connect(memory: str, threads: int, spill: Path) -> duckdb.DuckDBPyConnection
     return con
 
 
-def arrive(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding: str, spill: Path) -> Arrival:
-    """Read a CSV (header line, RFC 4180 quotes) or Parquet file into `arrived`. Raises `Problem("invalid_request")`
-    where there is no such file or it cannot be read at all."""
+def arrive(
+    con: duckdb.DuckDBPyConnection,
+    path: Path,
+    delimiter: str,
+    encoding: str,
+    spill: Path,
+    table: Table | None = None,
+) -> Arrival:
+    """Read a CSV (header line, RFC 4180 quotes) or Parquet file into `arrived`, typed as `table` says if given.
+
+    Raises `Problem("invalid_request")` where there is no such file or it cannot be read at all."""
     if not path.is_file():
         raise Problem("invalid_request", "There is no such file.")
     try:
         if path.suffix.casefold() in (".parquet", ".pq"):
-            return _parquet(con, path)
-        return _csv_in(con, path, delimiter, encoding, spill)
+            return _parquet(con, path, table)
+        return _csv_in(con, path, delimiter, encoding, spill, table)
     except (duckdb.Error, OSError, UnicodeError, csv.Error, ValueError) as error:
         # The library's words may quote the file.
         raise Problem("invalid_request", "The file cannot be read in the format that is said.") from error
 
 
-def _parquet(con: duckdb.DuckDBPyConnection, path: Path) -> Arrival:
+def _parquet(con: duckdb.DuckDBPyConnection, path: Path, table: Table | None) -> Arrival:
     names = list(pq.read_schema(path).names)
     picked = ", ".join(f"NULLIF(CAST({quoted(n)} AS VARCHAR), '') AS c{i}" for i, n in enumerate(names))
+    source = f"(SELECT {picked} FROM read_parquet({text(str(path))}))"
     con.execute(
-        f"CREATE TABLE arrived AS SELECT row_number() OVER () AS __row, {picked} FROM read_parquet({text(str(path))})"
+        f"CREATE TABLE arrived AS SELECT row_number() OVER () AS __row, *{_beside(table, names)} FROM {source}"
     )
     return Arrival(names, _count(con, "arrived"), 0, ())
 
 
-def _csv(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str) -> Arrival:
+def _beside(table: Table | None, names: Sequence[str]) -> str:
+    """SQL of the typed values, made while the texts are read: a column that stays as it is needs none."""
+    places = {name: i for i, name in enumerate(names)}
+    held = [c for c in table.fields if c.name in places and not _plain_text(c)] if table else []
+    return "".join(f", {_typed(c, f'c{places[c.name]}')} AS v{places[c.name]}" for c in held)
+
+
+def _plain_text(column: Column) -> bool:
+    return column.type == "string" and not column.missing
+
+
+def _csv(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str, table: Table | None) -> Arrival:
     with path.open(encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file, delimiter=delimiter), [])
     if not names or len(set(names)) < len(names):
         raise ValueError
     columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(names)))
+    source = (
+        f"read_csv({text(str(path))}, columns = {{{columns}}}, auto_detect = false, header = true, "
+        f"delim = {text(delimiter)}, quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = true, "
+        "store_rejects = true, rejects_limit = 0)"
+    )
     con.execute(
-        f"CREATE TABLE arrived AS SELECT row_number() OVER () AS __row, * FROM read_csv({text(str(path))}, columns = "
-        f"{{{columns}}}, auto_detect = false, header = true, delim = {text(delimiter)}, quote = '\"', escape = '\"', "
-        "nullstr = '', allow_quoted_nulls = true, store_rejects = true, rejects_limit = 0)"
+        f"CREATE TABLE arrived AS SELECT row_number() OVER () AS __row, *{_beside(table, names)} FROM {source}"
     )
     bad = con.execute(
         f"SELECT count(*), min(line, {MOST_LINES}) FROM (SELECT DISTINCT line FROM reject_errors)"
@@ -95,14 +119,19 @@ def _csv(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str) -> Arrival:
 
 
 def _csv_in(
-    con: duckdb.DuckDBPyConnection, path: Path, delimiter: str, encoding: str, spill: Path
+    con: duckdb.DuckDBPyConnection,
+    path: Path,
+    delimiter: str,
+    encoding: str,
+    spill: Path,
+    table: Table | None,
 ) -> Arrival:
     if encoding == "utf-8":
         try:
-            return _csv(con, path, delimiter)
+            return _csv(con, path, delimiter, table)
         except duckdb.Error:  # line ends of two kinds are no reason to refuse; what else is wrong stays wrong
             con.execute("DROP TABLE IF EXISTS arrived")
-    return _csv(con, _plain(path, encoding, spill), delimiter)
+    return _csv(con, _plain(path, encoding, spill), delimiter, table)
 
 
 def _plain(path: Path, encoding: str, spill: Path) -> Path:
@@ -139,16 +168,16 @@ def shape_findings(table: Table, arrival: Arrival, rows_are_people: bool) -> Ite
 
 
 def type_rows(con: duckdb.DuckDBPyConnection, table: Table, arrival: Arrival) -> Iterator[Finding]:
-    """Make `flat` (__participant, the columns of the dictionary that the file has, <column>__missing) out of
-    `arrived`, and yield what is wrong with the values. A value of the wrong type becomes null and is told."""
+    """Let `flat` (__participant, the columns of the dictionary that the file has, <column>__missing) be a view of
+    `arrived`, typed by this table, and yield what is wrong: a value of the wrong type is null and told."""
     place = {name: f"c{i}" for i, name in enumerate(arrival.names)}
     held = [c for c in table.fields if c.name in place]
     picked = ["(__row - 1)::INTEGER AS __participant"]
     for column in held:
-        picked.append(f"{_typed(column, place[column.name])} AS {quoted(column.name)}")
+        picked.append(f"{_value(column, place[column.name])} AS {quoted(column.name)}")
         if column.missing:
             picked.append(f"{_reason(column, place[column.name])} AS {quoted(column.name + '__missing')}")
-    con.execute(f"CREATE TABLE flat AS SELECT {', '.join(picked)} FROM arrived")
+    con.execute(f"CREATE VIEW flat AS SELECT {', '.join(picked)} FROM arrived")
     yield from _values(con, table, held, place)
     for name in own_participants(table):
         if name in place:
@@ -161,7 +190,7 @@ def _values(
     """Values of the wrong type and values that must be there, asked in one pass."""
     asked: list[tuple[Finding, str]] = []
     for column in held:
-        raw, value = f"a.{place[column.name]}", f"f.{quoted(column.name)}"
+        raw, value = place[column.name], _value(column, place[column.name])
         if column.type != "string":
             wrong = Finding(
                 "wrong_type", f"values are not of the type {column.type}", table.name, column.name
@@ -175,13 +204,17 @@ def _values(
     if not asked:
         return
     figures = ", ".join(
-        f"count(*) FILTER ({bad}), min(a.__row + 1, {MOST_LINES}) FILTER ({bad})" for _, bad in asked
+        f"count(*) FILTER ({bad}), min(__row + 1, {MOST_LINES}) FILTER ({bad})" for _, bad in asked
     )
-    # Joined by position: both tables hold the rows in the order of the file.
-    row = con.execute(f"SELECT {figures} FROM arrived a POSITIONAL JOIN flat f").fetchall()[0]
+    row = con.execute(f"SELECT {figures} FROM arrived").fetchall()[0]
     for i, (finding, _) in enumerate(asked):
         if row[2 * i]:
             yield replace(finding, count=int(row[2 * i]), lines=tuple(row[2 * i + 1] or ()))
+
+
+def _value(column: Column, place: str) -> str:
+    """Where `arrived` holds the value of a column whose text is at c<i>."""
+    return place if _plain_text(column) else f"v{place[1:]}"
 
 
 def _typed(column: Column, raw: str) -> str:
@@ -219,9 +252,24 @@ def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
-def distinct(con: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> dict[str, list[object]]:
-    """The distinct values of each column of `flat`, in no order that means anything."""
+def group(con: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[str]) -> dict[str, list[object]]:
+    """Make `tuples` (the columns as in `flat`, n: the people who share them, of each family one), in no order that
+    means anything; answers the distinct values of each column."""
     if not columns:
         return {}
-    rows = con.sql(f"SELECT DISTINCT {', '.join(map(quoted, columns))} FROM flat").to_arrow_table()
+    listed, unit = ", ".join(map(quoted, columns)), _unit(table)
+    counted = "count(*)" if unit == "1" else "sum(unit)::BIGINT"
+    source = "flat" if unit == "1" else f"(SELECT *, {unit} AS unit FROM flat)"
+    con.execute(f"CREATE TABLE tuples AS SELECT {listed}, {counted} AS n FROM {source} GROUP BY {listed}")
+    rows = con.sql(f"SELECT {listed} FROM tuples").to_arrow_table()
     return {column: pc.unique(rows[column]).to_pylist() for column in columns}
+
+
+def _unit(table: Table) -> str:
+    """1 for one member of each family and 0 for the others: k is counted per family."""
+    families = table.of_role("family_id")
+    if not families:
+        return "1"
+    family = quoted(families[0].name)
+    first = f"row_number() OVER (PARTITION BY {family} ORDER BY __participant) = 1"
+    return f"CASE WHEN {family} IS NULL OR {first} THEN 1 ELSE 0 END"

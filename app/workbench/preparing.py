@@ -20,7 +20,7 @@ from app.deid.roles import check_dictionary
 from app.errors import Finding, Problem, refuse_all
 from app.schemas.dictionary import Column, Dictionary, Table
 from app.schemas.plan import Plan, Privacy, digest
-from app.workbench.flat import Arrival, arrive, connect, distinct, shape_findings, type_rows
+from app.workbench.flat import Arrival, arrive, connect, group, shape_findings, type_rows
 
 REFUSED = "The file, the dictionary and the privacy settings do not fit together."
 Say = Callable[[str], None]
@@ -40,7 +40,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked task: `con` holds `flat` (__participant, columns), every row another person."""
+    """A checked task: `con` holds `flat` (__participant, columns), every row another person, and `tuples` (the
+    quasi-identifiers and sites, n)."""
 
     con: duckdb.DuckDBPyConnection
     dictionary: Dictionary
@@ -76,7 +77,7 @@ def prepared(task: Task, spill: Path, say: Say) -> Iterator[Prepared]:
     con = connect(task.memory, task.threads, spill)
     try:
         table = dictionary.people
-        arrival = arrive(con, task.file, table.delimiter, table.encoding, spill)
+        arrival = arrive(con, task.file, table.delimiter, table.encoding, spill, table)
         findings += shape_findings(table, arrival, task.rows_are_people)
         findings += type_rows(con, table, arrival)
         plan = _plan(dictionary, privacy, findings)
@@ -84,7 +85,6 @@ def prepared(task: Task, spill: Path, say: Say) -> Iterator[Prepared]:
         refuse_all("invalid_request", REFUSED, dict.fromkeys(findings))
         if plan is None:
             raise Problem("invalid_request", REFUSED)
-        con.execute("DROP TABLE arrived")
         yield Prepared(con, dictionary, plan, arrival.rows, task.rows_are_people)
     finally:
         con.close()
@@ -156,7 +156,7 @@ def _fit_findings(
             "no_quasi_identifier", "no quasi-identifier leaves, so k would be counted over nothing", table.name,
             hint="say which columns others may know of a person",
         )  # fmt: skip
-    values = distinct(con, [c.name for c in columns if c.name in arrival.names])
+    values = group(con, table, [c.name for c in columns if c.name in arrival.names])
     for column in columns:
         if values.get(column.name):
             yield from _cover(dictionary, table, column, values[column.name])

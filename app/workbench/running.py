@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic_core import to_json
 
 from app.deid import fitting, hierarchies, pseudonyms, released, verify
 from app.deid.choices import Chosen, chosen
@@ -87,15 +87,21 @@ def run(task: Task, out: Path, say: Say) -> dict[str, Any]:
 def _crosswalk(ready: Prepared) -> pa.Table:
     """Fresh random pseudonyms: of this run only, derived from nothing and kept nowhere else; with `walk` in DuckDB."""
     words = np.frombuffer(os.urandom(8 * ready.rows), dtype=">u8")
-    if len(np.unique(words)) < len(words):
+    order = np.argsort(words, kind="stable")
+    if (words[order[1:]] == words[order[:-1]]).any():
         raise Problem("conflict", "Two people drew the same pseudonym; run it again.")
-    names = pa.array(np.frombuffer(words.tobytes().hex().encode(), dtype="S16").astype(str), pa.string())
-    ids = np.frombuffer(os.urandom(16 * ready.rows), dtype=np.uint8).reshape(-1, 16)
+    # Sixteen characters each: an Arrow column of them is the text of all and where each begins.
+    starts = np.arange(0, 16 * ready.rows + 1, 16, dtype=np.int64)
+    text_of_all = words.tobytes().hex().encode()
+    names = pa.LargeStringArray.from_buffers(ready.rows, pa.py_buffer(starts), pa.py_buffer(text_of_all))
     dated = any(c.transform == "shift_date" for c in ready.plan.table(ready.table.name).columns)
     key = os.urandom(pseudonyms.KEY_BYTES)
-    shifts = pseudonyms.shift_days(key, ids) if dated else np.zeros(ready.rows, np.int32)
+    shifts = np.zeros(ready.rows, np.int32)
+    if dated:
+        ids = np.frombuffer(os.urandom(16 * ready.rows), dtype=np.uint8).reshape(-1, 16)
+        shifts = pseudonyms.shift_days(key, ids)
     rank = np.empty(ready.rows, np.int64)
-    rank[np.argsort(words, kind="stable")] = np.arange(ready.rows)
+    rank[order] = np.arange(ready.rows)
     walk = pa.table(
         {"key": np.arange(ready.rows, dtype=np.int32), "pseudonym": names, "shift_days": shifts, "rank": rank}
     )
@@ -113,11 +119,11 @@ def _fit(ready: Prepared) -> tuple[fitting.Fit, dict[str, dict[str, int]]]:
     """The classes; afterwards `leaving` (__participant, class) and `classes` (class, label_<i>) can be joined."""
     con, names = ready.con, [c.name for c in ready.labels]
     keys = ", ".join(quoted(name) for name in names)
-    con.execute(
-        f"CREATE TABLE tuples AS SELECT {keys}, sum(unit)::BIGINT AS n FROM "
-        f"(SELECT *, {_unit(ready)} AS unit FROM flat) GROUP BY ALL ORDER BY {keys}"
-    )
-    found = con.sql("FROM tuples").to_arrow_table()
+    if len(names) < len(con.execute("DESCRIBE tuples").fetchall()) - 1:  # some do not leave as labels
+        con.execute(
+            f"CREATE OR REPLACE TABLE tuples AS SELECT {keys}, sum(n)::BIGINT AS n FROM tuples GROUP BY {keys}"
+        )
+    found = con.sql(f"SELECT {keys}, n FROM tuples").to_arrow_table()
     columns, codes = [], []
     for name in names:
         values = pc.unique(found[name])
@@ -139,16 +145,6 @@ def _fit(ready: Prepared) -> tuple[fitting.Fit, dict[str, dict[str, int]]]:
     return fit, {f"{ready.table.name}.{c.planned.name}": _roll_up(ready, c) for c in _rolled(ready)}
 
 
-def _unit(ready: Prepared) -> str:
-    """1 for one member of each family and 0 for the others: k is counted per family."""
-    families = ready.table.of_role("family_id")
-    if not families:
-        return "1"
-    family = quoted(families[0].name)
-    first = f"row_number() OVER (PARTITION BY {family} ORDER BY __participant) = 1"
-    return f"CASE WHEN {family} IS NULL OR {first} THEN 1 ELSE 0 END"
-
-
 def _histograms(ready: Prepared, size: int) -> dict[str, tuple[list[object], Counts]]:
     found: dict[str, tuple[list[object], Counts]] = {}
     match = " AND ".join(f"f.{quoted(c.name)} IS NOT DISTINCT FROM t.{quoted(c.name)}" for c in ready.labels)
@@ -161,6 +157,7 @@ def _histograms(ready: Prepared, size: int) -> dict[str, tuple[list[object], Cou
             f"JOIN (SELECT rowid AS t, * FROM tuples) t ON {match} GROUP BY ALL ORDER BY ALL"
         ).to_arrow_table()
         values = pc.unique(counted["v"])
+        values = values.take(pc.sort_indices(values))
         table = np.zeros((size, len(values)), dtype=np.int64)
         places = pc.index_in(counted["v"], value_set=values).to_numpy()
         table[counted["t"].to_numpy(), places] = counted["n"].to_numpy()
@@ -253,7 +250,7 @@ def _anchor(planned: list[Chosen]) -> str:
 
 def _verify(ready: Prepared, crosswalk: pa.Table, paths: list[Path], spill: Path) -> verify.VerifierReport:
     eligible = pa.table(
-        {"table": pa.array([ready.table.name] * ready.rows, pa.string()), "pseudonym": crosswalk["pseudonym"]}
+        {"table": pa.repeat(ready.table.name, ready.rows), "pseudonym": crosswalk["pseudonym"]}
     )
     expectation = verify.Expectation(
         plan=ready.plan,
@@ -319,7 +316,7 @@ def _summary(done: Made, papers: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def _save(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_bytes(to_json(document, indent=1) + b"\n")
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

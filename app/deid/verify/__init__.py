@@ -80,7 +80,7 @@ def _judge(
     with reader(spill, memory, threads) as questions:
         surveys = {table.name: survey(questions, table, parts[table.name]) for table in tables}
         findings = check_order(questions, tables, parts, surveys)
-        census = check_people(questions, tables, parts, expectation)
+        census = check_people(questions, tables, parts, surveys, expectation)
         findings += census.findings
         questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):

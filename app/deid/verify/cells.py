@@ -53,12 +53,14 @@ class Cells:
         self.expectation, self.parts, self.surveyed = expectation, parts, surveyed
         self.rows = scan([p.path for p in parts])
         self.types = reader.types(self.rows)
+        self.texts: dict[str, dict[str, int]] = {}
         self.safe_harbor = expectation.plan.privacy.preset == "hipaa_safe_harbor" and table.personal
 
     def check(self) -> Iterator[Finding]:
         """Every finding of the table."""
         extremes = self.surveyed.extremes
         yield from self._statistics(extremes)
+        self._read_texts()
         for out in self.table.outs:
             column = [e[out.name] for e in extremes]
             checks = [self._values(out, column), self._dates(out), self._rare(out)]
@@ -95,30 +97,53 @@ class Cells:
         elif out.keyed:
             yield "key_not_keyed", self.surveyed.malformed.get(out.name, 0)
         elif kind == "VARCHAR":
-            yield from self._texts(out)
+            yield from self.texts[out.name].items()
         elif kind.startswith(NUMBERS) and any(_long(e[1]) for e in extremes):
             yield "identifier_resident", self._resident(out.name)
 
-    def _texts(self, out: Out) -> Iterator[tuple[str, int]]:
-        patterns = identifiers.IN_CODES if out.role == "code" else identifiers.PATTERNS
-        source = f"(SELECT {name(out.name)} AS v, 1 AS n FROM {self.rows})"
-        few = self.reader.row(
-            f"SELECT approx_count_distinct(v) * 20 < count(*) AS few FROM (SELECT v FROM {source} LIMIT {FIRST_LOOK})"
-        )
-        if few["few"]:
-            source = f"(SELECT v, count(*) AS n FROM {source} GROUP BY v)"
-        asked = [
-            f"sum(n) FILTER (WHERE {' OR '.join(f'regexp_matches(v, {text(p)})' for p in shapes)}) AS {code}"
-            for code, shapes in patterns.items()
-        ]
-        suspects = f"SELECT v, n FROM {source} WHERE regexp_matches(v, {text(identifiers.SUSPECT)})"
-        found = self.reader.row(f"SELECT {', '.join(asked)} FROM ({suspects})")
-        yield from ((code, int(count or 0)) for code, count in found.items())
+    def _read_texts(self) -> None:
+        """Per text column the cells that look like identifiers, and that equal a forbidden text: a question for all."""
+        outs = [o for o in self.table.outs if not (o.reason or o.keyed) and self.types[o.name] == "VARCHAR"]
+        self.texts = {out.name: {} for out in outs}
+        if not outs:
+            return
+        few = self._repeating(outs)
+        for patterns in (identifiers.PATTERNS, identifiers.IN_CODES):
+            mine = [o for o in outs if (o.role == "code") == (patterns is identifiers.IN_CODES)]
+            asked = [
+                f"sum(n) FILTER (WHERE {' OR '.join(f'regexp_matches(v, {text(p)})' for p in shapes)}) AS {code}"
+                for code, shapes in patterns.items()
+            ]
+            suspect = f"WHERE regexp_matches(v, {text(identifiers.SUSPECT)})"
+            self._ask(mine, few, f"{', '.join(asked)}", suspect)
         if self.expectation.forbidden:
-            yield (
-                "forbidden_value",
-                self.reader.number(f"SELECT sum(n) FROM {source} SEMI JOIN forbidden USING (v)"),
+            self._ask(outs, few, "sum(n) AS forbidden_value", "SEMI JOIN forbidden USING (v)")
+
+    def _repeating(self, outs: list[Out]) -> set[str]:
+        """The columns whose first rows repeat their texts: each text is then looked at once."""
+        asked = ", ".join(
+            f"approx_count_distinct({name(o.name)}) * 20 < count(*) AS c{i}" for i, o in enumerate(outs)
+        )
+        listed = ", ".join(name(o.name) for o in outs)
+        found = self.reader.row(f"SELECT {asked} FROM (SELECT {listed} FROM {self.rows} LIMIT {FIRST_LOOK})")
+        return {o.name for i, o in enumerate(outs) if found[f"c{i}"]}
+
+    def _ask(self, outs: list[Out], few: set[str], figures: str, where: str) -> None:
+        if not outs:
+            return
+        each = []
+        for i, out in enumerate(outs):
+            source = f"SELECT {i} AS c, {name(out.name)} AS v FROM {self.rows}"
+            each.append(
+                f"SELECT {i} AS c, v, count(*) AS n FROM ({source}) GROUP BY v"
+                if out.name in few
+                else f"SELECT c, v, 1 AS n FROM ({source})"
             )
+        for row in self.reader.rows(
+            f"SELECT c, {figures} FROM ({' UNION ALL '.join(each)}) {where} GROUP BY c"
+        ):
+            told = self.texts[outs[row.pop("c")].name]
+            told.update({code: int(count or 0) for code, count in row.items()})
 
     def _resident(self, column: str) -> int:
         """Thirteen digits count one by one; shorter whole numbers, that may have lost leading zeros, only where most

@@ -19,9 +19,11 @@ _HEX[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = True
 
 @dataclass
 class Keys:
-    """What the key columns of one part hold; `less` and `ties` compare a row's first two keys with the row before."""
+    """What the key columns of one part hold; `less` and `ties` compare a row's first two keys with the row before,
+    `repeats` its first alone."""
 
     less: int = 0
+    repeats: int = 0
     ties: int = 0
     extremes: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -40,6 +42,7 @@ def read_keys(path: Path, columns: list[str]) -> Keys | None:
                 rows = pairs if last is None else np.concatenate([last, pairs])
                 less, ties = _compare(rows)
                 keys.less, keys.ties, last = keys.less + less, keys.ties + ties, pairs[-1:]
+                keys.repeats += _compare(rows[:, : WIDTH // 8])[1] if len(columns) > 1 else ties
                 for name, column in zip(columns, whole, strict=True):
                     low, high = _extremes(column)
                     before = keys.extremes.get(name, (low, high))

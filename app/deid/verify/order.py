@@ -63,7 +63,10 @@ def _direct(
     rows, torn = scan([p.path for p in parts]), 0
     if table.persons:
         people = " UNION ".join(f"SELECT {name(person)} AS p FROM {rows}" for person in table.persons)
-        reader.do(f"CREATE TEMP TABLE seen_{number} AS SELECT DISTINCT p FROM ({people})")
+        alone = surveyed.single and len(table.persons) == 1
+        reader.do(
+            f"CREATE TEMP TABLE seen_{number} AS SELECT {'' if alone else 'DISTINCT '}p FROM ({people})"
+        )
         held = [ends[table.persons[0]] for ends in surveyed.extremes if ends[table.persons[0]][0] is not None]
         # Parts in order and without a person in common: with order inside each, the whole is in order.
         torn = sum(before[1] >= after[0] for before, after in pairwise(held))

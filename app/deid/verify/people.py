@@ -9,8 +9,10 @@ from app.deid.verify.order import persons
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan, text
 from app.deid.verify.scope import Leaving, labels_of
+from app.deid.verify.survey import Survey
 from app.errors import Finding
 from app.schemas.dictionary import Sensitive
+from app.schemas.plan import Plan
 
 OUTSIDE = -1  # the class of people who have no row in the participant table, so no labels either
 
@@ -33,45 +35,70 @@ class Census:
 
 
 def check_people(
-    reader: Reader, tables: list[Leaving], parts: dict[str, list[Part]], expectation: Expectation
+    reader: Reader,
+    tables: list[Leaving],
+    parts: dict[str, list[Part]],
+    surveys: dict[str, Survey],
+    expectation: Expectation,
 ) -> Census:
     """Everything that is judged by people, over the tables `seen_<n>` that `check_order` left."""
     census = Census()
-    reader.load("eligible_in_full", expectation.eligible)
-    reader.do(
-        'CREATE TEMP TABLE allowed AS SELECT DISTINCT "table" AS t, pseudonym AS p FROM eligible_in_full'
-    )
+    reader.load("allowed", expectation.eligible)
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
-    _classes(reader, roster, parts, expectation, census)
-    for number, table in enumerate(tables):
-        if table.personal:
-            _consent(reader, table, number, census)
+    if roster is not None:
+        rows = scan([p.path for p in parts[roster.name]])
+        _roster(reader, roster, rows, surveys[roster.name].single, k, expectation, census)
+    else:
+        reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
+    personal = [(number, table) for number, table in enumerate(tables) if table.personal]
+    if roster is not None and any(t is not roster or t.of_role("sensitive") for _, t in personal):
+        _members(reader, roster, scan([p.path for p in parts[roster.name]]), expectation)
+    for number, table in personal:
+        _consent(reader, table, number, census)
+        if table is not roster:
             _present(reader, table, number, roster, expectation, census)
             _cells(reader, table, number, k, census)
-            for out in table.of_role("sensitive"):
-                rows = scan([p.path for p in parts[table.name]])
-                _sensitive(reader, table, number, rows, out.name, out.column.role, census)
+        for out in table.of_role("sensitive"):
+            rows = scan([p.path for p in parts[table.name]])
+            _sensitive(reader, table, number, rows, out.name, out.column.role, census)
     _suppression(reader, tables, roster, expectation, census)
     return census
 
 
-def _classes(
-    reader: Reader,
-    roster: Leaving | None,
-    parts: dict[str, list[Part]],
-    expectation: Expectation,
-    census: Census,
-) -> None:
-    """`member` (p, unit, class): the released labels make the classes; a unit is a family, else a person."""
-    if roster is None:
-        reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
-        return
-    labels = [name(label) for label in labels_of(expectation.plan, roster)]
-    families = [name(out.name) for out in roster.of_role("family_id")]
+def _labels(plan: Plan, roster: Leaving) -> tuple[str, str, list[str]]:
+    """SQL of the participant table: the person, the unit that k counts (a family, else a person), the labels."""
     person = name(roster.persons[0])
+    families = [name(out.name) for out in roster.of_role("family_id")]
     unit = f"coalesce('family ' || {families[0]}, {person})" if families else person
-    rows = scan([p.path for p in parts[roster.name]])
+    return person, unit, [name(label) for label in labels_of(plan, roster)]
+
+
+def _roster(
+    reader: Reader, roster: Leaving, rows: str, single: bool, k: int, expectation: Expectation, census: Census
+) -> None:
+    """The classes that the released labels make in the participant table: each holds at least k.
+
+    `single`: no person has two rows there, so that people need not be told apart to be counted.
+    """
+    person, unit, labels = _labels(expectation.plan, roster)
+    if not single:
+        twice = reader.number(f"SELECT count({person}) - count(DISTINCT {person}) FROM {rows}")
+        census.refuse("person_repeated", twice, table=roster.name)
+    count = f"count({person})" if single and unit == person else f"count(DISTINCT {unit})"
+    count += f" FILTER (WHERE {person} IS NOT NULL)"
+    held = f"SELECT {count} AS n FROM {rows} GROUP BY {', '.join(['true', *labels])}"
+    found = reader.row(
+        "SELECT count(*) AS classes, min(n) FILTER (WHERE n > 0) AS least, "
+        f"count(*) FILTER (WHERE n BETWEEN 1 AND {k - 1}) AS small FROM ({held})"
+    )
+    census.classes, census.k_reached = found["classes"], found["least"]
+    census.refuse("class_below_k", found["small"], table=roster.name)
+
+
+def _members(reader: Reader, roster: Leaving, rows: str, expectation: Expectation) -> None:
+    """`member` (p, unit, class): the class of every person of the participant table, for what else is known of them."""
+    person, unit, labels = _labels(expectation.plan, roster)
     reader.do(
         f"CREATE TEMP TABLE labelled AS SELECT {person} AS p, {unit} AS unit, row({', '.join(['true', *labels])}) AS l "
         f"FROM {rows}"
@@ -81,17 +108,15 @@ def _classes(
         "FROM (SELECT DISTINCT l FROM labelled)"
     )
     reader.do("CREATE TEMP TABLE member AS SELECT p, unit, class FROM labelled JOIN classes USING (l)")
-    census.classes = reader.number("SELECT count(*) FROM classes")
-    twice = reader.number("SELECT count(*) - count(DISTINCT p) FROM member WHERE p IS NOT NULL")
-    census.refuse("person_repeated", twice, table=roster.name)
     reader.do("DROP TABLE labelled")
 
 
 def _consent(reader: Reader, table: Leaving, number: int, census: Census) -> None:
-    census.people[table.name] = reader.number(f"SELECT count(p) FROM seen_{number}")
-    nobody = reader.number(f"SELECT count(*) FROM seen_{number} WHERE p IS NULL")
-    census.refuse("person_unknown", nobody, table=table.name)
-    others = f"SELECT p FROM seen_{number} ANTI JOIN (SELECT p FROM allowed WHERE t = {text(table.name)}) USING (p)"
+    found = reader.row(f"SELECT count(p) AS people, count(*) - count(p) AS nobody FROM seen_{number}")
+    census.people[table.name] = found["people"]
+    census.refuse("person_unknown", found["nobody"], table=table.name)
+    allowed = f'SELECT pseudonym AS p FROM allowed WHERE "table" = {text(table.name)}'
+    others = f"SELECT p FROM seen_{number} ANTI JOIN ({allowed}) USING (p)"
     census.refuse("not_eligible", reader.number(f"SELECT count(p) FROM ({others})"), table=table.name)
 
 
@@ -105,10 +130,11 @@ def _present(
 ) -> None:
     """Whoever may be in the participant table and is not was suppressed. Others have consented to other domains
     only: where a filter chooses people it cannot have chosen them."""
-    if roster is None or table is roster:
+    if roster is None:
         return
     chosen = any(c.table == roster.name for c in expectation.plan.filter)
-    may = "" if chosen else f"SEMI JOIN (SELECT p FROM allowed WHERE t = {text(roster.name)}) USING (p)"
+    allowed = f'SELECT pseudonym AS p FROM allowed WHERE "table" = {text(roster.name)}'
+    may = "" if chosen else f"SEMI JOIN ({allowed}) USING (p)"
     absent = f"SELECT p FROM (SELECT p FROM seen_{number} ANTI JOIN member USING (p)) {may}"
     census.refuse("suppressed_person", reader.number(f"SELECT count(p) FROM ({absent})"), table=table.name)
 

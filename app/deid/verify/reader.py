@@ -40,10 +40,20 @@ class Reader:
         """Run a statement."""
         self._con.execute(statement).fetchall()  # drained: a result that nobody reads may not have finished
 
-    def row(self, query: str) -> dict[str, Any]:
-        """The one row of an aggregate, by column name."""
+    def values(self, query: str) -> dict[str, Any]:
+        """The one row of an aggregate over cells, by column name, as Arrow reads the types of Parquet."""
         rows: list[dict[str, Any]] = self._con.sql(query).to_arrow_table().to_pylist()
         return rows[0]
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Rows of figures, by column name."""
+        asked = self._con.execute(query)
+        names = [column[0] for column in asked.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in asked.fetchall()]
+
+    def row(self, query: str) -> dict[str, Any]:
+        """The one row of an aggregate, by column name."""
+        return self.rows(query)[0]
 
     def number(self, query: str) -> int:
         """The one number of an aggregate; null is 0."""
@@ -51,8 +61,9 @@ class Reader:
 
     def types(self, relation: str) -> dict[str, str]:
         """DuckDB's type of each column of a relation."""
-        described = self._con.sql(f"DESCRIBE SELECT * FROM {relation}").to_arrow_table().to_pylist()
-        return {row["column_name"]: row["column_type"] for row in described}
+        return {
+            row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE SELECT * FROM {relation}")
+        }
 
     def load(self, table: str, rows: pa.Table | Path) -> None:
         """A temporary table from Arrow or from one Parquet file."""
@@ -79,8 +90,7 @@ def reader(spill: Path, memory: str, threads: int) -> Iterator[Reader]:
         "lock_configuration": "true",
     }
     try:
-        for key, value in settings.items():
-            con.execute(f"SET {key} = {value}")
+        con.execute("; ".join(f"SET {key} = {value}" for key, value in settings.items()))
         yield Reader(con)
     finally:
         con.close()

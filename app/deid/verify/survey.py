@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from app.deid.verify.keys import read_keys
+from app.deid.verify.keys import Keys, read_keys
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan
 from app.deid.verify.scope import Leaving
@@ -19,16 +20,18 @@ class Survey:
     """What the parts of one table hold: per part the (smallest, largest) of each column; counts over all parts.
 
     `unsorted` counts rows less than the row before them in the same part (nulls come last), where asked for.
+    `single` is True where it is proven that every row has another person: the first key is a person's and always grows.
     """
 
     extremes: list[dict[str, tuple[Any, Any]]] = field(default_factory=list)
     malformed: dict[str, int] = field(default_factory=dict)
     unsorted: int = 0
+    single: bool = False
 
 
 def survey(reader: Reader, table: Leaving, parts: Sequence[Part]) -> Survey:
     """Read every part once; rows are compared whole only where their first two keys tie or are no keys."""
-    found = Survey()
+    found = Survey(single=bool(table.persons))
     keyed = [n for n in sort_key(table) if n in {out.name for out in table.outs if out.keyed}]
     for part in parts:
         keys = read_keys(part.path, keyed) if keyed else None
@@ -38,9 +41,18 @@ def survey(reader: Reader, table: Leaving, parts: Sequence[Part]) -> Survey:
         extremes |= _extremes(reader, [n for n in table.names if n not in extremes], part)
         found.extremes.append(extremes)
         if table.via is None:  # else the order is that of the parent's people: judged by its own rule
-            enough = keys is not None and keyed[:2] == sort_key(table)[:2] and not keys.ties
+            enough = keys is not None and _decides(keys, keyed, sort_key(table))
             found.unsorted += keys.less if keys and enough else reader.number(descents(table, [part]))
+        found.single &= keys is not None and keyed[0] in table.persons and not (keys.less or keys.repeats)
+    if found.single:
+        ends = [e for e in (e[table.persons[0]] for e in found.extremes) if e[0] is not None]
+        found.single = all(before[1] < after[0] for before, after in pairwise(ends))
     return found
+
+
+def _decides(keys: Keys, keyed: list[str], order: list[str]) -> bool:
+    """Whether the first key, or the first two, tell the order of all rows: they lead it, and no two are equal."""
+    return (keyed[:1] == order[:1] and not keys.repeats) or (keyed[:2] == order[:2] and not keys.ties)
 
 
 def _malformed(reader: Reader, keyed: list[str], part: Part, found: Survey) -> None:
@@ -54,7 +66,7 @@ def _extremes(reader: Reader, columns: list[str], part: Part) -> dict[str, tuple
     if not columns:
         return {}
     asked = ", ".join(f"min({name(n)}) AS a{i}, max({name(n)}) AS b{i}" for i, n in enumerate(columns))
-    row = reader.row(f"SELECT {asked} FROM {scan([part.path])}")
+    row = reader.values(f"SELECT {asked} FROM {scan([part.path])}")
     return {n: (row[f"a{i}"], row[f"b{i}"]) for i, n in enumerate(columns)}
 
 

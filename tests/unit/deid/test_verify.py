@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,12 @@ import app.deid.verify as package
 from app.deid.verify import REFUSALS, Recorded, is_identifier_like
 from app.deid.verify.identifiers import IN_CODES, PATTERNS, SUSPECT
 from app.deid.verify.keys import read_keys
+from app.deid.verify.parts import Part
+from app.deid.verify.reader import reader
+from app.deid.verify.scope import leaving
+from app.deid.verify.survey import survey
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Plan
 from tests.attack.release import Release, lawful
 
 
@@ -176,6 +183,39 @@ def test_without_the_participant_table_everybody_is_one_class(release: Release) 
     assert (report.ok, report.k_reached, report.classes) == (True, 480, 0)
 
 
+def test_people_are_counted_alike_whether_or_not_they_are_known_to_have_one_row(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release.write("person", "SELECT * FROM person LIMIT 0")
+    release.stage("person")
+    quick = release.verdict()
+    monkeypatch.setattr(package, "survey", lambda *args: replace(survey(*args), single=False))
+    assert release.verdict() == quick
+    assert quick.k_reached == 60
+    assert quick.classes == 8
+
+
+def test_one_row_a_person_is_proven_from_the_keys(release: Release) -> None:
+    def single(*queries: str) -> bool:
+        release.paths["person"] = []
+        for query in queries:
+            release.write("person", query)
+        plan, words = Plan.model_validate(release.plan), Dictionary.model_validate(release.dictionary)
+        person = leaving(plan, words)[0][0]
+        parts = [Part(path, "", 0, {}) for path in release.paths["person"]]
+        with reader(release.folder, "1GB", 1) as questions:
+            return survey(questions, person, parts).single
+
+    rows = "SELECT * FROM person ORDER BY ALL"
+    first, second = f"{rows} LIMIT 200", f"{rows} OFFSET 200"
+    assert single(rows)
+    assert single(first, "SELECT * FROM person LIMIT 0", second)
+    assert not single(second, first)
+    assert not single(f"{rows} LIMIT 201", second)  # one person in both
+    assert not single("SELECT * FROM person UNION ALL (FROM person LIMIT 1) ORDER BY ALL")
+    assert not single("SELECT * REPLACE (NULL AS person_id) FROM person ORDER BY ALL LIMIT 1")
+
+
 def test_the_plans_own_k_holds_where_it_is_stricter(release: Release) -> None:
     release.plan["privacy"]["k"] = 61
     assert "class_below_k" in release.codes(k=2)
@@ -251,9 +291,14 @@ def test_keys_compare_as_their_texts_do(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int]]
 ) -> None:
     texts = [(f"{p % 5:016x}" if k else f"{p:016x}", f"{k:016x}") for p, k in rows]
-    found = read_keys(keys_file(tmp_path_factory.mktemp("keys"), texts), ["p", "k"])  # type: ignore[arg-type]
+    path = keys_file(tmp_path_factory.mktemp("keys"), texts)  # type: ignore[arg-type]
+    found, alone = read_keys(path, ["p", "k"]), read_keys(path, ["p"])
     assert found is not None
+    assert alone is not None
     pairs = list(pairwise(texts))
+    repeats = sum(a[0] == b[0] for a, b in pairs)
+    assert (found.repeats, alone.repeats, alone.ties) == (repeats, repeats, repeats)
+    assert alone.less == sum(b[0] < a[0] for a, b in pairs)
     assert (found.less, found.ties) == (sum(b < a for a, b in pairs), sum(a == b for a, b in pairs))
     if texts:
         assert found.extremes["p"] == (min(p for p, _ in texts), max(p for p, _ in texts))
