@@ -59,13 +59,16 @@ def build(
     purpose: Mapping[str, Any] | None,
     project_key: bytes,
     on: date,
+    known: pa.Table | None = None,
 ) -> Crosswalk:
-    """The crosswalk of a project over the cohorts of a version, ordered by participant key."""
+    """The crosswalk of a project over the cohorts of a version, ordered by participant key.
+
+    Consent is always read now. `known` (key, pseudonym, shift_days; ascending by key) is what this project's last
+    generation derived from the same key and random ids, which never change: only others are derived again."""
     covered = covered_now(session, of, domains, purpose, on)
     anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
-    ids = random_ids(session, of.ids, anyone)
-    names = pseudonyms.pseudonyms(project_key, ids)
-    order = np.argsort(names, kind="stable")
+    names, shifts = _derived(session, of.ids, project_key, anyone, known)
+    order = _order(names)
     rank = np.empty(len(anyone), dtype=np.int32)
     rank[order] = np.arange(len(anyone), dtype=np.int32)
     columns: dict[str, Any] = {
@@ -73,11 +76,40 @@ def build(
         "rank": rank,
         "pseudonym": pa.array(names, pa.binary()).cast(pa.string()),
         "slice": slices(names),
-        "shift_days": pseudonyms.shift_days(project_key, ids),
+        "shift_days": shifts,
     }
     for domain, keys in covered.items():
         columns[f"in_{domain}"] = np.isin(anyone, keys)
     return Crosswalk(pa.table(columns), covered, of.epoch, on)
+
+
+def _derived(
+    session: Session, cohort_ids: Sequence[str], project_key: bytes, anyone: Keys, known: pa.Table | None
+) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
+    """The pseudonym (S16) and the shift of each key."""
+    if known is None:
+        ids = random_ids(session, cohort_ids, anyone)
+        return pseudonyms.pseudonyms(project_key, ids), pseudonyms.shift_days(project_key, ids)
+    held = known["key"].to_numpy()
+    new = anyone[~np.isin(anyone, held, assume_unique=True)]
+    ids = random_ids(session, cohort_ids, new)
+    names, shifts = np.empty(len(anyone), dtype="S16"), np.empty(len(anyone), dtype=np.int32)
+    stay, fresh = np.isin(held, anyone, assume_unique=True), np.searchsorted(anyone, new)
+    old = np.searchsorted(anyone, held[stay])
+    names[old] = np.array(known["pseudonym"].to_pylist(), dtype="S16")[stay]
+    shifts[old] = known["shift_days"].to_numpy()[stay]
+    names[fresh] = pseudonyms.pseudonyms(project_key, ids)
+    shifts[fresh] = pseudonyms.shift_days(project_key, ids)
+    return names, shifts
+
+
+def _order(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.intp]:
+    """The places of the pseudonyms in ascending order; two alike would merge two people."""
+    words = np.frombuffer(bytes.fromhex(names.tobytes().decode()), dtype=">u8").astype(np.uint64)
+    order = np.argsort(words, kind="stable")
+    if alike := int((np.diff(words[order]) == 0).sum()):
+        raise pseudonyms.PseudonymError(f"{alike} of {len(names)} pseudonyms are not unique")
+    return order
 
 
 def slices(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint32]:

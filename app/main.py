@@ -64,6 +64,7 @@ from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
 from app.settings import Settings
 from app.storage.inbox import Inbox
+from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
 from app.withdrawals.service import WithdrawalService
@@ -112,7 +113,8 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     inbox = Inbox.open((room / "inbox").as_uri(), room / "spill" / "inbox")
     vault, outbox = Vault.open((room / "vault").as_uri()), Outbox.open((room / "outbox").as_uri())
     limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
-    gate = Gate(db, clock, settings, keyring, engine(settings.engine, limits, vault), outbox)
+    memory = Memory.open((room / "memory").as_uri())
+    gate = Gate(db, clock, settings, keyring, engine(settings.engine, limits, vault), outbox, memory)
     uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
     checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
     intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original)

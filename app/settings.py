@@ -15,7 +15,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BAEKMAN_", env_file=".env", extra="ignore")
 
     var: Path = Field(
-        Path("var"), description="Folder of the embedded default: database, inbox, vault, outbox, spill."
+        Path("var"),
+        description="Folder of the embedded default: database, inbox, vault, outbox, memory, spill.",
     )
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; unset: SQLite under `var`.")
     public_url: str = Field(

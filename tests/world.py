@@ -38,6 +38,7 @@ from app.models import (
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan, plan_hash
 from app.settings import Settings
+from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
 
@@ -248,7 +249,15 @@ def make(
     tick: Clock = clock or (lambda: NOW)
     vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
     limits = Limits("1GB", 2, rows_per_part)
-    gate = Gate(db, tick, settings, keyring, engine("duckdb", limits, vault), outbox)
+    gate = Gate(
+        db,
+        tick,
+        settings,
+        keyring,
+        engine("duckdb", limits, vault),
+        outbox,
+        Memory.open(f"file://{var}/memory"),
+    )
     cohort_id, version_id = _registered(db, keyring, document)
     keys = _enrolled(db, cohort_id, people)
     filled = queries or {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import importlib
 
-from app.engines.protocol import Classes, Engine, Groups, Limits, Run, Source, StagedPart
+from app.engines.protocol import Classes, Engine, Groups, Kept, Limits, NotLocal, Run, Source, StagedPart
 from app.storage.vault import Vault
 
-__all__ = ["Classes", "Engine", "Groups", "Limits", "Run", "Source", "StagedPart", "engine"]
+__all__ = [
+    "Classes",
+    "Engine",
+    "Groups",
+    "Kept",
+    "Limits",
+    "NotLocal",
+    "Run",
+    "Source",
+    "StagedPart",
+    "engine",
+]
 
 
 def engine(name: str, limits: Limits, vault: Vault) -> Engine:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,24 @@ class StagedPart:
 
 
 Progress = Callable[..., None]
+Place = tuple[str, int]  # table, position
+
+
+class NotLocal(Exception):
+    """What changed since the last generation cannot be told part by part; `reason` is one short word for people."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run leaves for the next generation of the same extract: tables by name, and `about` (JSON), what they are
+    true of. The engine that wrote it reads it; to all others it is sealed."""
+
+    about: Mapping[str, Any]
+    tables: Mapping[str, pa.Table]
 
 
 class Run(Protocol):
@@ -111,6 +129,13 @@ class Run(Protocol):
     def write(self, staging: Path, parts: Mapping[str, int], progress: Progress) -> list[StagedPart]:
         """Write every table of the plan in total order, cut into the given number of parts by pseudonym."""
 
+    def changed(self) -> set[Place]:
+        """After `write`: the places whose part was written anew; everywhere else the last generation's is the same."""
+
+    def kept(self) -> Kept | None:
+        """After `write`: what the next generation needs so as to write no more than what changes; None where the plan
+        does not allow it."""
+
     def part_counts(self) -> dict[str, int]:
         """How many parts each table would be cut into, by its rows: clamp(rows / rows_per_part, 1, 256)."""
 
@@ -132,6 +157,10 @@ class Engine(Protocol):
 
     def open(self, source: Source) -> AbstractContextManager[Run]:
         """A run over the source; its spill is wiped at the end."""
+
+    def reopen(self, source: Source, kept: Kept, closed: Iterable[Place]) -> AbstractContextManager[Run]:
+        """A run that writes only the parts which differ from the last generation's, and those at `closed`. Raises
+        NotLocal, here or from the run's verbs, where that cannot be told."""
 
     def files(self, source: Source) -> dict[str, Path]:
         """The vault's files of the source's tables, to read and never to write."""

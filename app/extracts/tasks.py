@@ -46,6 +46,9 @@ class Releasing(Protocol):
     def recall(self, extract_id: str, participant_key: int, domains: Sequence[str]) -> Found:
         """Where in this extract a person is, and by which pseudonym its holder knows them."""
 
+    def forget(self, extract_id: str) -> None:
+        """Remove what builds of an extract left for each other."""
+
 
 @dataclass(frozen=True)
 class ExtractTasks:
@@ -65,10 +68,7 @@ class ExtractTasks:
             )
             self._fail(job.subject, problem)
             raise
-        # Somebody may have left between record and publish: then the parts that hold them are closed already.
-        with self.service.db.unit_of_work() as session:
-            row = queries.extract(session, job.subject, lock=True)
-            self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
+        self._order_if_closed(job.subject)
 
     def narrow(self, job: JobContext) -> None:
         """Find the parts that hold the person, close them, tell the holder, and order the next generation."""
@@ -107,6 +107,8 @@ class ExtractTasks:
         except Problem as problem:
             if problem.code not in ("permit_not_live", "agreement_required"):
                 raise
+        else:
+            self._order_if_closed(job.subject)
         self._settle(job.subject)
         self._sweep(job.subject)
 
@@ -116,6 +118,7 @@ class ExtractTasks:
             parts = listed(session, job.subject, ("ready", "blocked", "replaced", "staged"))
         for part in parts:
             self.service.outbox.delete(f"{job.subject}/{part['name']}")
+        self.gate.forget(job.subject)
         self._move(job.subject, "destroy")
         self._settle(job.subject)
 
@@ -155,10 +158,19 @@ class ExtractTasks:
                 data={"code": problem.code},
             )
 
+    def _order_if_closed(self, extract_id: str) -> None:
+        """Somebody may have left between record and publish: then the parts that hold them are closed already."""
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, extract_id, lock=True)
+            self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
+
     def _order_reissue(self, session: Session, extract_id: str, state: str, closed: bool) -> None:
+        # One that has not begun reads consent when it does, so that it takes along whoever has left until then.
         waiting = session.scalar(
             select(Job).where(
-                Job.subject == extract_id, Job.kind == "reissue_extract", Job.state == "waiting"
+                Job.subject == extract_id,
+                Job.kind == "reissue_extract",
+                Job.state.in_(("waiting", "queued")),
             )
         )
         if waiting is not None:

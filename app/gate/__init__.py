@@ -1,4 +1,4 @@
-"""DOOR 2: what may leave. Three verbs, and two ways back: `release`, `count`, `dry_run`; `recall`, `trace`."""
+"""DOOR 2: what may leave: `release`, `count`, `dry_run`. Two ways back: `recall`, `trace`. And `forget` cleans up."""
 
 from app.gate.building import wipe_spill
 from app.gate.door import Gate, Released, Whereabouts

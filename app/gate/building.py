@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from app import crosswalk
 from app.consents.cohorts import behind
 from app.deid import fitting, pseudonyms, released, verify
-from app.engines import Classes, Groups, Run, Source, StagedPart
+from app.engines import Classes, Groups, Kept, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
+from app.gate.reissuing import Last
 from app.gate.sources import Pinned, dictionary_of, vault_objects
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
@@ -48,6 +49,8 @@ class Staged:
     rows_in: dict[str, int]
     source: Source
     audience: pa.Table  # (key, pseudonym) of everyone with consent who passed the filter
+    kept: Kept | None  # what the next generation can go on from
+    held: tuple[released.PartFacts, ...] = ()  # parts of the last generation that stay as they are
 
 
 def build(
@@ -58,13 +61,19 @@ def build(
     pinned: Pinned | None,
     spill: Path,
     progress: Progress,
+    last: Last | None = None,
 ) -> Staged:
-    """Build and verify a release of `plan` in `spill`; a Problem where the verifier refuses."""
+    """Build and verify a release of `plan` in `spill`; a Problem where the verifier refuses.
+
+    With the `last` generation, only the parts that differ from it are written, and verified together with the evidence
+    of the others; the bytes are those of a whole build. Raises NotLocal where that cannot be told."""
     progress(step="consent")
-    source, walk = _source(gate, plan, purpose, project_key, spill)
+    known = last.remembered.kept.tables.get("people") if last else None
+    source, walk = _source(gate, plan, purpose, project_key, spill, known)
     dictionary, staging = source.dictionary, spill / "staged"
     staging.mkdir()
-    with gate.engine.open(source) as run:
+    engine = gate.engine
+    with engine.reopen(source, last.remembered.kept, last.closed) if last else engine.open(source) as run:
         progress(step="fit")
         groups, fit = _fitted(run, dictionary, plan, pinned)
         part_counts = dict(pinned.parts) if pinned else run.part_counts()
@@ -73,8 +82,11 @@ def build(
         members, eligible = run.members(), run.eligible()
         people = {t.name: run.people_of(t.name) for t in plan.tables}
         rolled_up, rows_in, audience = run.rolled_up(), run.rows_in(), run.audience()
+        kept = run.kept()
+        held = last.but(run.changed()) if last else ()
     progress(step="verify")
-    verdict = _verified(gate.settings, plan, dictionary, parts, eligible, groups, spill)
+    evidence = last.remembered.evidence if last else None
+    verdict = _verified(gate.settings, plan, dictionary, parts, eligible, groups, spill, held, evidence)
     return Staged(
         plan=plan,
         dictionary=dictionary,
@@ -90,6 +102,8 @@ def build(
         rows_in=rows_in,
         source=source,
         audience=audience,
+        kept=kept,
+        held=held,
     )
 
 
@@ -137,10 +151,7 @@ def facts_of(staged: Staged) -> released.Facts:
         },
         rows_in=staged.rows_in,
         people=staged.people,
-        parts=[
-            released.PartFacts(p.table, p.position, p.path.name, p.sha256, p.rows, p.bytes, _schema(p.path))
-            for p in staged.parts
-        ],
+        parts=sorted([*map(_facts_of_part, staged.parts), *staged.held], key=lambda p: (p.table, p.position)),
         classes=staged.fit.classes,
         smallest=staged.fit.smallest,
         loss=staged.fit.loss,
@@ -151,6 +162,13 @@ def facts_of(staged: Staged) -> released.Facts:
         k_reached=staged.verdict.k_reached,
         max_risk=staged.verdict.max_risk,
         epoch=staged.crosswalk.epoch,
+    )
+
+
+def _facts_of_part(part: StagedPart) -> released.PartFacts:
+    schema = [{"name": f.name, "type": str(f.type)} for f in pq.read_schema(part.path)]
+    return released.PartFacts(
+        part.table, part.position, part.path.name, part.sha256, part.rows, part.bytes, schema
     )
 
 
@@ -165,6 +183,12 @@ def spill_folder(var: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def apart(spill: Path, name: str) -> Path:
+    """A room of its own inside a job's folder, for a build that may be given up."""
+    (spill / name / "engine").mkdir(parents=True, mode=0o700)
+    return spill / name
 
 
 def wipe_spill(var: Path) -> int:
@@ -192,7 +216,12 @@ def nobody(domains: set[str]) -> pa.Table:
 
 
 def _source(
-    gate: Gate, plan: Plan, purpose: Mapping[str, Any], project_key: bytes, spill: Path
+    gate: Gate,
+    plan: Plan,
+    purpose: Mapping[str, Any],
+    project_key: bytes,
+    spill: Path,
+    known: pa.Table | None,
 ) -> tuple[Source, crosswalk.Crosswalk]:
     with gate.db.read() as session:
         dictionary = dictionary_of(session, plan.version_id)
@@ -205,6 +234,7 @@ def _source(
             purpose=purpose,
             project_key=project_key,
             on=gate.clock().date(),
+            known=known,
         )
     pads = pseudonyms.pads(project_key)
     source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine")
@@ -219,6 +249,8 @@ def _verified(
     eligible: pa.Table,
     groups: Groups,
     spill: Path,
+    held: tuple[released.PartFacts, ...],
+    evidence: verify.Evidence | None,
 ) -> verify.VerifierReport:
     by_table: dict[str, list[Path]] = {t.name: [] for t in plan.tables}
     for part in parts:
@@ -231,7 +263,9 @@ def _verified(
         k=plan.privacy.k,
         eligible=eligible,
         people_before=groups.attrition["filtered"],
-        recorded={p.path: verify.Recorded(p.sha256, p.rows) for p in parts},
+        recorded={p.path: verify.Recorded(p.sha256, p.rows, p.position) for p in parts},
+        standing={(p.table, p.position): verify.Recorded(p.sha256, p.rows) for p in held},
+        held=evidence,
     )
     report = verify.verify(
         verify.Staged(by_table),
@@ -245,7 +279,3 @@ def _verified(
             "verification_failed", "The verifier refused the staged release.", list(report.refusals)
         )
     return report
-
-
-def _schema(path: Path) -> list[dict[str, str]]:
-    return [{"name": f.name, "type": str(f.type)} for f in pq.read_schema(path)]

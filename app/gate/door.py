@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prometheus_client import Counter
 
 from app.auth.policy import Actor
 from app.clock import Clock
@@ -15,11 +17,12 @@ from app.consents.feeds import must_not_be_silent
 from app.crosswalk import covered_now, slices
 from app.db import Database
 from app.deid import pseudonyms, released
-from app.engines import Engine, Source
+from app.engines import Engine, NotLocal, Source
 from app.errors import Problem, not_found
-from app.gate import counting, recording
-from app.gate.building import Staged, build, facts_of, nobody, spill_folder
+from app.gate import counting, recording, remembering
+from app.gate.building import Staged, apart, build, facts_of, nobody, spill_folder
 from app.gate.measuring import measured
+from app.gate.reissuing import last_generation
 from app.gate.sources import Pinned, dictionary_of, vault_objects
 from app.gate.tracing import Traced, trace
 from app.keyring import Keyring
@@ -29,9 +32,15 @@ from app.permits import LivePermit, must_be_live
 from app.schemas.counts import CountQuestion
 from app.schemas.plan import Plan, plan_hash
 from app.settings import Settings
+from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 
 Progress = Callable[..., None]
+BUILDS = Counter(
+    "baekman_builds",
+    "Releases built, by way: changed_parts (the rest stays), or why the whole was built.",
+    ["way"],
+)
 REBUILDS = 5  # how often a build starts again because someone in it left while it ran
 
 
@@ -64,6 +73,7 @@ class Gate:
     keyring: Keyring
     engine: Engine
     outbox: Outbox
+    memory: Memory | None = None  # without one, every build is a whole one
 
     def release(self, extract_id: str, progress: Progress) -> Released:
         """Build the next generation of an extract under its permit, and hand it out only once it is recorded."""
@@ -71,14 +81,16 @@ class Gate:
             permit, pinned = self._decide(extract_id)
             with spill_folder(self.settings.var) as spill:
                 key = self.keyring.unwrap(permit.key_wrapped)
-                staged = build(self, permit.plan, permit.purpose, key, pinned, spill, progress)
+                staged = self._stage(extract_id, permit, pinned, key, spill, progress)
                 self._judge(staged, permit)
                 try:
                     generation = recording.record_generation(self, extract_id, permit, staged)
                 except recording.SomeoneLeft:
                     progress(step="rebuild")
                     continue
-                return self._publish(extract_id, permit, staged, generation, progress)
+                published = self._publish(extract_id, permit, staged, generation, progress)
+                remembering.remember(self, extract_id, generation, staged, key, spill)
+                return published
         raise Problem("conflict", "People kept leaving while the extract was built; order it again.")
 
     def dry_run(self, plan: Plan, purpose: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -122,6 +134,11 @@ class Gate:
         """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""
         return trace(self, extract_id, pseudonym)
 
+    def forget(self, extract_id: str) -> None:
+        """Remove what is remembered of an extract's generations; nothing of it is ever released."""
+        if self.memory is not None:
+            self.memory.forget(extract_id)
+
     def _decide(self, extract_id: str) -> tuple[LivePermit, Pinned | None]:
         """Step 1: the permit is live, the plan is the approved one, the version may still be used."""
         with self.db.read() as session:
@@ -140,6 +157,36 @@ class Gate:
                 raise Problem("version_not_ready", "The dataset version has been withdrawn.")
             return permit, pinned_recoding(session, permit.project_id, permit.version_id)
 
+    def _stage(
+        self,
+        extract_id: str,
+        permit: LivePermit,
+        pinned: Pinned | None,
+        key: bytes,
+        spill: Path,
+        progress: Progress,
+    ) -> Staged:
+        """Steps 2 to 4: the parts that differ from the last generation where that can be told, else all of them."""
+        asked = (self, permit.plan, permit.purpose, key, pinned)
+        try:
+            last = last_generation(self, extract_id, key)
+            staged = build(*asked, apart(spill, "again"), progress, last)
+            way = "changed_parts"
+        except NotLocal as cause:
+            way = cause.reason
+        except Problem as refused:
+            if refused.code != "verification_failed":
+                raise
+            way = "verifier_refused"  # what is remembered may be at fault: nothing of it enters a whole build
+        except Exception:
+            self.forget(extract_id)  # a fault of ours must not meet the same memory again
+            raise
+        BUILDS.labels(way).inc()
+        if way != "changed_parts":
+            staged = build(*asked, spill, progress)
+        progress(way=way, written=len(staged.parts), stay=len(staged.held))
+        return staged
+
     def _judge(self, staged: Staged, permit: LivePermit) -> None:
         """The end of step 4: the outcome lies inside the plan's limits and is not worse than what was reviewed."""
         with self.db.read() as session:
@@ -153,6 +200,8 @@ class Gate:
         progress(step="publish")
         for part in staged.parts:
             self.outbox.put_file(part.path, f"{extract_id}/{part.path.name}")
-        names = tuple(sorted(part.path.name for part in staged.parts))
+        names = tuple(
+            sorted({*(part.path.name for part in staged.parts), *(part.name for part in staged.held)})
+        )
         recording.publish_generation(self, extract_id, permit, staged, generation, set(names))
         return Released(extract_id, generation, names)

@@ -55,7 +55,8 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
         )
         extract.epoch = of.epoch
         extract.earliest_consent_end = epochs.earliest_end(session, of.ids, now.date())
-        _note(session, permit, extract_id, "extract.recorded", now, generation, {"people_ever": people})
+        data = {"people_ever": people, "parts_written": len(staged.parts), "parts_kept": len(staged.held)}
+        _note(session, permit, extract_id, "extract.recorded", now, generation, data)
     return generation
 
 
@@ -124,8 +125,8 @@ def _must_not_differ_by_few(session: Session, extract: Extract, permit: LivePerm
 
 def _new_parts(staged: Staged) -> list[ledger_parts.NewPart]:
     return [
-        ledger_parts.NewPart(p.table, p.position, p.path.name, p.sha256, p.rows, p.bytes)
-        for p in staged.parts
+        ledger_parts.NewPart(p.table, p.position, p.name, p.sha256, p.rows, p.bytes)
+        for p in facts_of(staged).parts
     ]
 
 

@@ -17,6 +17,9 @@ from app.models import Job
 
 log = structlog.get_logger(__name__)
 QUEUE = "baekman_jobs"
+CLOSING_QUEUE = "baekman_closing"
+CLOSING = frozenset({"narrow_block", "settle_withdrawal", "take_withdrawals"})
+"""Kinds that close parts, or open those that nobody left: short, and never behind a build in the queue."""
 APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
 
 
@@ -92,6 +95,7 @@ class DurableEngine:
         """Launch DBOS (which resumes pending workflows) and the relay."""
         DBOS.launch()
         DBOS.register_queue(QUEUE, worker_concurrency=2, polling_interval_sec=self.poll)
+        DBOS.register_queue(CLOSING_QUEUE, worker_concurrency=1, polling_interval_sec=self.poll)
         self._relay.start()
 
     def stop(self) -> None:
@@ -111,8 +115,11 @@ class DurableEngine:
                 self._stopping.wait(1.0)
 
     def _hand_over(self, job_id: str) -> None:
+        with self.db.read() as session:
+            job = session.get(Job, job_id)
+            queue = CLOSING_QUEUE if job is not None and job.kind in CLOSING else QUEUE
         with SetWorkflowID(job_id):
-            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id)
+            DBOS.enqueue_workflow(queue, self._workflow, job_id)
         with self.db.unit_of_work() as session:
             job = session.get(Job, job_id)
             if job is not None and job.state == "waiting":

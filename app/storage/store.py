@@ -127,9 +127,9 @@ class Store:
             return
         self._sync_folder(name)
 
-    def names(self) -> list[str]:
-        """Every name, sorted; what is being staged has none yet."""
-        found = [meta["path"] for batch in self._objects.list() for meta in batch]
+    def names(self, under: str | None = None) -> list[str]:
+        """Every name, or every name under a folder, sorted; what is being staged has none yet."""
+        found = [meta["path"] for batch in self._objects.list(under) for meta in batch]
         return sorted(name for name in found if not name.startswith(f"{STAGING}/"))
 
     def fetch(self, name: str, to: Path) -> None:

@@ -53,6 +53,7 @@ FORBIDDEN_IMPORTS = {
     "rights": [("app.routers", "app.permits"), ("app.engines", "app.consents")],
     "vault": [("app.extracts", "app.storage.vault"), ("app.gate", "app.storage.vault")],
     "outbox": [("app.cohorts", "app.storage.outbox"), ("app.engines", "app.storage.outbox")],
+    "memory": [("app.extracts", "app.storage.memory"), ("app.engines", "app.storage.memory")],
     "inbox": [("app.extracts", "app.storage.inbox"), ("app.engines", "app.storage.inbox")],
     "web": [("app.cli", "app.routers"), ("app.cli", "app.portal")],
     "handlers": [("app.routers", "app.db"), ("app.portal", "sqlalchemy"), ("app.routers", "app.models")],

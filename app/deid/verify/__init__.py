@@ -13,19 +13,33 @@ import duckdb
 import pyarrow as pa
 
 from app.deid.verify.cells import Cells
-from app.deid.verify.evidence import REFUSALS, Expectation, Guess, Recorded, Staged, VerifierReport, refusal
+from app.deid.verify.evidence import (
+    REFUSALS,
+    Evidence,
+    Expectation,
+    Guess,
+    PartEvidence,
+    Recorded,
+    Staged,
+    VerifierReport,
+    refusal,
+)
+from app.deid.verify.gathered import Gathered, check_standing
 from app.deid.verify.identifiers import is_identifier_like
-from app.deid.verify.order import check_order
+from app.deid.verify.order import check_order, ends
 from app.deid.verify.parts import Part, read_parts
 from app.deid.verify.people import check_people
+from app.deid.verify.rare import check_rare
 from app.deid.verify.reader import reader
 from app.deid.verify.scope import Leaving, leaving
 from app.deid.verify.survey import survey
 
 __all__ = [
     "REFUSALS",
+    "Evidence",
     "Expectation",
     "Guess",
+    "PartEvidence",
     "Recorded",
     "Staged",
     "VerifierReport",
@@ -36,7 +50,15 @@ __all__ = [
 
 # Without readable parts of the planned shape, whose rows can be traced, the other questions cannot be put.
 HOPELESS = frozenset(
-    {"columns_differ", "part_missing", "part_unreadable", "table_unexpected", "unknown_column", "untraceable"}
+    {
+        "columns_differ",
+        "evidence_differs",
+        "part_missing",
+        "part_unreadable",
+        "table_unexpected",
+        "unknown_column",
+        "untraceable",
+    }
 )
 
 # Mistakes and limits of ours: no verdict on the bytes.
@@ -57,6 +79,7 @@ def verify(
     findings += found
     hashes = {table: tuple(p.sha256 for p in read) for table, read in parts.items()}
     rows = {table: sum(p.rows for p in read) for table, read in parts.items()}
+    findings += check_standing(tables, parts, expectation)
     if any(found.code in HOPELESS for found in findings):
         return VerifierReport(ok=False, refusals=tuple(findings), rows=rows, sha256=hashes)
     try:
@@ -78,15 +101,21 @@ def _judge(
     threads: int,
 ) -> VerifierReport:
     with reader(spill, memory, threads) as questions:
+        gathered = Gathered(questions, parts, expectation)
         surveys = {table.name: survey(questions, table, parts[table.name]) for table in tables}
-        findings = check_order(questions, tables, parts, surveys)
-        census = check_people(questions, tables, parts, surveys, expectation)
+        findings = check_order(questions, tables, parts, surveys, gathered)
+        census = check_people(questions, tables, gathered, surveys, expectation)
         findings += census.findings
         questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):
-            findings += Cells(
-                questions, table, number, parts[table.name], surveys[table.name], expectation
-            ).check()
+            findings += check_rare(questions, table, number, gathered, expectation)
+            if parts[table.name]:
+                findings += Cells(
+                    questions, table, number, parts[table.name], surveys[table.name], expectation
+                ).check()
+        evidence = None
+        if not any(table.via for table in tables):
+            evidence = gathered.evidence([e for t in tables for e in ends(t, parts[t.name], surveys[t.name])])
     return VerifierReport(
         ok=not findings,
         refusals=tuple(findings),
@@ -96,4 +125,5 @@ def _judge(
         max_risk=1 / census.k_reached if census.k_reached else 0.0,
         suppressed=census.suppressed,
         gains=census.gains,
+        evidence=evidence,
     )

@@ -1,4 +1,4 @@
-"""Values of the released cells: identifiers, keyed ids, dates, Safe Harbor, rare labels, honest statistics."""
+"""Values of the released cells: identifiers, keyed ids, dates, Safe Harbor, honest statistics."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import Any
 
 from app.deid.verify import identifiers
 from app.deid.verify.evidence import Expectation, refusal
-from app.deid.verify.order import persons
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan, text
 from app.deid.verify.scope import Leaving, Out
 from app.deid.verify.survey import Survey
 from app.errors import Finding
-from app.schemas.dictionary import Code
 
-SAMPLE_ROWS = 500_000
 FIRST_LOOK = 50_000
 WHOLE = (
     "TINYINT",
@@ -63,7 +60,7 @@ class Cells:
         self._read_texts()
         for out in self.table.outs:
             column = [e[out.name] for e in extremes]
-            checks = [self._values(out, column), self._dates(out), self._rare(out)]
+            checks = [self._values(out, column), self._dates(out)]
             if self.safe_harbor:
                 checks.append(self._safe_harbor(out))
             for code, count in chain(*checks):
@@ -174,34 +171,6 @@ class Cells:
                 numbers = "len(regexp_extract_all(v, '[0-9]+'))"
                 gathered = f"{lower} = 90 AND {numbers} = 1 AND (v = '90' OR regexp_matches(v, {text(OPEN)}))"
                 yield "safe_harbor_age", self._count(out.name, f"{lower} >= 90 AND NOT ({gathered})")
-
-    def _rare(self, out: Out) -> Iterator[tuple[str, int]]:
-        """Codes, and identifying labels outside the participant table, by distinct people and not rows.
-
-        Most values are shown to be common on the first rows already; only the others are counted in full.
-        """
-        role, least = out.column.role, max(self.expectation.k, self.expectation.plan.privacy.k)
-        if isinstance(role, Code):
-            planned = out.planned.params.get("min_participants")
-            least = max(role.min_participants or least, planned if isinstance(planned, int) else 0)
-        identifying = out.role in ("quasi_identifier", "site") and self.table.table.kind != "participant"
-        if not self.table.personal or out.reason or not (isinstance(role, Code) or identifying):
-            return
-        head = f"(SELECT * FROM {self.rows} LIMIT {SAMPLE_ROWS})"
-        pairs = persons(self.table, self.number, head, out.name)
-        self.reader.do(
-            f"CREATE TEMP TABLE common AS SELECT v FROM (SELECT DISTINCT v, p FROM ({pairs}) WHERE v IS NOT NULL) "
-            f"GROUP BY v HAVING count(*) >= {least}"
-        )
-        everyone = persons(self.table, self.number, self.rows, out.name)
-        yield (
-            "rare_label",
-            self.reader.number(
-                f"SELECT count(*) FROM (SELECT v FROM ({everyone}) ANTI JOIN common USING (v) "
-                f"WHERE v IS NOT NULL GROUP BY v HAVING count(DISTINCT p) < {least})"
-            ),
-        )
-        self.reader.do("DROP TABLE common")
 
 
 def _truncated(kind: str, precision: str) -> str:

@@ -23,10 +23,32 @@ class Staged:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the manifest will say about one part."""
+    """What the manifest will say about one part; `position` where it is not its place among the staged ones."""
 
     sha256: str
     rows: int
+    position: int | None = None
+
+
+@dataclass(frozen=True)
+class PartEvidence:
+    """One part that was judged; `low` and `high` are the first and the last pseudonym that its rows begin with."""
+
+    table: str
+    position: int
+    sha256: str
+    rows: int
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was read of judged parts, as far as parts are judged together: people, classes, codes; by part, so that the
+    evidence of a part that stays can be added to what is read of a new one. Every table has a column `position`."""
+
+    parts: tuple[PartEvidence, ...]
+    tables: Mapping[str, pa.Table]
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,9 @@ class Expectation:
     `eligible` is the consent answer re-read by the gate: columns `table` and `pseudonym`, as an Arrow table or one
     Parquet file. `people_before` counts the people who had consent and passed the filter, before any suppression.
     `recorded` is what the manifest says; `forbidden` are texts (say, source identifiers) that no cell may equal.
-    The stricter of `k` and the plan's own k applies.
+    `standing` has (table, position) of the parts that are released already and stay, as the ledger records them, and
+    `held` the evidence of an earlier verdict on them: they are not read again, but judged together with the staged
+    ones. The stricter of `k` and the plan's own k applies.
     """
 
     plan: Plan
@@ -46,6 +70,8 @@ class Expectation:
     people_before: int
     recorded: Mapping[Path, Recorded] = field(default_factory=dict)
     forbidden: Sequence[str] = ()
+    standing: Mapping[tuple[str, int], Recorded] = field(default_factory=dict)
+    held: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +97,9 @@ class VerifierReport:
     """The verdict on one staged release. Where `ok` is False nothing of it may leave.
 
     `k_reached` is the smallest number of people (families, where the plan releases them) of any class in any table,
-    0 where nobody is released; `max_risk` is 1 / k_reached. Counts are exact: round them before showing them.
+    0 where nobody is released; `max_risk` is 1 / k_reached. Counts are exact: round them before showing them. `rows`
+    and `sha256` are of the staged parts. `evidence` is what a later verdict may go on from, None where the rows of a
+    part cannot be traced to people by that part alone.
     """
 
     ok: bool
@@ -84,6 +112,7 @@ class VerifierReport:
     suppressed: float = 0.0
     gains: Mapping[str, Guess] = field(default_factory=dict)
     sha256: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    evidence: Evidence | None = None
 
 
 REFUSALS: dict[str, str] = {
@@ -94,6 +123,7 @@ REFUSALS: dict[str, str] = {
     "date_not_truncated": "Dates are finer than the plan says",
     "dropped_role_released": "The role of this column says that it never leaves",
     "dictionary_leak": "The part's dictionary pages hold values that no row uses",
+    "evidence_differs": "There is no evidence of the bytes of this part, which is to stay",
     "filter_not_released": "A row filter uses a column that the plan does not release",
     "footer_metadata": "The footer holds metadata beyond the allowed keys",
     "forbidden_value": "Cells equal a forbidden text",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 
-from app.deid.verify.evidence import refusal
+from app.deid.verify.evidence import PartEvidence, refusal
+from app.deid.verify.gathered import Gathered
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan
 from app.deid.verify.scope import Leaving
@@ -17,7 +18,11 @@ from app.errors import Finding
 
 
 def check_order(
-    reader: Reader, tables: list[Leaving], parts: dict[str, list[Part]], surveys: dict[str, Survey]
+    reader: Reader,
+    tables: list[Leaving],
+    parts: dict[str, list[Part]],
+    surveys: dict[str, Survey],
+    gathered: Gathered,
 ) -> list[Finding]:
     """Findings of every table; afterwards `seen_<n>` exists for the n-th table where it holds people."""
     findings: list[Finding] = []
@@ -26,7 +31,8 @@ def check_order(
     direct = [t for t in tables if t.persons or not t.personal]
     for table in [*direct, *_parents_first([t for t in tables if t not in direct])]:
         if table.via is None:
-            findings += _direct(reader, table, numbers[table.name], parts[table.name], surveys[table.name])
+            number = numbers[table.name]
+            findings += _direct(reader, table, number, parts[table.name], surveys[table.name], gathered)
         else:
             number, (_, parent, column) = numbers[table.name], table.via
             rows = scan([p.path for p in parts[parent]])
@@ -35,6 +41,7 @@ def check_order(
                 f"CREATE TEMP TABLE owner_{number} AS SELECT DISTINCT v AS k, p FROM ({source}) WHERE v IS NOT NULL"
             )
             findings += _via(reader, table, number, parts[table.name])
+            _see(reader, table, number, gathered, single=False)
     return findings
 
 
@@ -57,22 +64,42 @@ def _parents_first(tables: list[Leaving]) -> list[Leaving]:
     return ordered
 
 
+def ends(table: Leaving, parts: list[Part], surveyed: Survey) -> list[PartEvidence]:
+    """Each part with the extremes of the pseudonyms that its rows begin with."""
+    found = []
+    for part, extremes in zip(parts, surveyed.extremes, strict=True):
+        low, high = extremes[table.persons[0]] if table.persons else (None, None)
+        found.append(PartEvidence(table.name, part.position, part.sha256, part.rows, low, high))
+    return found
+
+
+def _see(reader: Reader, table: Leaving, number: int, gathered: Gathered, single: bool) -> None:
+    """`seen_<n>`; `single`: nobody has two rows in the staged parts."""
+    one = table.via is None and len(table.persons) == 1
+
+    def read(rows: str) -> str:
+        if one:
+            return f"SELECT {'' if single else 'DISTINCT '}{name(table.persons[0])} AS p FROM {rows}"
+        column = table.via[0] if table.via else table.persons[0]
+        return f"SELECT DISTINCT p FROM ({persons(table, number, rows, column)})"
+
+    seen = gathered.lay(f"seen/{table.name}", table.name, read)
+    # Parts that share a person are refused: then nobody is counted twice.
+    kind = "VIEW" if one else "TABLE"
+    reader.do(f"CREATE TEMP {kind} seen_{number} AS SELECT {'' if one else 'DISTINCT '}p FROM {seen}")
+
+
 def _direct(
-    reader: Reader, table: Leaving, number: int, parts: list[Part], surveyed: Survey
+    reader: Reader, table: Leaving, number: int, parts: list[Part], surveyed: Survey, gathered: Gathered
 ) -> list[Finding]:
-    rows, torn = scan([p.path for p in parts]), 0
+    torn = 0
     if table.persons:
-        people = " UNION ".join(f"SELECT {name(person)} AS p FROM {rows}" for person in table.persons)
-        alone = surveyed.single and len(table.persons) == 1
-        reader.do(
-            f"CREATE TEMP TABLE seen_{number} AS SELECT {'' if alone else 'DISTINCT '}p FROM ({people})"
-        )
-        held = [ends[table.persons[0]] for ends in surveyed.extremes if ends[table.persons[0]][0] is not None]
+        _see(reader, table, number, gathered, surveyed.single)
+        told = [*gathered.staying(table.name), *ends(table, parts, surveyed)]
+        held = sorted((p for p in told if p.low is not None), key=lambda p: p.position)
         # Parts in order and without a person in common: with order inside each, the whole is in order.
-        torn = sum(before[1] >= after[0] for before, after in pairwise(held))
-    unsorted = (
-        surveyed.unsorted if table.persons or len(parts) == 1 else reader.number(descents(table, parts))
-    )
+        torn = sum((before.high or "") >= (after.low or "") for before, after in pairwise(held))
+    unsorted = surveyed.unsorted if table.persons or len(parts) < 2 else reader.number(descents(table, parts))
     found = {"rows_unsorted": unsorted, "parts_overlap": torn}
     return [refusal(code, table=table.name, count=count) for code, count in found.items() if count]
 
@@ -101,7 +128,6 @@ def _via(reader: Reader, table: Leaving, number: int, parts: list[Part]) -> list
         f"SELECT count(*) FROM unnest([{listed}]::BIGINT[]) s(r) WHERE r NOT IN (SELECT first FROM runs)"
     )
     orphans = reader.number("SELECT sum(n) FROM runs WHERE p IS NULL")
-    reader.do(f"CREATE TEMP TABLE seen_{number} AS SELECT p FROM runs WHERE p IS NOT NULL")
     reader.do("DROP TABLE runs")
     reader.do("DROP TABLE descents")
     found = {"rows_unsorted": torn, "parts_overlap": cut, "orphan_rows": orphans}

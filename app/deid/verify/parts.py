@@ -33,6 +33,7 @@ class Part:
     sha256: str
     rows: int
     told: dict[str, tuple[Any, Any]]
+    position: int = 0
 
 
 def read_parts(
@@ -42,29 +43,34 @@ def read_parts(
     findings = [
         refusal("table_unexpected", table=n) for n in sorted(set(staged.tables) - {t.name for t in tables})
     ]
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[Part]] = {table.name: [] for table in tables}
+    stay = {table for table, _ in expectation.standing}
     for table in tables:
         paths = staged.tables.get(table.name, ())
-        if not paths:
+        if not paths and table.name not in stay:
             findings.append(refusal("part_missing", table=table.name))
-        for position, path in enumerate(paths):
+        for number, path in enumerate(paths):
+            recorded = expectation.recorded.get(path)
+            position = number if recorded is None or recorded.position is None else recorded.position
             where = {"table": table.name, "pointer": f"part {position}"}
-            part, found = _read(path, table, where)
+            part, found = _read(path, table, position, where)
             findings += found
             if part is not None:
-                parts.setdefault(table.name, []).append(part)
+                parts[table.name].append(part)
                 findings += _recorded(part, expectation, where)
     return parts, findings
 
 
-def _read(path: Path, table: Leaving, where: dict[str, str]) -> tuple[Part | None, list[Finding]]:
+def _read(
+    path: Path, table: Leaving, position: int, where: dict[str, str]
+) -> tuple[Part | None, list[Finding]]:
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with pq.ParquetFile(path) as file:
             findings = list(_footer(file, table, where))
             told = _told(file.metadata)
-            part = Part(path, sha256, file.metadata.num_rows, told)
+            part = Part(path, sha256, file.metadata.num_rows, told, position)
             if not any(found.code == "columns_differ" for found in findings):
                 findings += list(_dictionaries(path, where))
     except (OSError, pa.ArrowException, ValueError):  # the library's words may quote the file: not passed on

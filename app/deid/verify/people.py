@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from app.deid.verify.evidence import Expectation, Guess, refusal
+from app.deid.verify.gathered import Gathered
 from app.deid.verify.order import persons
-from app.deid.verify.parts import Part
-from app.deid.verify.reader import Reader, name, scan, text
+from app.deid.verify.reader import Reader, name, text
 from app.deid.verify.scope import Leaving, labels_of
 from app.deid.verify.survey import Survey
 from app.errors import Finding
@@ -37,7 +37,7 @@ class Census:
 def check_people(
     reader: Reader,
     tables: list[Leaving],
-    parts: dict[str, list[Part]],
+    gathered: Gathered,
     surveys: dict[str, Survey],
     expectation: Expectation,
 ) -> Census:
@@ -47,47 +47,53 @@ def check_people(
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
     if roster is not None:
-        rows = scan([p.path for p in parts[roster.name]])
-        _roster(reader, roster, rows, surveys[roster.name].single, k, expectation, census)
+        # Of parts that stay a verdict has said so, and parts share nobody.
+        single = surveys[roster.name].single
+        rows, labels = _told(roster, gathered, expectation.plan)
+        _roster(reader, roster, rows, labels, single, k, census)
     else:
         reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]
     if roster is not None and any(t is not roster or t.of_role("sensitive") for _, t in personal):
-        _members(reader, roster, scan([p.path for p in parts[roster.name]]), expectation)
+        _members(reader, rows, labels)
     for number, table in personal:
         _consent(reader, table, number, census)
         if table is not roster:
             _present(reader, table, number, roster, expectation, census)
             _cells(reader, table, number, k, census)
         for out in table.of_role("sensitive"):
-            rows = scan([p.path for p in parts[table.name]])
-            _sensitive(reader, table, number, rows, out.name, out.column.role, census)
+            _sensitive(reader, table, number, gathered, out.name, out.column.role, census)
     _suppression(reader, tables, roster, expectation, census)
     return census
 
 
-def _labels(plan: Plan, roster: Leaving) -> tuple[str, str, list[str]]:
-    """SQL of the participant table: the person, the unit that k counts (a family, else a person), the labels."""
+def _told(roster: Leaving, gathered: Gathered, plan: Plan) -> tuple[str, list[str]]:
+    """The table (p, unit, l0, l1 ...) of the participant table's rows: the person, the unit that k counts (a family,
+    else a person), the labels; and the columns that make a class."""
     person = name(roster.persons[0])
     families = [name(out.name) for out in roster.of_role("family_id")]
     unit = f"coalesce('family ' || {families[0]}, {person})" if families else person
-    return person, unit, [name(label) for label in labels_of(plan, roster)]
+    labels = [name(label) for label in labels_of(plan, roster)]
+    columns = [f"{person} AS p", f"{unit} AS unit", *(f"{label} AS l{n}" for n, label in enumerate(labels))]
+    rows = gathered.lay(
+        f"roster/{roster.name}", roster.name, lambda rows: f"SELECT {', '.join(columns)} FROM {rows}"
+    )
+    return rows, ["true", *(f"l{n}" for n in range(len(labels)))]
 
 
 def _roster(
-    reader: Reader, roster: Leaving, rows: str, single: bool, k: int, expectation: Expectation, census: Census
+    reader: Reader, roster: Leaving, rows: str, labels: list[str], single: bool, k: int, census: Census
 ) -> None:
     """The classes that the released labels make in the participant table: each holds at least k.
 
     `single`: no person has two rows there, so that people need not be told apart to be counted.
     """
-    person, unit, labels = _labels(expectation.plan, roster)
     if not single:
-        twice = reader.number(f"SELECT count({person}) - count(DISTINCT {person}) FROM {rows}")
+        twice = reader.number(f"SELECT count(p) - count(DISTINCT p) FROM {rows}")
         census.refuse("person_repeated", twice, table=roster.name)
-    count = f"count({person})" if single and unit == person else f"count(DISTINCT {unit})"
-    count += f" FILTER (WHERE {person} IS NOT NULL)"
-    held = f"SELECT {count} AS n FROM {rows} GROUP BY {', '.join(['true', *labels])}"
+    count = "count(p)" if single and not roster.of_role("family_id") else "count(DISTINCT unit)"
+    count += " FILTER (WHERE p IS NOT NULL)"
+    held = f"SELECT {count} AS n FROM {rows} GROUP BY {', '.join(labels)}"
     found = reader.row(
         "SELECT count(*) AS classes, min(n) FILTER (WHERE n > 0) AS least, "
         f"count(*) FILTER (WHERE n BETWEEN 1 AND {k - 1}) AS small FROM ({held})"
@@ -96,13 +102,9 @@ def _roster(
     census.refuse("class_below_k", found["small"], table=roster.name)
 
 
-def _members(reader: Reader, roster: Leaving, rows: str, expectation: Expectation) -> None:
+def _members(reader: Reader, rows: str, labels: list[str]) -> None:
     """`member` (p, unit, class): the class of every person of the participant table, for what else is known of them."""
-    person, unit, labels = _labels(expectation.plan, roster)
-    reader.do(
-        f"CREATE TEMP TABLE labelled AS SELECT {person} AS p, {unit} AS unit, row({', '.join(['true', *labels])}) AS l "
-        f"FROM {rows}"
-    )
+    reader.do(f"CREATE TEMP TABLE labelled AS SELECT p, unit, row({', '.join(labels)}) AS l FROM {rows}")
     reader.do(
         "CREATE TEMP TABLE classes AS SELECT l, row_number() OVER ()::INTEGER AS class "
         "FROM (SELECT DISTINCT l FROM labelled)"
@@ -152,15 +154,20 @@ def _cells(reader: Reader, table: Leaving, number: int, k: int, census: Census) 
 
 
 def _sensitive(
-    reader: Reader, table: Leaving, number: int, rows: str, column: str, role: object, census: Census
+    reader: Reader, table: Leaving, number: int, gathered: Gathered, column: str, role: object, census: Census
 ) -> None:
     """Missing values are no values: they neither make a class diverse nor can they be inferred."""
     if not isinstance(role, Sensitive):
         return
     where = {"table": table.name, "column": column}
+    pairs = gathered.lay(
+        f"values/{table.name}/{column}",
+        table.name,
+        lambda rows: f"SELECT DISTINCT v::VARCHAR AS v, p FROM ({persons(table, number, rows, column)})",
+    )
     reader.do(
         f"CREATE TEMP TABLE held AS SELECT coalesce(class, {OUTSIDE}) AS class, v, count(*) AS n FROM (SELECT DISTINCT "
-        f"v::VARCHAR AS v, p FROM ({persons(table, number, rows, column)})) LEFT JOIN member USING (p) GROUP BY ALL"
+        f"v, p FROM {pairs}) LEFT JOIN member USING (p) GROUP BY ALL"
     )
     closed = f"v IN ({', '.join(text(v) for v in role.closed)})" if role.closed else "true"
     least = role.l or (2 if role.closed else 1)

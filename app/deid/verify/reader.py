@@ -59,6 +59,10 @@ class Reader:
         """The one number of an aggregate; null is 0."""
         return int(next(iter(self.row(query).values())) or 0)
 
+    def frame(self, query: str) -> pa.Table:
+        """The whole answer as Arrow."""
+        return self._con.sql(query).to_arrow_table()
+
     def types(self, relation: str) -> dict[str, str]:
         """DuckDB's type of each column of a relation."""
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,12 +13,12 @@ import pyarrow as pa
 from app.deid.choices import chosen
 from app.deid.transforms.shift_date import is_event
 from app.engines.duckdb import codes as rare
-from app.engines.duckdb import people
+from app.engines.duckdb import keeping, people
 from app.engines.duckdb.columns import joins, rendering_of
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
 from app.engines.duckdb.writing import position_of, write_table
-from app.engines.protocol import Classes, Groups, Keys, Limits, Progress, Run, Source, StagedPart
+from app.engines.protocol import Classes, Groups, Kept, Keys, Limits, Place, Progress, Run, Source, StagedPart
 from app.schemas.dictionary import Table
 from app.schemas.plan import Condition
 from app.storage.vault import Vault
@@ -33,11 +33,17 @@ class DuckDbRun:
         self.con, self.source, self.limits = con, source, limits
         self.dictionary = source.dictionary
         self.filters = Filters(con, source)
+        self._looked = False
         self._codes: dict[str, dict[str, str]] = {}
+        self._named: dict[str, str] = {}
+        self._written: dict[Place, int] = {}
         self._rolled: dict[str, dict[str, int]] = {}
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
+        if not self._looked:
+            self._look()
+            self._looked = True
         attrition = people.gather(self.con, self.source, self.filters)
         people.gather_outsiders(self.con, self.source)
         people.refresh_inside(self.con)
@@ -97,7 +103,16 @@ class DuckDbRun:
                 self.con, self.source, self.filters, table, codes, staging, number, progress
             )
             progress(done=len(written))
+        self._written = {(part.table, part.position): part.rows for part in written}
         return written
+
+    def changed(self) -> set[Place]:
+        """Every place: a whole build has written all of them."""
+        return set(self._written)
+
+    def kept(self) -> Kept | None:
+        """What the next generation needs so as to write no more than what changes."""
+        return keeping.keep(self.con, self.source, self._named, self._written)
 
     def eligible(self) -> pa.Table:
         """(table, pseudonym) of everyone whose consent covers each table."""
@@ -122,7 +137,14 @@ class DuckDbRun:
     def _rows(self, table: Table) -> str:
         return f"FROM {stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.on(table)}"
 
+    def _look(self) -> None:
+        """Read once what does not depend on who is in the extract."""
+        people.gather_having(self.con, self.source, self.filters)
+
     def _keys(self, table: Table) -> str:
+        if table.kind == "event":
+            having = people.having(self.source, table)
+            return f"SELECT key FROM {having} JOIN cross_ USING (key) WHERE in_{table.domain}"
         rows = self._rows(table)
         return " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons_of(table))))
 
@@ -131,11 +153,14 @@ class DuckDbRun:
         names: dict[str, str] = {}
         for choice in chosen(self.source.plan.table(table.name), table):
             if choice.transform.name == "roll_up":
-                name = f"code_{len(self._rolled)}"
                 rollup = rare.rollup_of(self.dictionary, table, choice)
-                self._rolled[rollup.key] = rare.build(self.con, rollup, name, self._rows(table))
+                name = self._named.setdefault(rollup.key, f"code_{len(self._named)}")
+                self._rolled[rollup.key] = self._judge_codes(rollup, name)
                 names[choice.column.name] = name
         return names
+
+    def _judge_codes(self, rollup: rare.Rollup, name: str) -> dict[str, int]:
+        return rare.build(self.con, rollup, name, self._rows(rollup.table))
 
     def _anchor(self) -> None:
         """`anchor_date` of the crosswalk: the person's earliest date among the columns that leave as relative days."""
@@ -174,6 +199,18 @@ class DuckDbEngine:
         con = self._connect(source)
         try:
             yield DuckDbRun(con, source, self.limits)
+        finally:
+            con.close()
+
+    @contextmanager
+    def reopen(self, source: Source, kept: Kept, closed: Iterable[Place]) -> Iterator[Run]:
+        """A run that writes the parts which differ from the last generation's, and those at `closed`."""
+        from app.engines.duckdb.again import DuckDbRerun  # which is a run, too
+
+        keeping.must_fit(source, kept)
+        con = self._connect(source)
+        try:
+            yield DuckDbRerun(con, source, self.limits, kept, closed)
         finally:
             con.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.deid import hierarchies
 from app.deid.choices import Chosen
@@ -45,29 +46,63 @@ def rollup_of(dictionary: Dictionary, table: Table, choice: Chosen) -> Rollup:
 
 
 def build(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str) -> dict[str, int]:
-    """Make the table `name` (v raw code, released text or null) over the rows that leave (`rows`: FROM ... WHERE ...).
+    """Make the table `name` (v raw code, n people, released text or null) over the rows that leave (`rows`: FROM ...
+    WHERE ...).
 
     Codes that climb are judged together at each level: only the rows that need the parent carry its label, so
     it is their people that must be `at_least`. Answers how many codes were kept, rolled up, dropped.
     """
+    gather_pairs(con, rollup, name, rows)
+    counted = con.sql(f"SELECT v, count(*) AS n FROM {name}_people GROUP BY v ORDER BY v").to_arrow_table()
+    return settle(con, rollup, name, counted)
+
+
+def gather_pairs(
+    con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str, only: str = "true"
+) -> None:
+    """Make `<name>_people` (v, key), distinct, over `rows`; `only` is a further predicate over the rows `t`."""
     column = f"t.{quoted(rollup.column.name)}"
     each = " UNION ".join(
-        f"SELECT {column} AS v, t.{person} AS key {rows} AND {column} IS NOT NULL"
+        f"SELECT {column} AS v, t.{person} AS key {rows} AND {column} IS NOT NULL AND ({only})"
         for person in persons_of(rollup.table)
     )
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_people AS SELECT DISTINCT v, key FROM ({each})")
-    counted = con.sql(f"SELECT v, count(*) AS n FROM {name}_people GROUP BY v ORDER BY v").to_arrow_table()
+
+
+def settle(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table) -> dict[str, int]:
+    """Decide what becomes of each code from its people (`counted`: v, n), and lay it down as the table `name`.
+
+    Of the codes that wait for a parent, `<name>_people` must hold the people; it is dropped."""
     released = _climb(con, rollup, name, counted)
-    con.register(f"{name}_in", pa.table({"v": counted["v"], "released": pa.array(released, pa.string())}))
+    lay(con, name, counted, released)
+    con.execute(f"DROP TABLE IF EXISTS {name}_people")
+    return tally(counted, released)
+
+
+def lay(con: duckdb.DuckDBPyConnection, name: str, counted: pa.Table, released: list[str | None]) -> None:
+    """The mapping as a table (v, n, released)."""
+    mapping = pa.table({"v": counted["v"], "n": counted["n"], "released": pa.array(released, pa.string())})
+    con.register(f"{name}_in", mapping)
     con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {name}_in")
     con.unregister(f"{name}_in")
-    con.execute(f"DROP TABLE {name}_people")
+
+
+def tally(counted: pa.Table, released: list[str | None]) -> dict[str, int]:
+    """How many codes were kept, rolled up, dropped."""
     raw = [str(v) for v in counted["v"].to_pylist()]
     return {
         "kept": sum(r == v for r, v in zip(released, raw, strict=True)),
         "rolled_up": sum(r is not None and r != v for r, v in zip(released, raw, strict=True)),
         "dropped": sum(r is None for r in released),
     }
+
+
+def is_waiting(rollup: Rollup, counted: pa.Table) -> pa.ChunkedArray:
+    """Of each code of `counted`, whether its people must be known beyond their number: it may climb."""
+    everyone = pc.greater_equal(counted["n"], 0)
+    if rollup.spec is None:
+        return pc.invert(everyone)
+    return everyone if rollup.first_level > 0 else pc.less(counted["n"], rollup.at_least)
 
 
 def _climb(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table) -> list[str | None]:

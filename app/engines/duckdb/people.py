@@ -74,16 +74,33 @@ def gather_outsiders(con: duckdb.DuckDBPyConnection, source: Source) -> None:
     )
 
 
+def gather_having(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> None:
+    """Make `having_<i>` (key) per event table: the people of the crosswalk with rows there that pass the filter,
+    whatever their consent to its domain. It is read once; who is in the extract changes around it."""
+    for i, table in enumerate(event_tables(source)):
+        if table.kind == "event":
+            rows = f"FROM {stored(table)} t JOIN x x0 ON t.{persons_of(table)[0]} = x0.key WHERE {filters.on(table)}"
+            con.execute(f"CREATE OR REPLACE TABLE having_{i} AS SELECT DISTINCT x0.key {rows}")
+
+
+def having(source: Source, table: Table) -> str:
+    """The name of that table, for an event table of the plan."""
+    return f"having_{[t.name for t in event_tables(source)].index(table.name)}"
+
+
 def gather_presence(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> None:
     """Make `present_<i>` (key) per event or link table: the people with rows there that would leave."""
     for i, table in enumerate(event_tables(source)):
-        persons = persons_of(table)
-        joins = " ".join(
-            f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.key"
-            for n, p in enumerate(persons)
-        )
-        rows = f"FROM {stored(table)} t {joins} WHERE {filters.on(table)}"
-        each = " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons)))
+        if table.kind == "event":
+            each = f"SELECT key FROM having_{i} JOIN x USING (key) JOIN inside USING (key) WHERE x.in_{table.domain}"
+        else:
+            persons = persons_of(table)
+            joins = " ".join(
+                f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.key"
+                for n, p in enumerate(persons)
+            )
+            rows = f"FROM {stored(table)} t {joins} WHERE {filters.on(table)}"
+            each = " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons)))
         con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT DISTINCT key FROM ({each})")
 
 

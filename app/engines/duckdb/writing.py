@@ -31,16 +31,30 @@ def write_table(
     """The parts of one table. A slice without rows is no part, unless nothing at all would be left of the table."""
     written: list[StagedPart] = []
     for position in range(parts):
-        target = staging / f"{table.name}.{position}.writing"
-        con.execute(
-            f"COPY ({_query(source, filters, table, codes, position, parts)}) TO {text(str(target))} "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
-        )
-        part = _staged(con, table.name, position, target)
+        part = write_part(con, source, filters, table, codes, staging, position, parts)
         if part.rows or (position == parts - 1 and not written):
             written.append(part)
         progress(done_table=table.name, done_part=position + 1)
     return written
+
+
+def write_part(
+    con: duckdb.DuckDBPyConnection,
+    source: Source,
+    filters: Filters,
+    table: Table,
+    codes: dict[str, str],
+    staging: Path,
+    position: int,
+    parts: int,
+) -> StagedPart:
+    """One part of `parts`; it may turn out to be without rows."""
+    target = staging / f"{table.name}.{position}.writing"
+    con.execute(
+        f"COPY ({_query(source, filters, table, codes, position, parts)}) TO {text(str(target))} "
+        f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+    )
+    return _staged(con, table.name, position, target)
 
 
 def bounds(position: int, parts: int) -> tuple[int, int]:

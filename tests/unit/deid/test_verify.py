@@ -322,10 +322,9 @@ def test_a_missing_key_comes_last_and_is_lawful(release: Release) -> None:
 
 def test_every_refusal_is_planted_somewhere() -> None:
     """A code without a test that provokes it may be dead."""
-    tests = (
-        Path(__file__).read_text()
-        + (Path(__file__).parents[2] / "attack/test_verifier_refuses.py").read_text()
-    )
+    here = Path(__file__)
+    others = (here.with_name("test_verify_evidence.py"), here.parents[2] / "attack/test_verifier_refuses.py")
+    tests = "".join(path.read_text() for path in (here, *others))
     assert {code for code in REFUSALS if f'"{code}"' not in tests} == set()
 
 

@@ -1,0 +1,51 @@
+"""Rare codes and labels: each value that leaves is shared by enough people, over all parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.deid.verify.evidence import Expectation, refusal
+from app.deid.verify.gathered import Gathered
+from app.deid.verify.order import persons
+from app.deid.verify.reader import Reader
+from app.deid.verify.scope import Leaving, Out
+from app.errors import Finding
+from app.schemas.dictionary import Code
+
+
+def check_rare(
+    reader: Reader, table: Leaving, number: int, gathered: Gathered, expectation: Expectation
+) -> Iterator[Finding]:
+    """Codes, and identifying labels outside the participant table, by distinct people and not rows. Parts of a table
+    share no first person, so that their people add up; on a link table the others are counted one by one."""
+    for out in table.outs:
+        least = _least(table, out, expectation)
+        if least is None:
+            continue
+        counted = "v, p" if len(table.persons) > 1 else "v, count(DISTINCT p) AS n"
+
+        def read(rows: str, out: Out = out, counted: str = counted) -> str:
+            pairs = (
+                f"SELECT DISTINCT v, p FROM ({persons(table, number, rows, out.name)}) WHERE v IS NOT NULL"
+            )
+            return f"SELECT {counted} FROM ({pairs}){'' if counted == 'v, p' else ' GROUP BY v'}"
+
+        laid = gathered.lay(f"codes/{table.name}/{out.name}", table.name, read)
+        people = "count(DISTINCT p)" if len(table.persons) > 1 else "sum(n)"
+        few = reader.number(
+            f"SELECT count(*) FROM (SELECT v FROM {laid} GROUP BY v HAVING {people} < {least})"
+        )
+        if few:
+            yield refusal("rare_label", table=table.name, column=out.name, count=few)
+
+
+def _least(table: Leaving, out: Out, expectation: Expectation) -> int | None:
+    """The people that a value of the column needs; None where any number will do."""
+    role, least = out.column.role, max(expectation.k, expectation.plan.privacy.k)
+    identifying = out.role in ("quasi_identifier", "site") and table.table.kind != "participant"
+    if not table.personal or out.reason or not (isinstance(role, Code) or identifying):
+        return None
+    if isinstance(role, Code):
+        planned = out.planned.params.get("min_participants")
+        return max(role.min_participants or least, planned if isinstance(planned, int) else 0)
+    return least

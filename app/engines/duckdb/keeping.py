@@ -1,0 +1,109 @@
+"""What a run keeps for the next generation of its extract, and whether it still holds for a source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from app.deid.choices import chosen
+from app.engines.duckdb.columns import select
+from app.engines.duckdb.people import event_tables
+from app.engines.duckdb.sql import quoted
+from app.engines.protocol import Kept, NotLocal, Place, Source
+
+FORM = 1
+"""Of what is kept and of the rules that judge it. Raise it when either changes: the next build is then a whole one."""
+PEOPLE, LABELS = "people", "labels"
+
+
+def having_name(table: str) -> str:
+    """The kept table of the people with rows in an event table."""
+    return f"having/{table}"
+
+
+def code_name(key: str) -> str:
+    """The kept table of the codes of a `table.column`."""
+    return f"codes/{key}"
+
+
+def keep(
+    con: duckdb.DuckDBPyConnection, source: Source, codes: Mapping[str, str], written: Mapping[Place, int]
+) -> Kept | None:
+    """The people of the crosswalk with the class they left in (null: they did not), the labels of the classes, who has
+    rows in which event table, and of each code its people and what it leaves as."""
+    if _filters_on_codes(source):
+        return None
+    domains = ", ".join(f"x.{quoted(name)}" for name in domains_of(source))
+    tables = {
+        PEOPLE: con.sql(
+            f"SELECT x.key, x.pseudonym, x.slice, x.shift_days, {domains}, c.class "
+            "FROM x LEFT JOIN (SELECT key, class FROM cross_) c USING (key) ORDER BY key"
+        ).to_arrow_table(),
+        LABELS: con.sql("SELECT * FROM classes ORDER BY class").to_arrow_table(),
+    }
+    for i, table in enumerate(event_tables(source)):
+        if table.kind == "event":
+            found = con.sql(f"SELECT key FROM having_{i} ORDER BY key").to_arrow_table()
+            tables[having_name(table.name)] = found
+    for key, name in codes.items():
+        tables[code_name(key)] = con.sql(f"SELECT v, n, released FROM {name} ORDER BY v").to_arrow_table()
+    rows: dict[str, dict[str, int]] = {}
+    for (table_name, position), number in written.items():
+        rows.setdefault(table_name, {})[str(position)] = number
+    return Kept({**about(source), "rows": rows}, tables)
+
+
+def domains_of(source: Source) -> list[str]:
+    """The crosswalk's consent columns."""
+    return [str(name) for name in source.crosswalk.column_names if name.startswith("in_")]
+
+
+def about(source: Source) -> dict[str, Any]:
+    """All that a part's bytes follow from, beside the people: what is kept is true of nothing else."""
+    return {
+        "form": FORM,
+        "duckdb": duckdb.__version__,
+        "arrow": pa.__version__,
+        "objects": dict(sorted(source.tables.items())),
+        "domains": domains_of(source),
+        "rules": _rules(source),
+    }
+
+
+def must_fit(source: Source, kept: Kept) -> None:
+    """Raise NotLocal unless what was kept holds for this source."""
+    said = {name: value for name, value in kept.about.items() if name != "rows"}
+    now = about(source)
+    if said != now:
+        differing = [name for name in now if said.get(name) != now[name]]
+        raise NotLocal("other_data" if differing == ["objects"] else "other_rules")
+
+
+def _rules(source: Source) -> str:
+    """A digest of plan, dictionary and the SQL of every released column: our own code is an input of the bytes."""
+    columns = []
+    for planned in source.plan.tables:
+        table = source.dictionary.table(planned.name)
+        codes = {c.column.name: "code" for c in chosen(planned, table) if c.transform.name == "roll_up"}
+        columns.append([(c.name, c.sql) for c in select(source, table, codes)])
+    text = json.dumps(
+        [source.plan.model_dump(mode="json"), source.dictionary.model_dump(mode="json"), columns],
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _filters_on_codes(source: Source) -> bool:
+    """A filter on codes judges them over everyone with consent: who passes may change with anyone who leaves."""
+    for condition in source.plan.filter:
+        planned = source.plan.table(condition.table)
+        for choice in chosen(planned, source.dictionary.table(condition.table)):
+            if choice.planned.name == condition.column and choice.transform.name == "roll_up":
+                return True
+    return False

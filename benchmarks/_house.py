@@ -1,0 +1,262 @@
+"""A seeded house for measurements of the gate: one cohort, its vault filled by SQL, consents, permits and extracts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from sqlalchemy import insert, text
+
+from app.db import Database, new_id
+from app.engines import Limits, engine
+from app.gate import Gate
+from app.keyring import Keyring
+from app.models import (
+    AccessRequest,
+    Base,
+    Cohort,
+    Consent,
+    Dataset,
+    DatasetVersion,
+    DryRun,
+    Extract,
+    Institution,
+    Participant,
+    Permit,
+    Project,
+    VaultTable,
+)
+from app.schemas.plan import Plan, plan_hash
+from app.settings import Settings
+from app.storage.memory import Memory
+from app.storage.outbox import Outbox
+from app.storage.vault import Vault
+
+NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+PURPOSE: dict[str, Any] = {"use": "HMB"}
+PID = {"name": "pid", "type": "integer", "role": {"kind": "participant_id"}}
+
+DICTIONARY: dict[str, Any] = {
+    "hierarchies": {
+        "born": {"kind": "interval", "bounds": [1920, 2020], "widths": [1, 5, 10, 20]},
+        "region": {"kind": "prefix", "lengths": [2, 1]},
+        "flat": {"kind": "flat"},
+        "block": {"kind": "prefix", "lengths": [3, 1]},
+    },
+    "tables": [
+        {
+            "name": "person",
+            "kind": "participant",
+            "participant": ["pid"],
+            "primary_key": ["pid"],
+            "fields": [
+                PID,
+                {
+                    "name": "born",
+                    "type": "integer",
+                    "role": {"kind": "quasi_identifier", "hierarchy": "born"},
+                },
+                {"name": "sex", "role": {"kind": "quasi_identifier", "hierarchy": "flat"}},
+                {"name": "region", "role": {"kind": "quasi_identifier", "hierarchy": "region"}},
+            ],
+        },
+        {
+            "name": "measurement",
+            "kind": "event",
+            "participant": ["pid"],
+            "primary_key": ["mid"],
+            "fields": [
+                {"name": "mid", "type": "integer", "role": {"kind": "record_id", "of": "measurement"}},
+                PID,
+                {"name": "day", "type": "date", "role": {"kind": "date", "mode": "shift"}},
+                {
+                    "name": "code",
+                    "role": {"kind": "code", "vocabulary": "LOINC", "version": "2.78", "roll_up": "block"},
+                },
+                {"name": "value", "type": "number", "role": {"kind": "number", "round": 0.5}},
+                {"name": "unit", "role": {"kind": "attribute"}},
+            ],
+        },
+    ],
+}
+
+TABLES: list[dict[str, Any]] = [
+    {
+        "name": "person",
+        "columns": [
+            {"name": "pid", "transform": "pseudonymise"},
+            {"name": "born", "transform": "generalise"},
+            {"name": "sex", "transform": "generalise"},
+            {"name": "region", "transform": "generalise"},
+        ],
+    },
+    {
+        "name": "measurement",
+        "columns": [
+            {"name": "mid", "transform": "keyed_id", "params": {"space": "record:measurement"}},
+            {"name": "pid", "transform": "pseudonymise"},
+            {"name": "day", "transform": "shift_date"},
+            {
+                "name": "code",
+                "transform": "roll_up",
+                "params": {"min_participants": 11, "hierarchy": "block"},
+            },
+            {"name": "value", "transform": "round_number", "params": {"to": 0.5}},
+            {"name": "unit", "transform": "keep"},
+        ],
+    },
+]
+
+# Ages as a pyramid, regions and codes by a steep tail: some codes belong to a few people only.
+QUERIES = {
+    "person": """
+SELECT key AS __participant, key AS pid,
+       (1935 + floor(70 * sqrt((hash(key * 3) % 100000) / 100000)))::BIGINT AS born,
+       CASE WHEN hash(key + 1) % 2 = 0 THEN 'F' ELSE 'M' END AS sex,
+       lpad((floor(100 * pow((hash(key * 7) % 100000) / 100000, 3)))::INTEGER::VARCHAR, 2, '0') AS region
+FROM people ORDER BY key""",
+    "measurement": """
+SELECT key AS __participant, (key * 1000 + n)::BIGINT AS mid, key AS pid,
+       DATE '2012-01-01' + (hash(key * 31 + n) % 5000)::INTEGER AS day,
+       chr((65 + c % 20)::INTEGER) || lpad((c // 20)::VARCHAR, 3, '0') AS code,
+       (hash(key * 13 + n) % 2000)::DOUBLE / 10 AS value,
+       ['mg/dL', 'mmol/L', 'g/L', 'U/L', '%'][1 + (c % 5)::INTEGER] AS unit
+FROM (SELECT key, n, floor(900 * pow((hash(key * 17 + n) % 1000000) / 1000000, 6))::BIGINT AS c
+      FROM people, range({each}) r(n)) ORDER BY key, mid""",
+}
+
+
+@dataclass
+class House:
+    """A gate over a filled vault, and the verbs of a measurement."""
+
+    db: Database
+    gate: Gate
+    keyring: Keyring
+    cohort_id: str
+    version_id: str
+    keys: list[int]
+    plan: Plan
+
+    def permit(self, plan: Plan | None = None) -> str:
+        """A project of its own with an active permit and an extract to build; the extract's id."""
+        chosen = plan or self.plan
+        hash_, holder = plan_hash(chosen), f"client:{secrets.token_hex(4)}"
+        body = chosen.model_dump(mode="json")
+        with self.db.unit_of_work() as session:
+            request = AccessRequest(
+                id=new_id("req"), version_id=self.version_id, cohort_id=self.cohort_id, applicant=holder, title="t",
+                purpose=PURPOSE, plan=body, plan_hash=hash_, irb_reference="", notes=[], end_date=date(2027, 6, 30),
+                state="approved", created_at=NOW, submitted_at=NOW, decided_at=NOW,
+            )  # fmt: skip
+            session.add(request)
+            session.flush()
+            dry = DryRun(id=new_id("dry"), request_id=request.id, plan_hash=hash_, state="ready", result=None,
+                         created_at=NOW, finished_at=NOW)  # fmt: skip
+            project = Project(id=new_id("prj"), request_id=request.id, holder=holder, institution_id=None,
+                              key_wrapped=self.keyring.new(), created_at=NOW)  # fmt: skip
+            session.add_all([dry, project])
+            session.flush()
+            permit = Permit(
+                id=new_id("prm"), project_id=project.id, version_id=self.version_id, cohort_id=self.cohort_id,
+                state="active", plan=body, plan_hash=hash_, dry_run_id=dry.id, purpose=PURPOSE, conditions=[],
+                delivery="download", valid_until=date(2027, 6, 30), agreement_text="", agreement_digest="0" * 64,
+                agreed_by=holder, agreed_at=NOW, created_at=NOW,
+            )  # fmt: skip
+            session.add(permit)
+            session.flush()
+            extract = Extract(
+                id=new_id("ext"), permit_id=permit.id, project_id=project.id, version_id=self.version_id,
+                state="building", failure=None, generation=0, manifest=None, certificate=None, outcome_hash=None,
+                epoch=0, earliest_consent_end=None, created_at=NOW, ready_at=None, expires_at=None,
+            )  # fmt: skip
+            session.add(extract)
+            session.flush()
+            return extract.id
+
+    def leave(self, key: int) -> None:
+        """A person takes all consent back; the epoch moves."""
+        with self.db.unit_of_work() as session:
+            session.execute(
+                text("UPDATE consents SET state = 'withdrawn' WHERE participant_key = :k"), {"k": key}
+            )
+            session.get_one(Cohort, self.cohort_id).epoch += 1
+
+
+def make(var: Path, people: int, rows: int, rows_per_part: int, seed: int = 11) -> House:
+    """A house of `people` who all consent, with `rows` measurements between them."""
+    var.mkdir(parents=True, exist_ok=True)
+    db = Database(f"sqlite:///{var / 'house.db'}")
+    Base.metadata.create_all(db.engine)
+    keyring = Keyring(secrets.token_bytes(32))
+    vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
+    settings = Settings(var=var)
+    runner = engine("duckdb", Limits(settings.engine_memory, settings.engine_threads, rows_per_part), vault)
+    gate = Gate(db, lambda: NOW, settings, keyring, runner, outbox, Memory.open(f"file://{var}/memory"))
+    cohort_id, version_id = _registered(db, keyring)
+    keys = _enrolled(db, cohort_id, people, seed)
+    _fill(db, vault, var, version_id, keys, max(1, rows // people))
+    document = {"version_id": version_id, "tables": TABLES, "privacy": {"k": 11, "reserve": 2}}
+    return House(
+        db, gate, keyring, cohort_id, version_id, keys, Plan.model_validate_json(json.dumps(document))
+    )
+
+
+def _registered(db: Database, keyring: Keyring) -> tuple[str, str]:
+    with db.unit_of_work() as session:
+        institution = Institution(id=new_id("ins"), name="hospital", created_at=NOW)
+        session.add(institution)
+        session.flush()
+        cohort = Cohort(id=new_id("coh"), institution_id=institution.id, name="cohort", consent_form={}, duo=[],
+                        identity_key_wrapped=keyring.new(), epoch=0, created_at=NOW)  # fmt: skip
+        session.add(cohort)
+        session.flush()
+        dataset = Dataset(id=new_id("dat"), cohort_id=cohort.id, name="data", keywords=[], created_at=NOW)
+        session.add(dataset)
+        session.flush()
+        version = DatasetVersion(id=new_id("ver"), dataset_id=dataset.id, number=1, state="published",
+                                 dictionary=DICTIONARY, dictionary_digest="0" * 64, report=None, people=0,
+                                 created_at=NOW, published_at=NOW)  # fmt: skip
+        session.add(version)
+        session.flush()
+        return cohort.id, version.id
+
+
+def _enrolled(db: Database, cohort_id: str, people: int, seed: int) -> list[int]:
+    random = np.random.default_rng(seed)
+    with db.unit_of_work() as session:
+        rows = [
+            {"cohort_id": cohort_id, "identity": random.bytes(32), "random_id": random.bytes(16), "created_at": NOW}
+            for _ in range(people)
+        ]  # fmt: skip
+        session.execute(insert(Participant), rows)
+        keys = [row[0] for row in session.execute(text("SELECT key FROM participants ORDER BY key"))]
+        consents = [
+            {"participant_key": key, "domain": "clinical", "cohort_id": cohort_id, "state": "granted",
+             "purposes": [], "given_at": None, "valid_until": None, "changed_at": NOW}
+            for key in keys
+        ]  # fmt: skip
+        session.execute(insert(Consent), consents)
+    return keys
+
+
+def _fill(db: Database, vault: Vault, var: Path, version_id: str, keys: list[int], each: int) -> None:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE people AS SELECT unnest(?)::INTEGER AS key", [keys])
+    for name, query in QUERIES.items():
+        path = var / f"{name}.parquet"
+        con.execute(f"COPY ({query.format(each=each)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        vault.put_file(path, f"{sha256}.parquet")
+        with db.unit_of_work() as session:
+            session.add(VaultTable(version_id=version_id, table_name=name, generation=1,
+                                   object_name=f"{sha256}.parquet", upload_id=None, rows=0, people=0,
+                                   bytes=path.stat().st_size, sha256=sha256, created_at=NOW))  # fmt: skip
+        path.unlink()
