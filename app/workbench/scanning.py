@@ -80,12 +80,13 @@ def _source(
 ) -> Source | None:
     """How a column is scanned; None where the dictionary says that it holds identifiers, so it never leaves.
 
-    A column of whole numbers is scanned as numbers, for these lose leading zeros on their way through spreadsheets.
+    A column of whole numbers is scanned as numbers, for these lose leading zeros on their way through spreadsheets;
+    one that has kept its leading zeros is a column of texts.
     """
     column = next((c for c in dictionary.people.fields if c.name == name), None) if dictionary else None
     if column is not None and column.role.kind in _DECLARED:
         return None
-    whole = f"regexp_full_match({cell}, '[0-9]{{1,18}}(\\.0*)?')"
+    whole = f"regexp_full_match({cell}, '(0|[1-9][0-9]{{0,17}})(\\.0*)?')"
     alike = con.execute(
         f"SELECT count({cell}) > 0 AND coalesce(bool_and({whole}), false) FROM arrived"
     ).fetchall()

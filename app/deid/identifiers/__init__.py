@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from app.deid.identifiers.columns import Verdict, bare_is_hit, judge, said_by
+from app.deid.identifiers.columns import Verdict, bare_is_hit, judge
+from app.deid.identifiers.headings import said_by
 from app.deid.identifiers.numbers import corporate_digit_holds, resident_digit_holds
 from app.deid.identifiers.patterns import BARE, BARE_NUMBER, CONNECTING, LONG, LONG_NUMBER
 from app.deid.identifiers.patterns import PATTERNS as _PATTERNS

@@ -51,8 +51,11 @@ STREET = (
 STREET_WITH_TOWN = rf"{STREET}.{{0,40}}[A-Z]{{2}} [0-9]{{5}}"
 # A number and capitalised words: counted only in a column of streets, for no list of their kinds is complete.
 STREET_LIKE = r"^[0-9]{1,6}[A-Z]? (?:[A-ZÀ-Þ][A-Za-zÀ-ÿ'.-]* ){1,4}[A-Za-z]{3,15}(?: (?:Unit|Apt|Suite|Ste|#)\.? ?[0-9A-Za-z]+)?$"
+APARTMENT = (
+    rf"{_H}(?:{_H}|[0-9])*(?:아파트|빌라|맨션|오피스텔|타워|연립|주공) ?[0-9]{{1,4}}동 ?[0-9]{{2,4}}호"
+)
 # A cheap look that every address above passes; the patterns themselves are too large to run on every cell.
 SUSPECT = (
     r"[시군구읍면종도][가-힣0-9·., -]*[읍면동가리로길][ ,]*(?:산 ?|지하 ?)?[0-9]|-(?:daero|ro|gil|dong|ga)[ ,0-9]"
-    r"|[0-9]{1,6}[A-Z]? [^\n]* [A-Z]{2} [0-9]{5}"
+    r"|[0-9]{1,6}[A-Z]? [^\n]* [A-Z]{2} [0-9]{5}|[0-9]동 ?[0-9]{2,4}호"
 )

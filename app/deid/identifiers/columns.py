@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.deid.identifiers import patterns as p
+from app.deid.identifiers.headings import said_by
 from app.deid.identifiers.scan import CORPORATE, Seen
 from app.schemas.dictionary import Column
 
@@ -16,21 +16,6 @@ _OPAQUE = OWN_NUMBERING | {"linkage_token"}
 _CHANCE = 0.2
 _HALF, _MOST, _FEW = 0.5, 0.9, 10
 _NAMES = ("full_name", "short_name", "masked_name", "wide_name")
-
-# What the name of a column says it holds. Words are those of the name: split at capitals, digits and signs.
-_SAYS = {
-    "resident_number": r"주민|외국인등록|\bjumin|\brrn\b|\bssn\b|social security|\bresident (no|num|number|reg)",
-    "phone_number": r"전화|휴대|핸드폰|연락처|\bphone|\bmobile\b|\btel\b|\bhp\b|\bfax\b",
-    "e_mail_address": r"이메일|메일주소|\bmail\b|\bemail\b",
-    "address": r"주소|\baddr\b|\baddress\b",
-    "passport_number": r"여권|\bpassport",
-    "driver_licence": r"면허|\bdrivers?\b|\blicen[cs]e\b",
-    "insurance_number": r"보험증|건강보험.*번호|\bnhis\b|\binsur\w* (no|num|number|id)\b",
-    "account_number": r"계좌|카드번호|\baccount (no|num|number)\b|\bcard (no|num|number)\b",
-    "record_number": r"차트|등록번호|환자번호|병록|수진자번호|\bmrn\b|\bchart\b|\b(pt|pat|patient|hosp|hospital) ?(no|num|number|id)\b|^patient$",
-}
-_PERSON = r"성명|성함|(환자|보호자|수진자|피험자|대상자|담당자|의사|간호사)명|^이름|이름$|^\W*name\W*$"
-_PERSON_WORDS = r"^(pt|pat|patient|person|first|last|full|given|family|maiden|middle|sur|kor|eng|guardian|mother|father|spouse|doctor|physician|nurse|provider|staff|contact) ?(name|nm)$|^(fname|lname|firstname|lastname|surname|first|last|maiden)$"
 
 
 @dataclass
@@ -43,23 +28,6 @@ class Verdict:
     def marks(self) -> tuple[str, ...]:
         """The marks of every hit."""
         return tuple(dict.fromkeys(mark for marks in self.hits.values() for mark in marks))
-
-
-def said_by(name: str) -> str | None:
-    """The kind of identifier that a column's name speaks of, or None."""
-    plain = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-    plain = (
-        re.sub(r"[^0-9A-Za-z가-힣]+|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])", " ", plain)
-        .strip()
-        .lower()
-    )
-    for kind, pattern in _SAYS.items():
-        if re.search(pattern, plain):
-            return kind
-    without = re.sub(r"\s*[0-9]+$", "", plain)
-    if re.search(_PERSON, without) or re.search(_PERSON_WORDS, without):
-        return "personal_name"
-    return None
 
 
 def bare_is_hit(column: Column, bare: int, long: int) -> bool:
@@ -113,9 +81,13 @@ def _certain(column: Column, seen: Seen) -> Rules:
 
 
 def _whole_phones(column: Column, seen: Seen) -> Rules:
-    mobiles, others = seen.count("mobile_number"), seen.count("long_number", "lost_zeros")
-    if mobiles and mobiles >= _HALF * (mobiles + others):
-        yield "phone_number", ("mobile_number",), mobiles >= _MOST * (mobiles + others)
+    mobiles, old = seen.count("mobile_number"), seen.count("old_mobile_number")
+    every = mobiles + old + seen.count("long_number", "lost_zeros")
+    # Old numbers alone may be seconds since 1970: beside new ones, or where the name says so, they are numbers.
+    sure = mobiles >= old or said_by(column.name) == "phone_number"
+    if mobiles + old and mobiles + old >= _HALF * every:
+        kinds = ("mobile_number", "old_mobile_number")
+        yield "phone_number", kinds, sure and mobiles + old >= _MOST * every
     if seen.share("bare_landline", "bare_mobile") >= 0.05:
         yield "phone_number", ("bare_landline",), seen.share("bare_landline", "bare_mobile") >= _HALF
 
@@ -165,6 +137,9 @@ def _names(column: Column, seen: Seen) -> Rules:
         yield "personal_name", (*_NAMES, "name_in_text") if pure else ("full_name", "masked_name"), True
     else:
         yield "personal_name", ("full_name", "masked_name", "name_in_text"), seen.share("name_in_text") >= 0.3
+    roman = seen.distinct.get("roman_name", 0)
+    if roman >= (3 if named else _FEW) and seen.variety("roman_name") >= (_HALF if named else 0.8):
+        yield "personal_name", ("roman_name",), True
     digits = seen.distinct.get("name_with_digits", 0)
     stems = seen.notes.get("stems", 0) >= max(_FEW, 0.2 * seen.values)
     if digits >= (3 if named else _FEW) and (stems or named):
@@ -185,6 +160,7 @@ def _by_name(column: Column, seen: Seen) -> Rules:
         return
     marks = (
         "record",
+        "serial",
         "long",
         "long_number",
         "bare_landline",

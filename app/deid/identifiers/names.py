@@ -18,7 +18,9 @@ _REGIONS = words("korean_regions")
 WORD = f"^(?:{any_of([*_LIST['words'], *(one['short'] for one in _REGIONS['sido'])])}|{any_of([*_REGIONS['si'], *_REGIONS['gun'], *_REGIONS['gu']])}[시군구])$"
 
 # Whole cells: a surname and two syllables that given names are made of; one syllable; any syllables, or masked ones.
-FULL = rf"^(?:{SURNAME} ?{_GIVEN}{{2}}|{COMPOUND} ?{_GIVEN}{{1,2}}){_CALLED}$"
+# In Chinese characters: the commonest surnames and one or two more.
+_HANJA = "[金李朴崔鄭姜趙尹張林韓吳徐申權黃安宋柳洪高文梁孫裵裴白曺許南沈盧河][一-龥]{1,2}"
+FULL = rf"^(?:{SURNAME} ?{_GIVEN}{{2}}|{COMPOUND} ?{_GIVEN}{{1,2}}|{_HANJA}){_CALLED}$"
 SHORT = rf"^{SURNAME} ?{_GIVEN}{_CALLED}$"
 WIDE = rf"^(?:{SURNAME} ?[가-힣*○●〇◯]{{1,2}}|{COMPOUND} ?[가-힣*○●〇◯]{{1,2}}){_CALLED}$"
 MASKED = rf"^{SURNAME}(?:[*○●〇◯OX]{{1,2}}{_GIVEN}?|{_GIVEN}[*○●〇◯]){_CALLED}$"
@@ -33,4 +35,8 @@ WITH_DIGITS = (
     rf"^{_UPPER}{_LETTER}{{1,24}}[0-9]{{0,3}}(?: {_UPPER}{_LETTER}{{0,24}}[0-9]{{0,3}}){{0,3}}[0-9]$"
 )
 LATIN = rf"^{_UPPER}{_LETTER}{{0,24}}(?:,? {_UPPER}{_LETTER}{{0,24}}){{0,3}}$"
+# Korean names in Latin letters, either way round: Kim, Min-jun; Seoyeon Park; LEE JI WOO.
+_ROMAN_SURNAME = any_of([w for name in _LIST["romanised_surnames"] for w in (name, name.upper())])
+_ROMAN_GIVEN = r"[A-Z][A-Za-z]{1,9}(?:[- ][A-Za-z]{2,9})?"
+ROMANISED = rf"^(?:{_ROMAN_SURNAME},? {_ROMAN_GIVEN}|{_ROMAN_GIVEN},? {_ROMAN_SURNAME})$"
 COMMON = ("김", "이", "박", "최", "정")

@@ -24,7 +24,7 @@ _GAP = "[- .)/‐-―−－·]"
 
 # One cell of these is enough: kind -> pattern, tried in this order.
 PATTERNS: dict[str, str] = {
-    "e_mail_address": r"[A-Za-z0-9._%+-]+(?:@| ?[\[(] ?(?:at|AT|골뱅이) ?[\])] ?)(?:[A-Za-z0-9가-힣-]+\.)+[A-Za-z]{2,}",
+    "e_mail_address": r"[A-Za-z0-9._%+-]+(?: ?@ ?| ?[\[(] ?(?:at|AT|골뱅이) ?[\])] ?)(?:[A-Za-z0-9가-힣-]+\.)+[A-Za-z]{2,}",
     "resident_number": (
         rf"(?:^|[^0-9])(?:[0-9]{{2}}{DAY}{_DASH}[0-9*xX●○](?:[0-9]{{6}}|[0-9]{{0,5}}{_MASK}{{1,6}})"
         rf"|[0-9]{{2}}{DAY} [1-8][0-9]{{6}}|[0-9]{{2}}{DAY}[0-9]?[*●○•◯]{{6,7}})(?:[^0-9]|$)"
@@ -35,6 +35,7 @@ PATTERNS: dict[str, str] = {
         rf"|{_BEFORE}(?:\+82{_GAP}{{1,2}}(?:\(0\))?|\(?0)(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|50[2-9]?|80){_GAP}{{1,2}}[0-9]{{3,4}}[- .‐-―−－·][0-9]{{4}}(?:[^-0-9]|-[^0-9]|$)"
         rf"|{_BEFORE}01[016789][0-9]{{3,4}}-[0-9]{{4}}(?:[^-0-9]|$)"
         rf"|(?:^|[^0-9A-Za-z.-])(?:\+?1[-. ])?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}[-.])[2-9][0-9]{{2}}[-. ][0-9]{{4}}(?:[^-0-9A-Za-z]|$)"
+        rf"|(?:^|[^0-9])01[016789]{_GAP}?(?:{_MASK}{{3,4}}{_GAP}?[0-9]{{4}}|[0-9]{{3,4}}{_GAP}?{_MASK}{{4}})(?:[^0-9]|$)"
         rf"|(?:^|[^0-9A-Za-z+])\+[1-9][0-9]{{0,2}}[- .][0-9]{{1,4}}[- .][0-9]{{3,4}}[- .][0-9]{{3,4}}(?:[^0-9]|$)"
     ),
     "social_security_number": r"(?:^|[^0-9-])[0-9]{3}-[0-9]{2}-[0-9]{4}(?:[^0-9-]|$)",
@@ -47,7 +48,7 @@ PATTERNS: dict[str, str] = {
         r"(?:건강보험|보험증|증번호|보험번호|NHIS|nhis)[^0-9]{0,12}[1-9][- ]?[0-9]{10}(?:[^0-9]|$)"
         r"|(?:^|[^0-9A-Za-z.-])[1-9]-[0-9]{10}(?:[^-0-9]|$)"
     ),
-    "address": f"{addresses.KOREAN}|{addresses.ROMANISED}|{addresses.STREET_WITH_TOWN}",
+    "address": f"{addresses.KOREAN}|{addresses.APARTMENT}|{addresses.ROMANISED}|{addresses.STREET_WITH_TOWN}",
 }
 # Text of 88 characters made from the resident number (CI), or of 64 (DI): tried on long cells only.
 CONNECTING = {
@@ -73,7 +74,9 @@ LONG_NUMBER = r"^[0-9]{12,13}(?:\.0*)?$"
 LOST_ZEROS = r"^(?:1[0-2]|[1-9])(?:0[1-9]|[12][0-9]|3[01])[3478][0-9]{6}$"
 BARE_MOBILE = rf"{_ALONE}0(?:10[0-9]{{8}}|1[16789][0-9]{{7,8}}){_END}"
 BARE_LANDLINE = rf"{_ALONE}0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70)[2-9][0-9]{{6,7}}{_END}"
-MOBILE_NUMBER = r"^(?:10[0-9]{8}|1[16789][0-9]{7,8}|82(?:10[0-9]{8}|1[16789][0-9]{7}))$"
+MOBILE_NUMBER = r"^(?:10[0-9]{8}|82(?:10[0-9]{8}|1[16789][0-9]{7}))$"
+# 011 and 016 to 019, given up by 2021; seconds since 1970 look the same.
+OLD_MOBILE_NUMBER = r"^1[16789][0-9]{7,8}$"
 FIRST_SEVEN = rf"^[0-9]{{2}}{DAY}[-–]?[1-8]$"
 
 # Asked before all others: among a million random ones some hold a phone number between their letters.
@@ -83,7 +86,7 @@ WHOLE_UUID = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9
 SUSPECT = (
     r"[@＠]|골뱅이|[\[(] ?(?:at|AT)|[0-9](?:[^0-9]{0,3}[0-9]){5}|[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|://|www\."
     r"|-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-|:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:|[0-9][A-Z]? [A-Z0-9À-Þ]|[０-９]{2}"
-    r"|님|씨|성명|이름|성함|자명|교수|[(][남여]|"
+    r"|01[016789][^0-9]?[*xX○●•◯#]{3}|님|씨|성명|이름|성함|자명|교수|[(][남여]|"
 ) + addresses.SUSPECT
 
 # One cell of these proves little; how much of the column has the shape decides. In this order; first inside a text.
@@ -110,6 +113,7 @@ WHOLE: dict[str, str] = {
     "public_number": r"^(?:rs|ss|COS[MV]|ENS[A-Z]*|N[CGMPRTW]_|X[MPR]_|OMIM:?|HGNC:?|MONDO:?|HP:?|ORPHA:?|GO:?|OMOP|LP|LA|CHEBI:?)[0-9][0-9.]*$",
     "record": (
         r"^[A-Za-z]{1,5}[-_ ]?[0-9]{5,14}[A-Za-z]?$|^[0-9]{6,12}$|^[0-9]{2,4}[-_][0-9]{4,10}$"
+        r"|^[0-9]{2,4}[-_][0-9]{4,10}[-_][0-9A-Za-z]{1,2}$"
         r"|^[A-Za-z]{1,6}[-_ ]?[0-9A-Za-z]{1,8}[-_][0-9]{3,12}$|^[0-9]{2,4}[A-Za-z]{1,3}[-_]?[0-9]{4,8}$"
     ),
     "street_like": addresses.STREET_LIKE,
@@ -120,6 +124,8 @@ WHOLE: dict[str, str] = {
     "masked_name": names.MASKED,
     "wide_name": names.WIDE,
     "name_with_digits": names.WITH_DIGITS,
+    "roman_name": names.ROMANISED,
+    "serial": r"^[0-9]{1,6}(?:[- ][0-9]{1,8}){2,4}$",
 }
 LONGEST_WHOLE = 150  # bytes
 SHAPES = INSIDE | WHOLE

@@ -11,13 +11,14 @@ from typing import Any
 
 from app.deid.identifiers import addresses
 from app.deid.identifiers import patterns as p
+from app.deid.identifiers.headings import said_by
 from app.deid.identifiers.numbers import sql_corporate
 from app.schemas.dictionary import Column
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 CORPORATE = ("corporate_number", "corporate_or_resident")
-NUMBERS = ("lost_zeros", "mobile_number", "long_number")
+NUMBERS = ("lost_zeros", "mobile_number", "old_mobile_number", "long_number")
 MARKS = ("", *p.CONNECTING, *p.PATTERNS, *CORPORATE, *p.SHAPES, *NUMBERS)
 """A mark is a place in this tuple; 0 is no identifier."""
 
@@ -78,7 +79,7 @@ def mark_of(source: Source) -> str:
     """SQL of the mark of the typed value; null-safe."""
     if is_text(source.column):
         return text_mark(source.value)
-    return _whole_mark(source.value, source.column.type)
+    return _whole_mark(source.value, source.column.type, said_by(source.column.name) is not None)
 
 
 def text_mark(text: str) -> str:
@@ -128,20 +129,27 @@ def _told(text: str, kind: str) -> str:
     return f"CASE {sql_corporate(text)} {company} ELSE {_mark(kind)} END"
 
 
-def _whole_mark(number: str, kind: str) -> str:
+def _whole_mark(number: str, kind: str, named: bool) -> str:
+    """`named`: the column's name speaks of an identifier, so that shorter numbers may be one too."""
     if kind == "number":
         number = f"CASE WHEN {number} = floor({number}) AND {number} BETWEEN 1000 AND 9999999999999 THEN CAST({number} AS BIGINT) END"
         number = f"({number})"
     text = f"CAST({number} AS VARCHAR)"
     month, day, last = f"{number} // 1000 % 100", f"{number} // 10 % 100", f"{number} % 10"
     seven = f"{last} BETWEEN 1 AND 8 AND {month} BETWEEN 1 AND 12 AND {day} BETWEEN 1 AND 31"
+    other = (
+        f"CASE WHEN {number} BETWEEN 10000 AND 9999999999999999 THEN {_mark('serial')} ELSE 0 END"
+        if named
+        else "0"
+    )
     return (
         f"CAST(CASE WHEN {number} IS NULL OR {number} < 1000 THEN 0"
-        f" WHEN {number} < 10000000 THEN CASE WHEN {seven} THEN {_mark('first_seven')} ELSE 0 END"
-        f" WHEN {number} NOT BETWEEN 1000000000 AND 9999999999999 THEN 0"
+        f" WHEN {number} < 10000000 THEN CASE WHEN {seven} THEN {_mark('first_seven')} ELSE {other} END"
+        f" WHEN {number} NOT BETWEEN 1000000000 AND 9999999999999 THEN {other}"
         f" WHEN {_holds(text, p.BARE_NUMBER)} THEN {_told(text, 'bare')}"
         f" WHEN {number} >= 100000000000 THEN {_mark('long')}"
         f" WHEN {_holds(text, p.MOBILE_NUMBER)} THEN {_mark('mobile_number')}"
+        f" WHEN {_holds(text, p.OLD_MOBILE_NUMBER)} THEN {_mark('old_mobile_number')}"
         f" WHEN {_holds(text, p.LOST_ZEROS)} THEN {_mark('lost_zeros')}"
         f" ELSE {_mark('long_number')} END AS UTINYINT)"
     )
@@ -223,7 +231,15 @@ def _add(seen: Seen, rows: list[tuple[Any, ...]]) -> None:
             seen.cells[MARKS[mark]], seen.distinct[MARKS[mark]] = int(cells), min(int(distinct), int(cells))
 
 
-_JUDGED_BY_VARIETY = ("full_name", "short_name", "masked_name", "wide_name", "name_with_digits", "record")
+_JUDGED_BY_VARIETY = (
+    "full_name",
+    "short_name",
+    "masked_name",
+    "wide_name",
+    "name_with_digits",
+    "roman_name",
+    "record",
+)
 
 
 def _note(ask: Ask, relation: str, source: Source, seen: Seen) -> None:

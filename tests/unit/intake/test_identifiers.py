@@ -5,7 +5,17 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from app.deid.identifiers import BARE, BARE_NUMBER, PATTERNS, bare_is_hit, looks_like, scan_of
+from app.deid.identifiers import (
+    BARE,
+    BARE_NUMBER,
+    PATTERNS,
+    Source,
+    bare_is_hit,
+    judge,
+    look,
+    looks_like,
+    scan_of,
+)
 from app.schemas.dictionary import Column
 
 FOUND = {
@@ -76,3 +86,45 @@ def test_long_ids_are_judged_by_what_chance_gives() -> None:
     assert bare_is_hit(column("record_id"), bare=900, long=1000)
     assert bare_is_hit(column("participant_id"), bare=1, long=1)
     assert bare_is_hit(column("attribute"), bare=1, long=1000)
+
+
+def _judged(name: str, values: list[object], type_: str = "string") -> tuple[set[str], set[str]]:
+    con = duckdb.connect()
+    con.execute(f"CREATE TABLE t (v {'VARCHAR' if type_ == 'string' else 'BIGINT'})")
+    con.executemany("INSERT INTO t VALUES (?)", [[value] for value in values])
+    column = Column.model_validate({"name": name, "type": type_, "role": {"kind": "attribute"}})
+    (seen,) = look(lambda query: con.execute(query).fetchall(), "t", [Source(column, "v")])
+    verdict = judge(column, seen)
+    return set(verdict.hits), set(verdict.doubts)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([f"010-****-{n:04}" for n in range(30)], "phone_number"),
+        ([f"gil{n} @ example.co.kr" for n in range(30)], "e_mail_address"),
+        ([f"래미안아파트 {100 + n}동 {n}03호" for n in range(10, 40)], "address"),
+        ([f"{s}, {a}" for s in ("Kim", "Lee", "PARK") for a in ("Min-ju", "Seo Yeon", "Jiwoo", "Ha")], "personal_name"),
+        ([f"{s}{a}{b}" for s in "金李朴崔鄭姜" for a in "民瑞俊" for b in "秀英"], "personal_name"),
+        ([f"{n:03}-{n * 37:05}-A" for n in range(100, 160)], "record_number"),
+    ],
+)  # fmt: skip
+def test_shapes_that_an_attacker_of_the_gate_would_try(values: list[object], kind: str) -> None:
+    assert kind in _judged("v", values)[0]
+
+
+def test_numbers_are_judged_by_what_the_name_says() -> None:
+    charts: list[object] = [1_000_000 + 37 * n for n in range(60)]
+    assert _judged("chart_no", charts, "integer")[0] == {"record_number"}
+    assert _judged("steps", charts, "integer")[0] == set()
+    accounts: list[object] = [f"123-{n:06}-01-{n:03}" for n in range(60)]
+    assert _judged("계좌번호", accounts)[0] == {"account_number"}
+    assert _judged("분류", accounts)[0] == set()
+
+
+def test_seconds_since_1970_are_not_old_phone_numbers_unless_the_name_says_so() -> None:
+    seconds: list[object] = [1_600_000_000 + 86_400 * n for n in range(100)]
+    assert _judged("taken_at", seconds, "integer") == (set(), {"phone_number"})
+    assert _judged("phone", seconds, "integer")[0] == {"phone_number"}
+    mixed: list[object] = [*(1_000_000_000 + n for n in range(5)), *seconds]
+    assert _judged("taken_at", mixed, "integer")[0] == set()
