@@ -47,8 +47,9 @@ class ValidationService:
         job.progress(step="checking", tables=len(dictionary.tables))
         # Tables that are told to be uploaded again are not looked into: their columns may not be there.
         fit = {name: row for name, row in held.items() if all(f.table != name for f in findings)}
-        findings += self.engine.whole(job.id, dictionary, queries.as_parents(fit))
-        report = self._report(dictionary, held, reports, findings)
+        laid = self.engine.whole(job.id, dictionary, queries.as_parents(fit), self.settings.min_cell)
+        findings += laid.findings
+        report = self._report(dictionary, held, reports, findings) | {"hierarchies": laid.levels}
         self._decide(
             job.subject, report, findings, held[dictionary.people.name].people if not findings else 0
         )

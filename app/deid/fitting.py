@@ -56,7 +56,7 @@ def fit(
     Raises `anonymity_unreachable` where even all people together are too few, naming the tables.
     """
     quasi = [dictionary.people.column(name) for name in names]
-    _check_sizes(counts, tables, privacy.k if pinned else privacy.k + privacy.reserve)
+    _check_sizes(counts, tables, privacy.k if pinned else privacy.k + privacy.reserve, privacy.min_cell)
     if not quasi:
         return _one_class(counts)
     fitted = [_fit_hierarchy(dictionary, c, values) for c, values in zip(quasi, columns, strict=True)]
@@ -139,10 +139,11 @@ def _sensitive(dictionary: Dictionary, histograms: Histograms) -> list[Sensitive
     return found
 
 
-def _check_sizes(counts: Counts, tables: Sequence[str], k: int) -> None:
-    totals = counts.sum(axis=0)
+def _check_sizes(counts: Counts, tables: Sequence[str], k: int, min_cell: int) -> None:
+    """k people in every table that has any, and min_cell altogether: fewer no row filter may leave."""
+    totals, least = counts.sum(axis=0), max(k, min_cell)
     small = [t for t, n in zip(tables, totals[1:], strict=True) if 0 < n < k]
-    problems = [("too_few_people", f"fewer than {k} people are left")] if totals[0] < k else []
+    problems = [("too_few_people", f"fewer than {least} people are left")] if totals[0] < least else []
     findings = [
         Finding(
             "too_few_people", f"fewer than {k} people have rows here", table=t, hint="Leave the table out."

@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy.orm import Session
 
 from app.consents.cohorts import Behind
+from app.deid.counts import mask_plain
 from app.deid.dictionary_shape import pointer
 from app.deid.plan import draft
 from app.errors import Finding, Problem, refuse_all
@@ -28,19 +29,28 @@ _AT_MOST = ("max_suppression", "tolerance")
 
 
 def planned(
-    settings: Settings, document: Mapping[str, Any], version_id: str, wish: Mapping[str, Any]
+    settings: Settings,
+    document: Mapping[str, Any],
+    version_id: str,
+    wish: Mapping[str, Any],
+    people: int = 0,
 ) -> Plan:
-    """The plan for the wished tables, filter and limits, checked against the dictionary.
+    """The plan for the wished tables, filter and limits, checked against the dictionary and the version's `people`.
 
-    Problems: `plan_invalid` with every unknown column and its near matches; a limit looser than the platform's.
+    Problems: `plan_invalid` with every unknown column and its near matches; a limit looser than the platform's; a k
+    that the cohort cannot reach; no quasi-identifier left that k would be counted over.
     """
-    return draft(
-        Dictionary.model_validate(document),
-        wish["tables"],
-        [Condition.model_validate(condition) for condition in wish["filter"]],
-        limits(settings, wish["privacy"]),
-        version_id,
-    )
+    dictionary, privacy = Dictionary.model_validate(document), limits(settings, wish["privacy"])
+    conditions = [Condition.model_validate(condition) for condition in wish["filter"]]
+    found = list(_unreachable(privacy, people))
+    try:
+        plan = draft(dictionary, wish["tables"], conditions, privacy, version_id)
+    except Problem as problem:
+        problem.findings += found
+        raise
+    found += _nothing_to_count(plan, dictionary)
+    refuse_all("plan_invalid", "No release of these people can keep to what is asked.", found)
+    return plan
 
 
 def limits(settings: Settings, wish: Mapping[str, Any]) -> Privacy:
@@ -107,6 +117,26 @@ def must_be_a_purpose(purpose: Mapping[str, Any], facts: Mapping[str, Any]) -> d
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise Problem("invalid_request", "The purpose cannot be read.", findings) from None
+
+
+def _unreachable(privacy: Privacy, people: int) -> Iterator[Finding]:
+    """Judged by the number that the catalogue shows, and its rounding, so that nobody finds the exact one by asking."""
+    if people:
+        shown = mask_plain(people, privacy.min_cell, privacy.round_to).value
+        if privacy.k + privacy.reserve > (shown or privacy.min_cell) + privacy.round_to:
+            detail = "k and reserve ask for larger classes than there are people"
+            yield Finding("too_few_people", detail, pointer="/privacy/k")
+
+
+def _nothing_to_count(plan: Plan, dictionary: Dictionary) -> Iterator[Finding]:
+    people = dictionary.people
+    leaving = {c.name for t in plan.tables if t.name == people.name for c in t.columns}
+    known = [column.name for column in people.of_role("quasi_identifier", "site")]
+    if known and leaving.isdisjoint(known):
+        yield Finding(
+            "no_quasi_identifier", "no quasi-identifier leaves, so k would be counted over nothing", people.name,
+            pointer="/tables", hint=f"ask for one of {', '.join(known[:5])}",
+        )  # fmt: skip
 
 
 def _looser(least: Privacy, asked: Mapping[str, Any]) -> Iterator[Finding]:

@@ -300,7 +300,7 @@ class RequestService:
         must_lie_ahead(body["end_date"], now.date())
         facts = queries.facts_of_asker(session, actor.subject, actor.institution_id)
         version, _of = queries.version(session, version_id)
-        plan = planned(self.settings, version.dictionary or {}, version_id, body)
+        plan = planned(self.settings, version.dictionary or {}, version_id, body, version.people)
         return {
             "title": body["title"], "summary": body["summary"], "purpose": must_be_a_purpose(body["purpose"], facts),
             "plan": plan.model_dump(mode="json"), "plan_hash": plan_hash(plan),

@@ -37,28 +37,31 @@ Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs
 RowsArePeople = Annotated[
     bool, typer.Option(help="The file has no ids of people; every row is another person.")
 ]
-Delimiter = Annotated[str, typer.Option(help="Between the fields of a CSV: , ; | or a tab.")]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Between the fields of a CSV: , ; | or tab; default what the header has.")
+]
+KnownPath = Annotated[
+    Path | None, typer.Option("--dictionary", help="The dictionary, JSON, as far as there is one.")
+]
+OutMaybe = Annotated[Path | None, typer.Option("--out", help="Folder that the answer is written to as JSON.")]
 Encoded = Annotated[Encoding, typer.Option(help="Encoding of a CSV.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the samples that are drawn.")]
 
 
 @deid_app.command()
 def scan(
-    file: File,
-    dictionary: Annotated[Path | None, typer.Option(help="Declared identifiers are passed over.")] = None,
-    delimiter: Delimiter = ",", encoding: Encoded = Encoding.utf_8, as_json: Json = False,
+    file: File, dictionary: KnownPath = None, privacy: PrivacyPath = None, out: OutMaybe = None,
+    delimiter: Delimiter = None, encoding: Encoded = Encoding.utf_8, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Look for identifiers in every cell; exit code 1 where there are any."""
+    """Look for identifiers in every cell that is not declared to hold one; exit code 1 where there are any."""
 
     def work() -> dict[str, Any]:
-        from app.schemas.dictionary import Dictionary
-        from app.workbench.preparing import read_json
+        from app.workbench.flat import told_delimiter
         from app.workbench.scanning import scan as look
 
-        known = None
-        if dictionary is not None:
-            known = _shaped(Dictionary, read_json(dictionary))
-        return look(file, _delimiter(delimiter), encoding.value, known, _say)
+        known, _limits = _papers(dictionary, privacy)
+        between = known.people.delimiter if known and delimiter is None else told_delimiter(file, delimiter)
+        return _kept(out, "scan", look(file, between, encoding.value, known, _say))
 
     found = _answer(work, as_json, _scanned)
     if found["hits"]:
@@ -67,16 +70,23 @@ def scan(
 
 @deid_app.command()
 def draft(
-    file: File, out: Out,
+    file: File, out: Out, dictionary: KnownPath = None, privacy: PrivacyPath = None,
     hierarchies: Annotated[Path | None, typer.Option(help="Folder of ARX hierarchies named ...<column>.csv.")] = None,
-    delimiter: Delimiter = ",", encoding: Encoded = Encoding.utf_8, as_json: Json = False,
+    delimiter: Delimiter = None, encoding: Encoded = Encoding.utf_8, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Draft a dictionary and privacy settings from a file, to be read and corrected."""
+    """Draft a dictionary and privacy settings from a file, to be read and corrected; what --dictionary says is kept."""
 
     def work() -> dict[str, Any]:
         from app.workbench.drafting import draft as propose
+        from app.workbench.flat import told_delimiter
 
-        return propose(file, out, _delimiter(delimiter), encoding.value, hierarchies, _say)
+        known, limits = _papers(dictionary, privacy)
+        between = known.people.delimiter if known and delimiter is None else told_delimiter(file, delimiter)
+        return propose(
+            file, out, between, encoding.value, hierarchies, _say,
+            known=known.model_dump(mode="json") if known else None,
+            privacy=limits.model_dump(mode="json") if limits else None,
+        )  # fmt: skip
 
     _answer(work, as_json, _drafted)
 
@@ -117,14 +127,14 @@ def report(
 def verify(
     file: Annotated[Path, typer.Argument(help="A release folder written by `run`.")],
     dictionary: Annotated[Path | None, typer.Option(help="Your own copy; default the folder's.")] = None,
-    privacy: PrivacyPath = None, as_json: Json = False,
+    privacy: PrivacyPath = None, out: OutMaybe = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Re-check a release with the independent verifier; exit code 1 where it refuses."""
 
     def work() -> dict[str, Any]:
         from app.workbench.checking import recheck
 
-        return recheck(file, dictionary, privacy, _say)
+        return _kept(out, "verify", recheck(file, dictionary, privacy, _say))
 
     _answer(work, as_json, _plainly)
 
@@ -186,7 +196,12 @@ def _drafted(found: dict[str, Any]) -> list[str]:
         f"  {c['column']}: {c['role']} ({c['type']}, {c['distinct']} values): {c['because']}"
         for c in found["columns"]
     ]
-    return [f"drafted {found['dictionary']}", *lines, *(f"note: {note}" for note in found["notes"])]
+    steps = [
+        f"  {name}: {' > '.join(str(step['labels']) for step in levels)}"
+        for name, levels in found["levels"].items()
+    ]
+    shown = ["labels per level of each hierarchy (levels.json names them):", *steps] if steps else []
+    return [f"drafted {found['dictionary']}", *lines, *shown, *(f"note: {note}" for note in found["notes"])]
 
 
 def _plainly(found: dict[str, Any]) -> list[str]:
@@ -197,15 +212,18 @@ def _say(step: str) -> None:
     typer.echo(f"... {step}", err=True)
 
 
-def _delimiter(said: str) -> str:
-    found = {"\\t": "\t", "tab": "\t"}.get(said, said)
-    if found not in (",", ";", "|", "\t"):
-        raise Problem("invalid_request", "The delimiter is one of , ; | or tab.")
+def _papers(dictionary: Path | None, privacy: Path | None) -> tuple[Any, Any]:
+    """The checked dictionary and limits, as far as they were given; a Problem with everything wrong with both."""
+    from app.workbench.preparing import papers
+
+    return papers(dictionary, privacy)
+
+
+def _kept(out: Path | None, name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """The answer, written to `<out>/<name>.json` where a folder was named."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{name}.json").write_text(
+            json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
     return found
-
-
-def _shaped(model: Any, document: Any) -> Any:
-    try:
-        return model.model_validate(document)
-    except ValueError as error:
-        raise Problem("dictionary_invalid", "The dictionary does not have the shape it must have.") from error

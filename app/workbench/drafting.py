@@ -2,7 +2,7 @@
 
 A proposal errs towards protection: what could be known of a person is proposed as a quasi-identifier, what looks like
 an identifier never leaves. Nothing of the file's rows stands in the draft but the bounds of numbers and the values of
-columns that have few.
+columns that have few. What an earlier draft says of a column stays as it is.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from typing import Any
 import duckdb
 
 from app.deid import hierarchies
+from app.deid.hierarchies import HierarchyError
 from app.deid.identifiers import said_by
 from app.deid.roles import check_dictionary
 from app.errors import Problem
+from app.workbench.earlier import kept
 from app.workbench.flat import arrive, connect
 from app.workbench.preparing import Say
 from app.workbench.scanning import hits_of
 
 FEW = 60
+_NAMED = 8  # labels of a level that are named
+_REGION = r"region|area|district|sgg|sido|sigungu|hjd|bjd|dong|지역|시도|시군구|행정|법정"
 _LONG_TEXT = 40
 
 _PARTICIPANT = (
@@ -43,10 +47,15 @@ _NAMES: tuple[tuple[str, str], ...] = (
         r"|출생|생년",
     ),
     (
+        "direct_identifier",  # a place to a few metres is an address
+        r"(^|_)(lat|lon|lng|latitude|longitude|gps|coord\w*)(_|$)|위도|경도|좌표",
+    ),
+    (
         "free_text",
         r"(^|_)(note|notes|comment|comments|remark|memo|text|description|narrative)(_|$)|비고|메모|소견|의견",
     ),
 )
+_PROVINCES = "11|21|22|23|24|25|26|27|28|29|3[0-9]|4[1-8]|5[0-2]"
 _CODE = r"^[A-Z][0-9]{2}(\.?[0-9A-Z]{1,4})?$"
 
 
@@ -65,10 +74,23 @@ class Facts:
 
 
 def draft(
-    file: Path, out: Path, delimiter: str, encoding: str, tables: Path | None, say: Say
+    file: Path,
+    out: Path,
+    delimiter: str,
+    encoding: str,
+    tables: Path | None,
+    say: Say,
+    *,
+    known: dict[str, Any] | None = None,
+    privacy: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write `dictionary.json` and `privacy.json` to `out`. `tables`: a folder of hierarchies in ARX's format, found by
-    names that end in `<column>.csv`. Returns the proposals with their reasons and warnings."""
+    """Write `dictionary.json`, `privacy.json` and `levels.json` (every hierarchy laid over the file) to `out`.
+
+    `tables`: a folder of hierarchies in ARX's format, found by names that end in `<column>.csv`. `known`: a dictionary
+    whose columns are kept as they are; `privacy`: kept instead of our own. Returns the proposals with their reasons
+    and warnings.
+    """
+    earlier = kept(known)
     with tempfile.TemporaryDirectory(prefix="baekman-") as folder:
         con = connect("2GB", 2, Path(folder))
         try:
@@ -85,20 +107,54 @@ def draft(
                 _facts(con, name, f"c{i}", frozenset(hits.get(name, ())))
                 for i, name in enumerate(arrival.names)
             ]
-            proposals = [_propose(con, one, arrival.rows, tables) for one in facts]
+            proposals = [
+                earlier[one.name]
+                | {"note": _note(one, earlier[one.name]["column"], "your dictionary says so")}
+                if one.name in earlier
+                else _propose(con, one, arrival.rows, tables)
+                for one in facts
+            ]
+            levels = {
+                p["column"]["name"]: _levels(con, one, p) for one, p in zip(facts, proposals, strict=True)
+            }
         finally:
             con.close()
     document, notes = _document(file, delimiter, encoding, proposals)
     check_dictionary(document)
     out.mkdir(parents=True, exist_ok=True)
-    privacy = {"k": 11, "reserve": 2, "method": "local", "max_suppression": 0.1}
-    for name, content in (("dictionary", document), ("privacy", privacy)):
+    limits = privacy or {"k": 11, "reserve": 2, "method": "local", "max_suppression": 0.1}
+    shown = {name: steps for name, steps in levels.items() if steps}
+    for name, content in (("dictionary", document), ("privacy", limits), ("levels", shown)):
         path = out / f"{name}.json"
         path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return {
         "dictionary": str(out / "dictionary.json"), "privacy": str(out / "privacy.json"), "rows": arrival.rows,
-        "columns": [p["note"] for p in proposals], "notes": notes,
+        "columns": [p["note"] for p in proposals], "notes": notes, "levels": shown,
     }  # fmt: skip
+
+
+def _note(facts: Facts, column: dict[str, Any], why: str) -> dict[str, Any]:
+    note: dict[str, Any] = {
+        "column": facts.name, "type": column.get("type", "string"), "role": column["role"]["kind"], "because": why,
+        "filled": facts.filled, "distinct": facts.distinct,
+    }  # fmt: skip
+    if facts.kinds:
+        note["identifiers"] = sorted(facts.kinds)
+    return note
+
+
+def _levels(con: duckdb.DuckDBPyConnection, facts: Facts, proposal: dict[str, Any]) -> list[dict[str, Any]]:
+    """How many labels each level of a column's hierarchy makes of the file's values, and those with most values."""
+    if proposal["hierarchy"] is None:
+        return []
+    query = f"SELECT DISTINCT {facts.cell} FROM arrived WHERE {facts.cell} IS NOT NULL ORDER BY 1"
+    values = con.execute(query).fetchall()
+    try:
+        steps = hierarchies.overview(proposal["hierarchy"], [row[0] for row in values] or [None])
+    except HierarchyError as error:
+        proposal["note"]["hierarchy"] = [f"{code}: {detail}" for code, detail in error.problems]
+        return []
+    return [step | {"classes": step["classes"][:_NAMED]} for step in steps]
 
 
 def _facts(con: duckdb.DuckDBPyConnection, name: str, cell: str, kinds: frozenset[str]) -> Facts:
@@ -111,6 +167,8 @@ def _facts(con: duckdb.DuckDBPyConnection, name: str, cell: str, kinds: frozense
         "compact": f"regexp_full_match({v}, '(19|20)[0-9]{{6}}') AND try_strptime({v}, '%Y%m%d') IS NOT NULL",
         "datetime": f"length({v}) > 10 AND TRY_CAST({v} AS TIMESTAMP) IS NOT NULL",
         "code": f"regexp_full_match({v}, '{_CODE}')",
+        "padded": f"regexp_full_match({v}, '0[0-9]+')",
+        "region": f"regexp_full_match({v}, '({_PROVINCES})([0-9]{{3}}([0-9]{{3}}([0-9]{{2}})?)?)?')",
     }
     shares = ", ".join(f"avg(({test})::INT)" for test in tests.values())
     row = con.execute(
@@ -129,18 +187,12 @@ def _propose(con: duckdb.DuckDBPyConnection, facts: Facts, rows: int, tables: Pa
     hierarchy = _hierarchy(con, facts, role, column["type"], tables)
     column["role"] = {"kind": role}
     if role == "code":
-        column["role"] |= {"vocabulary": "ICD-10 or KCD", "roll_up": facts.name}
+        column["role"] |= {"vocabulary": "KCD", "version": "8", "roll_up": facts.name}
     elif role == "date":
         column["role"]["mode"] = "shift"
     elif hierarchy is not None:
         column["role"]["hierarchy"] = facts.name
-    note: dict[str, Any] = {
-        "column": facts.name, "type": column["type"], "role": role, "because": why, "filled": facts.filled,
-        "distinct": facts.distinct,
-    }  # fmt: skip
-    if facts.kinds:
-        note["identifiers"] = sorted(facts.kinds)
-    return {"column": column, "hierarchy": hierarchy, "note": note}
+    return {"column": column, "hierarchy": hierarchy, "note": _note(facts, column, why), "name": facts.name}
 
 
 def _type(facts: Facts) -> str:
@@ -151,7 +203,8 @@ def _type(facts: Facts) -> str:
         shares["compact"] == 1 and re.search(r"date|dt$|일자|날짜|일$", facts.name.casefold())
     ):
         return "date"
-    # A leading zero tells a code, not a number, but only the pattern of the name could say so: numbers stay numbers.
+    if shares["padded"]:
+        return "string"  # 01013 is a code: as a number it would lose its zero
     for kind in ("datetime", "boolean", "integer", "number"):
         if shares[kind] == 1:
             return kind
@@ -190,12 +243,14 @@ def _hierarchy(
     con: duckdb.DuckDBPyConnection, facts: Facts, role: str, type_: str, tables: Path | None
 ) -> dict[str, Any] | None:
     if role == "code":
-        return {"kind": "prefix", "lengths": [3, 1], "strip": "."}
+        return hierarchies.default_spec("string", vocabulary="KCD-8")
     if role not in ("quasi_identifier", "site"):
         return None
     given = sorted(tables.glob(f"*{facts.name}.csv")) if tables is not None else []
     if given:
         return hierarchies.parse_arx(given[0].read_text("utf-8"))
+    if facts.shares["region"] == 1 and re.search(_REGION, facts.name.casefold()):
+        return hierarchies.default_spec("string", vocabulary="region")
     values = [
         row[0] for row in con.execute(f"SELECT DISTINCT {facts.cell} FROM arrived ORDER BY 1").fetchall()
     ]
@@ -236,7 +291,7 @@ def _document(
     notes.append("read every role: a draft knows names and values, not what others know of your participants")
     return {
         "profile": "baekman-dictionary/1",
-        "hierarchies": {p["column"]["name"]: p["hierarchy"] for p in proposals if p["hierarchy"] is not None},
+        "hierarchies": {p["name"]: p["hierarchy"] for p in proposals if p["hierarchy"] is not None},
         "tables": [{
             "name": re.sub(r"[^A-Za-z0-9_]", "_", file.stem)[:64] or "people", "kind": "participant",
             "format": "parquet" if file.suffix.casefold() in (".parquet", ".pq") else "csv", "delimiter": delimiter,

@@ -17,6 +17,7 @@ from app.errors import Finding, Problem
 from app.schemas.dictionary import Column, Table
 
 MOST_LINES = 5
+DELIMITERS = (",", "\t", ";", "|")
 _TYPES = {
     "string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE",
     "datetime": "TIMESTAMP",
@@ -53,6 +54,21 @@ def connect(memory: str, threads: int, spill: Path) -> duckdb.DuckDBPyConnection
     }.items():  # fmt: skip
         con.execute(f"SET {key} = {value}")
     return con
+
+
+def told_delimiter(path: Path, said: str | None) -> str:
+    """What stands between the fields: as it was said, else the one that the first line has most of."""
+    if said is not None:
+        found = {"\\t": "\t", "tab": "\t"}.get(said, said)
+        if found not in DELIMITERS:
+            raise Problem("invalid_request", "The delimiter is one of , ; | or tab.")
+        return found
+    try:
+        with path.open("rb") as file:
+            first = file.readline(1 << 20)
+    except OSError as error:
+        raise Problem("invalid_request", "There is no such file.") from error
+    return max(DELIMITERS, key=lambda one: first.count(one.encode()))
 
 
 def arrive(

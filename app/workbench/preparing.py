@@ -90,6 +90,15 @@ def prepared(task: Task, spill: Path, say: Say) -> Iterator[Prepared]:
         con.close()
 
 
+def papers(dictionary: Path | None, privacy: Path | None) -> tuple[Dictionary | None, Privacy | None]:
+    """The dictionary and the limits, as far as there are any; a Problem with everything that is wrong with both."""
+    findings: list[Finding] = []
+    words = _dictionary(read_json(dictionary), findings) if dictionary else None
+    limits = _privacy(read_json(privacy), findings) if privacy else None
+    refuse_all("invalid_request", REFUSED, findings)
+    return words, limits
+
+
 def read_json(path: Path) -> Any:
     """The document of a JSON file; `Problem("invalid_request")` where it is none."""
     try:

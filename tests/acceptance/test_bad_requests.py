@@ -121,6 +121,15 @@ def test_a_looser_limit_than_the_platforms_is_refused(service: Service) -> None:
     }  # fmt: skip
 
 
+def test_a_k_beyond_the_cohort_and_no_quasi_identifier_are_refused_before_any_work(service: Service) -> None:
+    body = service.asking({"people": ["흡연"]}, privacy={"k": 5000})
+    found = service.refused(422, "plan_invalid", "researcher", "POST", "/v1/requests", body)
+    assert {p["code"] for p in found["problems"]} == {"too_few_people", "no_quasi_identifier"}
+    both = service.asking({"people": ["흡연", "시 도"]}, privacy={"k": 5000})
+    found = service.refused(422, "plan_invalid", "researcher", "POST", "/v1/requests", both)
+    assert {p["code"] for p in found["problems"]} == {"too_few_people", "unknown_column"}
+
+
 def test_an_end_that_is_over_and_a_purpose_that_the_terms_deny(service: Service) -> None:
     yesterday = (service.now().date() - timedelta(days=1)).isoformat()
     past = service.asking(WANTED, end_date=yesterday)

@@ -254,6 +254,53 @@ def test_a_draft_can_be_run(desk: Path):
     assert run.exit_code == 0, run.output
 
 
+def test_every_command_takes_dictionary_privacy_and_out_and_leaves_something_to_review(desk: Path):
+    draft, out = desk / "draft", desk / "out"
+    assert usual(desk, "scan", "seen").exit_code == 0
+    assert usual(desk, "draft", "draft").exit_code == 0
+    assert usual(desk, "run", "out").exit_code == 0
+    assert usual(desk, "report", "risk").exit_code == 0
+    board = ("--dictionary", desk / "d.json", "--privacy", desk / "p.json", "--out", desk / "seen")
+    rechecked = deid("verify", out, *board)
+    assert rechecked.exit_code == 0, rechecked.output
+    for path in (
+        "seen/scan.json",
+        "seen/verify.json",
+        "draft/levels.json",
+        "risk/risk.html",
+        "out/certificate.json",
+    ):
+        assert (desk / path).stat().st_size > 50, path
+    # What the institution had said of its columns stays, and so do its limits.
+    kept = json.loads((draft / "dictionary.json").read_text())
+    assert [f["role"]["kind"] for f in kept["tables"][0]["fields"]] == [
+        f["role"]["kind"] for f in DOCUMENT["tables"][0]["fields"]
+    ]
+    assert kept["hierarchies"] == DOCUMENT["hierarchies"]
+    assert json.loads((draft / "privacy.json").read_text())["k"] == 5
+    assert [s["labels"] for s in json.loads((draft / "levels.json").read_text())["city"]] == [3, 2, 1]
+
+
+def test_a_draft_finds_the_delimiter_keeps_leading_zeros_and_takes_coordinates_for_an_address(tmp_path: Path):
+    head = "id;zip;LAT;region_code;dx\n"
+    rows = [
+        f"P{i:03};0{1000 + i % 90};{37 + i / 1000:.6f};{(11110, 26110)[i % 2]};{('E11.9', 'I10', 'J45')[i % 3]}"
+        for i in range(120)
+    ]
+    (tmp_path / "f.csv").write_text(head + "\n".join(rows) + "\n")
+    done = deid("draft", tmp_path / "f.csv", "--out", tmp_path / "d", "--json")
+    assert done.exit_code == 0, done.output
+    said = {c["column"]: (c["role"], c["type"]) for c in json.loads(done.stdout)["columns"]}
+    assert said["zip"] == ("quasi_identifier", "string")
+    assert said["LAT"] == ("direct_identifier", "number")
+    document = json.loads((tmp_path / "d/dictionary.json").read_text())
+    assert document["tables"][0]["delimiter"] == ";"
+    assert document["hierarchies"]["region_code"]["kind"] == "region"
+    assert document["hierarchies"]["dx"]["kind"] == "icd"
+    drafted = ("--dictionary", tmp_path / "d/dictionary.json", "--out", tmp_path / "out")
+    assert deid("run", tmp_path / "f.csv", *drafted).exit_code == 0
+
+
 def test_a_draft_without_ids_says_so(desk: Path):
     rows = [line.split(",", 1)[1] for line in (desk / "data.csv").read_text().splitlines()]
     (desk / "data.csv").write_text("\n".join(rows) + "\n")

@@ -18,6 +18,7 @@ from app.deid.roles import person_columns, stored
 from app.engines.intake import checks
 from app.engines.intake.arrival import LINES, Arrival, Bounds, receive
 from app.engines.intake.connection import Connection
+from app.engines.intake.coverage import Coverage, coverage
 from app.engines.intake.places import Places
 from app.engines.intake.reading import (
     VAULT_TYPES,
@@ -86,10 +87,12 @@ class IntakeEngine:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def whole(self, job_id: str, dictionary: Dictionary, tables: Mapping[str, Parent]) -> list[Finding]:
-        """What does not hold over the tables of a version that are in the vault."""
+    def whole(
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, Parent], min_cell: int
+    ) -> Coverage:
+        """What does not hold over the tables of a version that are in the vault, and how their hierarchies look."""
         with self.open(job_id) as intake:
-            return intake.whole(dictionary, tables)
+            return intake.whole(dictionary, tables, min_cell)
 
     def discard(self, name: str) -> None:
         """Destroy an object that no row names."""
@@ -148,7 +151,7 @@ class Intake:
             self._db.close()
         return report
 
-    def whole(self, dictionary: Dictionary, tables: Mapping[str, Parent]) -> list[Finding]:
+    def whole(self, dictionary: Dictionary, tables: Mapping[str, Parent], min_cell: int) -> Coverage:
         """See `IntakeEngine.whole`."""
         local = {name: self._fetch(table.object_name) for name, table in tables.items()}
         left_out = {name: self._fetch(table.keys) for name, table in tables.items() if table.keys}
@@ -156,7 +159,9 @@ class Intake:
             self.folder, self.limits.memory, self.limits.threads, [*local.values(), *left_out.values()]
         )
         try:
-            return list(version_findings(dictionary, local, left_out, con))
+            found = list(version_findings(dictionary, local, left_out, con))
+            laid = coverage(dictionary, local, con, min_cell)
+            return Coverage([*found, *laid.findings], laid.levels)
         finally:
             con.close()
 

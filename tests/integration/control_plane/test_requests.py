@@ -90,7 +90,7 @@ def test_a_dry_run_of_an_older_plan_does_not_count(world: World):
     settle(world, request)
     world.ok("steward", "POST", f"/v1/requests/{request}/return", {"note": "Fewer columns."})
     seen = world.call("researcher", "GET", f"/v1/requests/{request}")
-    edited = asking(seen.json()["version_id"], tables={"person": ["SMOKES"]})
+    edited = asking(seen.json()["version_id"], tables={"person": ["YEAR_OF_BIRTH"]})
     del edited["version_id"]
     tag = seen.headers["etag"]
     after = world.ok("researcher", "PUT", f"/v1/requests/{request}", edited, If_Match=tag)

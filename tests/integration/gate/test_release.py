@@ -95,6 +95,16 @@ def test_every_part_has_the_schema_of_the_dummy_data(small: World) -> None:
         assert {schema.remove_metadata() for schema in schemas} == {expected[name].schema}, name
 
 
+def test_a_filter_that_leaves_fewer_than_min_cell_people_is_refused(small: World) -> None:
+    few = Condition(table="person", column="age", level=1, at_least=0, at_most=5)
+    strict = small.plan.privacy.model_copy(update={"min_cell": 100})
+    plan = small.plan.model_copy(update={"filter": (few,), "privacy": strict})
+    with pytest.raises(Problem) as refused:
+        small.gate.dry_run(plan, worlds.PURPOSE, lambda **_: None)
+    assert refused.value.code == "anonymity_unreachable"
+    assert [f.detail for f in refused.value.findings] == ["fewer than 100 people are left"]
+
+
 def test_two_projects_share_no_pseudonym_no_record_id_and_no_order(small: World) -> None:
     one, two = small.permit(), small.permit()
     small.release(one)
