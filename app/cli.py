@@ -1,4 +1,6 @@
-"""The shell: serve, demo, migrate, bootstrap, deid, attack. It calls the same services as the web, by no other way.
+"""The shell: serve, demo, migrate, backup, restore, bootstrap, deid, attack.
+
+It calls the same services as the web, by no other way.
 
 What a command needs is imported when it runs: `deid` works without the service and must not wait for it.
 """
@@ -96,6 +98,42 @@ def check_migrations() -> None:
     if found:
         raise typer.Exit(1)
     typer.echo("Migrations and models are in step.")
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="An empty folder, made where it is missing.")],
+) -> None:
+    """Copy database, vault and outbox as they are at one moment, also while the service runs."""
+    from app import backups
+    from app.clock import utc_now
+
+    try:
+        made = backups.backup(_settings(), folder, utc_now())
+    except backups.BackupError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(
+        f"{made['files']} files as of {made['made_at']}. Keep the master key and the journal elsewhere."
+    )
+
+
+@app.command()
+def restore(folder: Annotated[Path, typer.Argument(help="What `backup` wrote.")]) -> None:
+    """Put a backup back where nothing is, then take every withdrawal anew that came after it."""
+    from app import backups
+    from app.main import build, prepare
+
+    settings = _settings()
+    try:
+        made = backups.restore(settings, folder)
+    except backups.BackupError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    built = build(settings)
+    replayed = prepare(built, restored=made["made_at"])
+    built.db.dispose()
+    typer.echo(f"Restored as of {made['made_at']}; {replayed.taken} later withdrawals were taken anew.")
 
 
 @app.command(name="demo")

@@ -31,6 +31,11 @@ class Keyring:
         self._current = _key_id(master)
         self._masters = {_key_id(key): key for key in (*older, master)}
 
+    @property
+    def current(self) -> str:
+        """The id of the master key that wraps now, in hex; it tells nothing of the key."""
+        return self._current.hex()
+
     def new(self) -> bytes:
         """A fresh random 32-byte key, wrapped."""
         return self.wrap(secrets.token_bytes(KEY_BYTES))

@@ -64,9 +64,11 @@ from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
 from app.settings import Settings
 from app.storage.inbox import Inbox
+from app.storage.journal import Journal
 from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
+from app.withdrawals.journal import Replayed
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.service import tasks as withdrawal_tasks
 
@@ -126,7 +128,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         catalog=CatalogService(db, clock, settings, gate),
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),
-        withdrawals=WithdrawalService(db, clock, keyring),
+        withdrawals=WithdrawalService(db, clock, keyring, Journal(settings.journal_path)),
         findings=FindingService(db, clock),
         feeds=FeedService(db, clock, settings),
         alarms=AlarmService(db, clock),
@@ -178,8 +180,7 @@ def _intake_limits(settings: Settings) -> IntakeLimits:
 def _begin(built: Built) -> tuple[DurableEngine, Chores]:
     """Database up to date, an issuer that can sign, jobs and chores running."""
     settings = built.settings
-    upgrade(built.db)
-    built.house.auth.bootstrap()
+    prepare(built)
     wipe_spill(settings.var)
     jobs = DurableEngine(
         built.db,
@@ -193,6 +194,14 @@ def _begin(built: Built) -> tuple[DurableEngine, Chores]:
     chores = Chores(chores_of(built), settings.chores_seconds)
     chores.start()
     return jobs, chores
+
+
+def prepare(built: Built, restored: str | None = None) -> Replayed:
+    """Before anything is served: every migration, an issuer that can sign, and every withdrawal that the journal holds
+    and the database has forgotten. `restored`: the moment of the backup that was just put back."""
+    upgrade(built.db)
+    built.house.auth.bootstrap()
+    return built.house.withdrawals.replay(restored)
 
 
 def chores_of(built: Built) -> dict[str, Chore]:

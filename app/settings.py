@@ -80,6 +80,17 @@ class Settings(BaseSettings):
         default=0.05, gt=0, description="How often the relay looks for new job rows."
     )
 
+    journal: Path | None = Field(
+        default=None,
+        description="File that every withdrawal is also written to, from which a restored database learns of those it "
+        "has forgotten. Put it on another disk; unset: `withdrawals.journal` under `var`.",
+    )
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal of withdrawals in force."""
+        return self.journal or self.var.resolve() / "withdrawals.journal"
+
     @property
     def database(self) -> str:
         """The database URL in force."""

@@ -9,6 +9,7 @@ EVENTS = frozenset(
         "alarm.closed",
         "alarm.raised",
         "alarm.resolved",
+        "backup.restored",
         "client.deactivated",
         "client.registered",
         "cohort.registered",

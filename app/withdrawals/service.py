@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import ledger
-from app.audit import institution_stream, record
+from app.audit import PLATFORM, institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
@@ -21,7 +21,9 @@ from app.errors import Problem, not_found
 from app.jobs import JobContext, Task, answers, enqueue
 from app.jobs.answers import Once
 from app.keyring import Keyring
-from app.models import BlockMark, Cohort, Extract, Part, Withdrawal
+from app.models import BlockMark, Cohort, Extract, Part, Participant, Withdrawal
+from app.storage.journal import Journal
+from app.withdrawals.journal import Replayed, entry_of, replay
 from app.withdrawals.states import step
 
 DOMAINS = ("clinical", "genomic", "lifelog", "public", "recontact")
@@ -36,6 +38,7 @@ class WithdrawalService:
     db: Database
     clock: Clock
     keyring: Keyring
+    journal: Journal | None = None
 
     def take(
         self,
@@ -62,17 +65,37 @@ class WithdrawalService:
             if key is None:
                 raise not_found("participant")
             view = self._carry(session, cohort, key, chosen, kind, actor.subject, now)
-            return answers.keep(session, once, 202, view)
+            kept = answers.keep(session, once, 202, view)
+            self._write_down(session, [view["id"]])
+            return kept
 
     def take_from_register(self, job: JobContext) -> None:
         """Withdrawals that a consent register brought: the consents have changed already; the copies follow."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             cohort = session.get_one(Cohort, job.subject, with_for_update=True)
-            for key, domains in job.arguments["withdrawn"]:
+            views = [
                 self._carry(
                     session, cohort, int(key), list(domains), "no_further_use", "platform", now, carried=True
                 )
+                for key, domains in job.arguments["withdrawn"]
+            ]
+            self._write_down(session, [view["id"] for view in views])
+
+    def replay(self, restored: str | None = None) -> Replayed:
+        """Take every withdrawal of the journal that the database has forgotten; called before anything is served.
+        `restored`: the moment of the backup that was put back, for the platform's chain."""
+        if self.journal is None:
+            return Replayed(0, 0)
+        done = replay(self.db, self.journal, self._again)
+        if restored is not None or done.taken or done.unknown:
+            now = self.clock()
+            with self.db.unit_of_work() as session:
+                record(
+                    session, stream=PLATFORM, event="backup.restored", actor="platform", object_id="journal", at=now,
+                    data={"made_at": restored, "replayed": done.taken, "unknown": done.unknown},
+                )  # fmt: skip
+        return done
 
     def end_by_date(self) -> int:
         """Consent that ends by its own date ends as a withdrawal does, in every copy; how many people it was."""
@@ -126,6 +149,19 @@ class WithdrawalService:
                 row.receipt, row.closed_at = {**row.receipt, "reissued_at": now.isoformat()}, now
                 self._note(session, row, "withdrawal.closed", "platform", now)
 
+    def _again(
+        self, session: Session, id_: str, cohort_id: str, key: int, domains: list[str], kind: str
+    ) -> None:
+        cohort = session.get_one(Cohort, cohort_id, with_for_update=True, populate_existing=True)
+        self._carry(session, cohort, key, domains, kind, "platform", self.clock(), carried=True, id_=id_)
+
+    def _write_down(self, session: Session, ids: Sequence[str]) -> None:
+        """The last step before the commit: what the journal cannot take is not taken at all."""
+        if self.journal is not None:
+            rows = [session.get_one(Withdrawal, one) for one in ids]
+            identities = {row.id: session.get_one(Participant, row.participant_key).identity for row in rows}
+            self.journal.add(*(entry_of(row, identities[row.id]) for row in rows))
+
     def _carry(
         self,
         session: Session,
@@ -137,10 +173,11 @@ class WithdrawalService:
         now: datetime,
         *,
         carried: bool = False,
+        id_: str | None = None,
     ) -> dict[str, Any]:
         # `carried`: the register has taken the consents back already, so they no longer count as held.
         row = Withdrawal(
-            id=new_id("wdr"),
+            id=id_ or new_id("wdr"),
             cohort_id=cohort.id,
             participant_key=key,
             domains=domains,

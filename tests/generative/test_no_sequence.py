@@ -1,0 +1,390 @@
+"""No sequence of events ends with a readable row of somebody who does not consent, or with a class below k.
+
+The real services, gate, vault and outbox; jobs run when the sequence says so, also half of them. What consent covers
+is kept a second time, in plain words of this file, and never read back from the register.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import select
+
+from app.auth.policy import Actor
+from app.consents import register
+from app.db import Database, new_id
+from app.errors import Problem
+from app.extracts.service import ExtractService
+from app.extracts.tasks import ExtractTasks
+from app.extracts.tasks import tasks as extract_tasks
+from app.jobs import enqueue, execute
+from app.jobs.engine import InlineEngine
+from app.models import Cohort, DatasetVersion, Extract, Job, Part, Participant
+from app.requests import permits
+from app.withdrawals.service import WithdrawalService
+from app.withdrawals.service import tasks as withdrawal_tasks
+from tests import world as worlds
+
+PEOPLE, ACTIVE = 100, 30  # people of the world, and how many of them the sequence may speak of
+K = 5
+DOMAIN_OF = {"person": "clinical", "visit": "clinical", "steps": "lifelog"}
+NOT_THIS_PURPOSE = "DS:MONDO:0005148"
+PERMIT_VERBS = ("suspend", "resume", "revoke")
+
+
+@dataclass
+class Said:
+    """What a person says of a domain, as this file understands it."""
+
+    granted: bool
+    until: date | None = None
+    other_purpose: bool = False
+
+    def covers(self, on: date) -> bool:
+        return self.granted and not self.other_purpose and (self.until is None or on <= self.until)
+
+
+class Moving:
+    """A clock that every look moves by a second, and the sequence by days."""
+
+    def __init__(self) -> None:
+        self.now = worlds.NOW
+
+    def __call__(self):
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+class Sequence(RuleBasedStateMachine):
+    """Everything that can happen to consents, versions, permits, extracts and jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="baekman-sequence-"))
+        self.db = Database(f"sqlite:///{self.folder / 'x.db'}")
+        self.clock = Moving()
+        self.world = world = worlds.make(self.db, self.folder, PEOPLE, rows_per_part=60, clock=self.clock,
+                                         privacy={"k": K, "reserve": 1})  # fmt: skip
+        self.extracts = ExtractService(self.db, self.clock, world.gate.outbox)
+        self.withdrawals = WithdrawalService(self.db, self.clock, world.keyring)
+        tasks = {
+            **extract_tasks(ExtractTasks(self.extracts, world.gate)), **withdrawal_tasks(self.withdrawals)
+        }  # fmt: skip
+        self.jobs = InlineEngine(self.db, self.clock, tasks)
+        with self.db.unit_of_work() as session:
+            cohort = session.get_one(Cohort, world.cohort_id)
+            hasher = register.hasher_of(world.keyring, cohort)
+            for key in world.keys:
+                session.get_one(Participant, key).identity = hasher.digest(source(key))
+            home = cohort.institution_id
+        self.hospital = Actor("client:hospital", "hospital", "institution", home, frozenset())
+        self.steward = Actor("client:steward", "steward", "steward", None, frozenset())
+        self.said: dict[tuple[int, str], Said] = {
+            (key, domain): Said(bool(i % 20) and (domain == "clinical" or i % 2 == 0))
+            for i, key in enumerate(world.keys)
+            for domain in worlds.DOMAINS
+        }
+        self.under_way: set[tuple[int, str]] = set()  # a register said so, and its job has not run yet
+        self.versions = 1
+        self.orders: list[str] = []
+        self.names: dict[str, dict[str, int]] = {}
+        self.read: dict[str, frozenset[str]] = {}
+
+    @initialize()
+    def something_was_handed_out(self) -> None:
+        """Somebody in it consents for two days more."""
+        self.says(self.world.keys[ACTIVE - 1], "clinical", "until", 2)
+        self.an_extract_is_approved_and_ordered()
+        self.everything_settles()
+        assert len(list(self._readable())) > 0
+
+    def teardown(self) -> None:
+        try:
+            self.everything_settles()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self.db.dispose()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- what people say
+
+    @rule(who=st.integers(0, ACTIVE - 1), domains=st.sampled_from([(), ("clinical",), ("lifelog",)]))
+    def withdraws(self, who: int, domains: tuple[str, ...]) -> None:
+        key = self.world.keys[who]
+        self.withdrawals.take(self.hospital, self.world.cohort_id, source(key), domains, "no_further_use")
+        for domain in domains or worlds.DOMAINS:
+            self.said[key, domain] = Said(False)
+            self.under_way.discard((key, domain))
+
+    @rule(
+        who=st.lists(st.integers(0, ACTIVE - 1), min_size=1, max_size=6, unique=True),
+        domain=st.sampled_from(worlds.DOMAINS),
+        what=st.sampled_from(["granted", "withdrawn", "until"]),
+        days=st.integers(0, 10),
+    )
+    def people_say_something_else(self, who: list[int], domain: str, what: str, days: int) -> None:
+        for one in who:
+            self.says(self.world.keys[one], domain, what, days)
+
+    def says(self, key: int, domain: str, what: str, days: int = 0) -> None:
+        """The register and the job of a withdrawal in one transaction, as the check of an upload does it."""
+        today = self.clock.now.date()
+        until = today + timedelta(days=days) if what == "until" else None
+        purposes = (NOT_THIS_PURPOSE,) if what == "narrowed" else ()
+        given = None if what == "withdrawn" else today
+        said = register.Statement(
+            "withdrawn" if what == "withdrawn" else "granted", purposes, "", given, until
+        )
+        try:
+            with self.db.unit_of_work() as session:
+                lost = register.set_consent(
+                    session,
+                    self.world.cohort_id,
+                    key,
+                    [domain],
+                    said,
+                    at=self.clock(),
+                    actor="client:hospital",
+                )
+                if lost:
+                    arguments = {"withdrawn": [[key, lost]]}
+                    enqueue(session, "take_withdrawals", subject=self.world.cohort_id, arguments=arguments,
+                            at=self.clock())  # fmt: skip
+        except Problem:
+            return  # the register keeps what was said before
+        before = self.said[key, domain].covers(today)
+        self.said[key, domain] = Said(what != "withdrawn", until, what == "narrowed")
+        if before and not self.said[key, domain].covers(today):
+            self.under_way.add((key, domain))
+
+    # -- versions, permits, extracts
+
+    @precondition(lambda self: self.versions < 3)
+    @rule()
+    def a_version_is_published(self) -> None:
+        self.versions += 1
+        with self.db.unit_of_work() as session:
+            old = session.get_one(DatasetVersion, self.world.version_id)
+            old.state = "superseded"
+            new = DatasetVersion(
+                id=new_id("ver"), dataset_id=old.dataset_id, number=self.versions, state="published",
+                dictionary=old.dictionary, dictionary_digest="0" * 64, report=None, people=0,
+                created_at=self.clock(), published_at=self.clock(),
+            )  # fmt: skip
+            session.add(new)
+        self.world.version_id = new.id
+        worlds.fill_vault(
+            self.db, self.world.gate.engine.vault, self.folder, new.id, self.world.keys[self.versions :],  # type: ignore[attr-defined]
+            {"person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "steps": worlds.STEPS_SQL},
+        )  # fmt: skip
+        self.world.plan = self.world.plan.model_copy(update={"version_id": new.id})
+
+    @precondition(lambda self: len(self.orders) < 3)
+    @rule()
+    def an_extract_is_approved_and_ordered(self) -> None:
+        extract = self.world.permit()
+        self.orders.append(extract)
+        self._order("build_extract", extract)
+
+    @precondition(lambda self: self.orders)
+    @rule(which=st.integers(0, 2))
+    def a_reissue_is_ordered(self, which: int) -> None:
+        extract = self.orders[which % len(self.orders)]
+        with self.db.read() as session:
+            if session.get_one(Extract, extract).state != "ready":
+                return
+        self._order("reissue_extract", extract)
+
+    @precondition(lambda self: self.orders)
+    @rule(which=st.integers(0, 2), verb=st.sampled_from(PERMIT_VERBS))
+    def a_steward_acts_on_a_permit(self, which: int, verb: str) -> None:
+        with self.db.read() as session:
+            permit = session.get_one(Extract, self.orders[which % len(self.orders)]).permit_id
+        try:
+            with self.db.unit_of_work() as session:
+                permits.manage(session, self.steward, permit, verb, "", self.clock())
+        except Problem as problem:
+            if problem.code != "conflict":
+                raise
+
+    # -- time and work
+
+    @rule(days=st.sampled_from([1, 1, 4, 100]))
+    def days_pass(self, days: int) -> None:
+        self.clock.now += timedelta(days=days)
+        before = self.clock.now.date() - timedelta(days=days)
+        self.withdrawals.end_by_date()
+        self.extracts.expire_due()
+        today = self.clock.now.date()
+        self.under_way |= {
+            one for one, said in self.said.items() if said.covers(before) and not said.covers(today)
+        }
+
+    @rule(most=st.integers(1, 3))
+    def some_jobs_run(self, most: int) -> None:
+        with self.db.read() as session:
+            waiting = select(Job.id).where(Job.state == "waiting").order_by(Job.created_at, Job.id)
+            ids = list(session.scalars(waiting.limit(most)))
+        for job_id in ids:
+            execute(self.db, self.clock, self.jobs.tasks, job_id)
+
+    @rule()
+    def everything_settles(self) -> None:
+        self.jobs.drain()
+        self.under_way.clear()
+        self.nobody_is_read_who_does_not_consent()
+        for extract in self.orders:
+            self._classes_hold(extract)
+        with self.db.read() as session:
+            failed = select(Job.kind, Job.failure).where(Job.state == "failed")
+            told = [(kind, (failure or {}).get("code")) for kind, failure in session.execute(failed)]
+        assert [one for one in told if one[1] == "internal"] == []
+
+    # -- what must hold
+
+    @invariant()
+    def nobody_is_read_who_does_not_consent(self) -> None:
+        today = self.clock.now.date()
+        for extract, part in self._readable():
+            known = self._known(extract)
+            domain = DOMAIN_OF[part.table_name]
+            for pseudonym in self._people_of(extract, part.name):
+                one = (known[pseudonym], domain)
+                assert self.said[one].covers(today) or one in self.under_way, (part.table_name, part.state)
+
+    def _classes_hold(self, extract: str) -> None:
+        """Over what was handed out together and is in circulation: the parts that are open, and those that are closed
+        for a withdrawal where nothing more is built under an ended permit."""
+        with self.db.read() as session:
+            query = select(Part.name).where(
+                Part.extract_id == extract, Part.table_name == "person", Part.state.in_(("ready", "blocked"))
+            )
+            names = list(session.scalars(query))
+        open_ones = {part.name for of, part in self._readable() if of == extract}
+        if not open_ones & set(names):
+            return
+        tables = [pq.read_table(self._path(extract, name), columns=["age", "sex"]) for name in names]
+        classes: dict[Any, int] = {}
+        for table in tables:
+            for row in table.group_by(["age", "sex"]).aggregate([([], "count_all")]).to_pylist():
+                one = (row["age"], row["sex"])
+                classes[one] = classes.get(one, 0) + row["count_all"]
+        assert min(classes.values(), default=K) >= K
+
+    def _readable(self) -> Iterator[tuple[str, Part]]:
+        with self.db.read() as session:
+            parts = list(session.scalars(select(Part).where(Part.extract_id.in_(self.orders))))
+        for part in parts:
+            try:
+                self.extracts.check_part(part.extract_id, part.name)
+            except Problem:
+                continue
+            yield part.extract_id, part
+
+    def _people_of(self, extract: str, name: str) -> frozenset[str]:
+        if name not in self.read:
+            column = pq.read_table(self._path(extract, name), columns=["pid"])["pid"]
+            self.read[name] = frozenset(pc.unique(column.cast("string")).to_pylist())
+        return self.read[name]
+
+    def _known(self, extract: str) -> dict[str, int]:
+        if extract not in self.names:
+            self.names[extract] = {name: key for key, name in self.world.pseudonyms(extract).items()}
+        return self.names[extract]
+
+    def _path(self, extract: str, name: str) -> Path:
+        return self.folder / "outbox" / extract / name
+
+    def _order(self, kind: str, extract: str) -> None:
+        with self.db.unit_of_work() as session:
+            enqueue(session, kind, subject=extract, at=self.clock())
+
+
+def source(key: int) -> str:
+    """How the hospital knows a person."""
+    return f"P-{key:05}"
+
+
+def run(machine: type[Sequence], examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=True, database=None,
+            suppress_health_check=list(HealthCheck), phases=(Phase.generate,), verbosity=Verbosity.quiet,
+        ),
+    )  # fmt: skip
+
+
+def test_one_sequence_that_touches_everything() -> None:
+    """The same verbs in an order in which each matters; what must hold is looked at between any two."""
+    one = Sequence()
+    steps: list[Callable[[], None]] = [
+        one.something_was_handed_out,
+        lambda: one.withdraws(4, ()),
+        lambda: one.some_jobs_run(1),  # narrowed to parts, and the next generation not yet built
+        one.an_extract_is_approved_and_ordered,
+        lambda: one.withdraws(6, ("lifelog",)),
+        one.everything_settles,
+        lambda: one.says(one.world.keys[7], "clinical", "withdrawn"),
+        one.a_version_is_published,
+        lambda: one.days_pass(4),  # somebody's consent has ended by its date
+        one.everything_settles,
+        lambda: one.a_steward_acts_on_a_permit(0, "suspend"),
+        lambda: one.withdraws(8, ()),
+        one.everything_settles,
+        lambda: one.a_steward_acts_on_a_permit(0, "resume"),
+        one.everything_settles,
+        lambda: one.says(one.world.keys[4], "clinical", "granted"),
+        lambda: one.a_reissue_is_ordered(1),
+        one.everything_settles,
+        lambda: one.days_pass(100),
+        one.everything_settles,
+    ]
+    try:
+        for step in steps:
+            step()
+            one.nobody_is_read_who_does_not_consent()
+    finally:
+        one.close()
+
+
+def test_no_sequence_leaves_a_row_of_somebody_who_does_not_consent() -> None:
+    run(Sequence, 2, 7)
+
+
+@pytest.mark.xfail(strict=True, reason="only a withdrawn consent is carried to copies, a narrowed one is not")
+def test_a_consent_that_is_narrowed_to_another_purpose_leaves_every_copy() -> None:
+    """Found by the sequence: the next generation would leave them out, but nobody orders it."""
+    sequence = Sequence()
+    try:
+        sequence.something_was_handed_out()
+        sequence.says(sequence.world.keys[1], "clinical", "narrowed")
+        sequence.everything_settles()
+    finally:
+        sequence.close()
+
+
+@pytest.mark.long
+def test_no_long_sequence_does_either() -> None:
+    run(Sequence, 60, 40)

@@ -1,0 +1,243 @@
+"""A restored backup replays later withdrawals before it serves; what is not whole, or under another key, is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from app import backups
+from app.auth.policy import Actor
+from app.cli import app as shell
+from app.clock import utc_now
+from app.consents import register
+from app.consents.register import Statement
+from app.errors import Problem
+from app.jobs import enqueue
+from app.jobs.engine import InlineEngine
+from app.keyring import open_keyring
+from app.main import Built, build, prepare
+from app.models import AuditLine, Cohort, Consent, Job, Part, Participant, Withdrawal
+from app.settings import Settings
+from app.storage.journal import Journal, JournalBroken
+from tests import world as worlds
+from tests.world import World
+
+
+def source(key: int) -> str:
+    return f"hospital-{key:06}"
+
+
+@dataclass
+class Site:
+    """A running house with an extract that was handed out, and where its backup lies."""
+
+    settings: Settings
+    built: Built
+    world: World
+    extract: str
+    hospital: Actor
+    folder: Path
+
+    @property
+    def jobs(self) -> InlineEngine:
+        return InlineEngine(self.built.db, self.world.clock, self.built.tasks)
+
+    def withdraw(self, key: int) -> None:
+        self.built.house.withdrawals.take(
+            self.hospital, self.world.cohort_id, source(key), [], "no_further_use"
+        )
+
+    def a_register_withdraws(self, key: int) -> None:
+        """What the check of a register does, and then its job."""
+        with self.built.db.unit_of_work() as session:
+            lost = register.set_consent(session, self.world.cohort_id, key, worlds.DOMAINS, Statement("withdrawn"),
+                                        at=self.world.clock(), actor="client:hospital")  # fmt: skip
+            arguments = {"withdrawn": [[key, lost]]}
+            enqueue(
+                session, "take_withdrawals", subject=self.world.cohort_id, arguments=arguments, at=worlds.NOW
+            )
+
+    def back_up(self) -> Path:
+        backups.backup(self.settings, self.folder / "backup", utc_now())
+        return self.folder / "backup"
+
+    def destroy(self) -> None:
+        """The machine is lost; the master key and the journal were kept elsewhere."""
+        self.built.db.dispose()
+        key = (self.settings.var / "master.key").read_bytes()
+        shutil.rmtree(self.settings.var)
+        self.settings.var.mkdir()
+        (self.settings.var / "master.key").write_bytes(key)
+
+    def reopen(self) -> None:
+        self.built = build(self.settings, self.world.clock)
+        self.world.db, self.world.gate = self.built.db, self.built.house.catalog.gate  # type: ignore[assignment]
+
+    def readable(self) -> set[str]:
+        """The pseudonyms in everything that the extract hands out now."""
+        found: set[str] = set()
+        with self.built.db.read() as session:
+            names = session.scalars(select(Part.name).where(Part.extract_id == self.extract)).all()
+        for name in names:
+            try:
+                self.built.house.extracts.check_part(self.extract, name)
+            except Problem:
+                continue
+            column = pq.read_table(self.settings.var / "outbox" / self.extract / name, columns=["pid"])["pid"]
+            found |= set(column.cast("string").to_pylist())
+        return found
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    var = tmp_path / "var"
+    settings = Settings(_env_file=None, var=var, journal=tmp_path / "elsewhere" / "journal")
+    built = build(settings, lambda: worlds.NOW)
+    prepare(built)
+    monkeypatch.setattr(worlds, "Keyring", lambda _key: open_keyring(settings))
+    world = worlds.make(built.db, var, people=120)
+    with built.db.unit_of_work() as session:
+        cohort = session.get_one(Cohort, world.cohort_id)
+        hasher = register.hasher_of(world.keyring, cohort)
+        for key in world.keys:
+            session.get_one(Participant, key).identity = hasher.digest(source(key))
+        hospital = Actor("client:h", "h", "institution", cohort.institution_id, frozenset())
+    extract = world.permit()
+    world.release(extract)
+    made = Site(settings, built, world, extract, hospital, tmp_path)
+    yield made
+    made.built.db.dispose()
+
+
+def test_who_withdrew_after_the_backup_is_seen_by_nobody_after_the_restore(site: Site) -> None:
+    called, loaded = site.world.keys[2], site.world.keys[4]
+    names = {site.world.pseudonyms(site.extract)[key] for key in (called, loaded)}
+    folder = site.back_up()
+    site.withdraw(called)
+    site.a_register_withdraws(loaded)
+    site.jobs.drain()
+    assert names.isdisjoint(site.readable())
+    site.destroy()
+    backups.restore(site.settings, folder)
+    site.reopen()
+    assert names <= site.readable()  # so would it be served, if nothing were replayed
+    replayed = prepare(site.built, "2026-11-25T00:00:00+00:00")
+    assert (replayed.taken, replayed.unknown) == (2, 0)
+    assert names.isdisjoint(site.readable())  # before any job
+    site.jobs.drain()
+    assert site.readable()
+    assert names.isdisjoint(site.readable())
+    with site.built.db.read() as session:
+        consents = select(Consent.state).where(Consent.participant_key.in_((called, loaded)))
+        assert set(session.scalars(consents)) == {"withdrawn"}
+        lines = session.scalars(select(AuditLine).where(AuditLine.event == "backup.restored")).all()
+        assert [line.data["replayed"] for line in lines] == [2]
+    assert prepare(site.built).taken == 0
+
+
+def test_the_journal_names_nobody(site: Site) -> None:
+    key = site.world.keys[2]
+    site.withdraw(key)
+    [line] = site.settings.journal_path.read_text().splitlines()
+    assert set(json.loads(line)) == {"id", "cohort", "identity", "domains", "kind", "at"}
+    assert source(key) not in line
+    assert site.world.pseudonyms(site.extract)[key] not in line
+
+
+def test_what_cannot_be_written_down_is_not_acknowledged(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_handle: int) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="no space"):
+        site.withdraw(site.world.keys[2])
+    with site.built.db.read() as session:
+        assert session.scalars(select(Withdrawal)).all() == []
+
+
+def test_jobs_that_had_been_handed_over_wait_again(site: Site) -> None:
+    with site.built.db.unit_of_work() as session:
+        job = enqueue(session, "expire", subject="x", at=worlds.NOW)
+        session.get_one(Job, job).state = "running"
+    folder = site.back_up()
+    (site.settings.var / "jobs.db").write_bytes(b"of the lost engine")
+    site.destroy()
+    (site.settings.var / "jobs.db").write_bytes(b"of the lost engine")
+    backups.restore(site.settings, folder)
+    assert not (site.settings.var / "jobs.db").exists()
+    site.reopen()
+    with site.built.db.read() as session:
+        assert session.get_one(Job, job).state == "waiting"
+
+
+def test_what_is_not_whole_or_would_overwrite_is_refused(site: Site, tmp_path: Path) -> None:
+    whole, var = site.back_up(), site.settings.var
+    with pytest.raises(backups.BackupError, match="a database already"):
+        backups.restore(site.settings, whole)
+    site.destroy()
+    key = (var / "master.key").read_bytes()
+
+    def refused(why: str, folder: Path = whole) -> None:
+        with pytest.raises(backups.BackupError, match=why):
+            backups.restore(site.settings, folder)
+        assert not (var / backups.DATABASE).exists()
+
+    def copied(name: str) -> tuple[Path, Path]:
+        folder = Path(shutil.copytree(whole, tmp_path / name))
+        return folder, next(path for path in sorted((folder / "outbox").rglob("*")) if path.is_file())
+
+    altered, part = copied("altered")
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    refused("missing or altered", altered)
+    lacking, part = copied("lacking")
+    part.unlink()
+    refused("missing or altered", lacking)
+    bare, _ = copied("bare")
+    (bare / backups.MANIFEST).unlink()
+    refused("no whole backup", bare)
+    (var / "master.key").write_bytes(b"k" * 32)
+    refused("not the one")
+    (var / "master.key").unlink()
+    refused("put the master key back")
+    (var / "master.key").write_bytes(key)
+    (var / "vault").mkdir()
+    (var / "vault" / "newer").write_bytes(b"x")
+    refused("objects already")
+    (var / "vault" / "newer").unlink()
+    backups.restore(site.settings, whole)
+
+
+def test_the_shell_backs_up_and_restores(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAEKMAN_VAR", str(site.settings.var))
+    monkeypatch.setenv("BAEKMAN_JOURNAL", str(site.settings.journal_path))
+    folder = str(site.folder / "by hand")
+    assert CliRunner().invoke(shell, ["backup", folder]).exit_code == 0
+    again = CliRunner().invoke(shell, ["backup", folder])
+    assert (again.exit_code, "must be empty" in again.stderr) == (1, True)
+    site.withdraw(site.world.keys[2])
+    site.destroy()
+    done = CliRunner().invoke(shell, ["restore", folder])
+    assert done.exit_code == 0, done.output
+    assert "; 1 later withdrawals" in done.stdout
+    site.reopen()
+
+
+def test_a_torn_last_line_is_left_out_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.add({"id": "a"}, {"id": "b"})
+    with journal.path.open("ab") as file:
+        file.write(b'{"id": "c')  # the power went
+    journal.add({"id": "d"})
+    assert [entry["id"] for entry in journal.entries()] == ["a", "b", "d"]
+    journal.path.write_bytes(journal.path.read_bytes().replace(b'"b"', b"b"))
+    with pytest.raises(JournalBroken, match="line 2"):
+        list(journal.entries())
