@@ -80,7 +80,9 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
     for room in ROOMS:
         shutil.rmtree(settings.var / room, ignore_errors=True)
         _copy_room(source / room, settings.var / room)
-    shutil.rmtree(settings.var / "memory", ignore_errors=True)  # of builds that the restored database has not seen
+    shutil.rmtree(
+        settings.var / "memory", ignore_errors=True
+    )  # of builds that the restored database has not seen
     for left in settings.var.glob("jobs.db*"):  # the job engine would take the ids that it knows for done
         left.unlink()
     staged = target.with_name(f"{DATABASE}.restoring")
