@@ -27,6 +27,7 @@ from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
+from app.extracts.watching import watch
 from app.findings.service import FindingService
 from app.findings.tasks import FindingTasks
 from app.findings.tasks import tasks as finding_tasks
@@ -210,6 +211,9 @@ def chores_of(built: Built) -> dict[str, Chore]:
     return {
         "end consents by date": house.withdrawals.end_by_date,
         "listen for silence": house.feeds.check,
+        "nobody who left can be read": lambda: house.alarms.monitor(
+            lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)
+        ),
         "expire extracts": house.extracts.expire_due,
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,

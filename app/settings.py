@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     feed_grace_days: int = Field(
         default=1, ge=0, description="Days after which a promised feed that has not come raises an alarm."
     )
+    monitor_closes_extracts: bool = Field(
+        default=True,
+        description="Whether an extract in which the daily monitor finds a person who left is closed until a steward "
+        "has closed the alarm.",
+    )
     silent_feed_stops_after_days: int = Field(
         default=0,
         ge=0,

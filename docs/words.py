@@ -83,6 +83,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "finding.reported": "The holder of a project reported a finding.",
     "institution.registered": "The platform registered an institution.",
     "key.rotated": "The issuer signs with a new key; the old one still verifies.",
+    "monitor.looked": "Every open part was searched for people who had been recalled: how many, and how many leaks.",
     "part.blocked": "The parts that hold a person who left were closed.",
     "part.delivered": "A part was read: one line per part, client and day, before its first byte.",
     "participant.uses_listed": "An institution asked which projects used a participant's data.",

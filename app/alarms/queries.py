@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.audit import institution_stream
+from app.audit import PLATFORM, institution_stream
 from app.auth.policy import Actor
 from app.consents.feeds import due_at, overdue_days
 from app.models import Alarm, AuditHead, AuditLine, Cohort, Feed, Upload, Withdrawal
 
 NOTHING = "feed.nothing_to_report"
+LOOKED = "monitor.looked"
 _LOADED = "consent.register_loaded"
 
 
@@ -67,6 +68,12 @@ def arrivals(session: Session, cohort: Cohort, kind: str, after: int) -> Iterato
         if _is_news(session, line, cohort.id, kind):
             loaded = line.event == _LOADED
             yield Arrival(line.number, line.at, int(line.data["people"]) if loaded else None)
+
+
+def last_look(session: Session) -> datetime | None:
+    """When the monitor last did its work."""
+    query = select(AuditLine.at).where(AuditLine.stream == PLATFORM, AuditLine.event == LOOKED)
+    return session.scalars(query.order_by(AuditLine.number.desc()).limit(1)).first()
 
 
 def empty_register_since(session: Session, cohort_id: str, since: datetime) -> bool:

@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
 from app.alarms import queries
+from app.alarms.raising import Cause, raise_alarm, show
 from app.alarms.raising import note as noted
-from app.alarms.raising import show
 from app.alarms.states import step
+from app.audit import PLATFORM, record
 from app.auth import policy
 from app.auth.policy import Actor, AlarmFacts
 from app.clock import Clock
 from app.db import Database
 from app.errors import not_found
+from app.jobs import enqueue
 from app.models import Alarm, Feed
 
 View = dict[str, Any]
+READABLE = "withdrawn_readable"
+EVERY = timedelta(hours=20)
+
+
+class Leaking(Protocol):
+    """An extract that still gives rows of people who left."""
+
+    @property
+    def extract_id(self) -> str:
+        """Which."""
+
+    @property
+    def parts(self) -> int:
+        """In how many of its parts."""
+
+    @property
+    def people(self) -> int:
+        """How many people."""
+
+
+class Watched(Protocol):
+    """What a look found; extracts are looked at by their own room."""
+
+    @property
+    def extracts(self) -> int:
+        """How many extracts were looked at."""
+
+    @property
+    def parts(self) -> int:
+        """How many parts."""
+
+    @property
+    def people(self) -> int:
+        """How many people who left were looked for, once an extract."""
+
+    @property
+    def leaks(self) -> Sequence[Leaking]:
+        """Where somebody was found."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +69,30 @@ class AlarmService:
 
     db: Database
     clock: Clock
+
+    def monitor(self, look: Callable[[], Watched]) -> int:
+        """Once a day: let somebody look whether a person who left can still be read, write down that it was done, and
+        raise an alarm of the highest level for each extract where one can; how many."""
+        with self.db.read() as session:
+            last = queries.last_look(session)
+        if last is not None and self.clock() - last < EVERY:
+            return 0
+        told = look()
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            data = {
+                "extracts": told.extracts,
+                "parts": told.parts,
+                "people": told.people,
+                "leaks": len(told.leaks),
+            }
+            record(session, stream=PLATFORM, event=queries.LOOKED, actor="platform", object_id="monitor", at=now,
+                   data=data)  # fmt: skip
+            for leak in told.leaks:
+                found = {"parts": leak.parts, "people": leak.people}
+                raise_alarm(session, Cause(READABLE, leak.extract_id, "critical"), found, now)
+            show(session)
+        return len(told.leaks)
 
     def listed(
         self, actor: Actor, wanted: dict[str, str | None], after: str | None, limit: int
@@ -63,6 +128,8 @@ class AlarmService:
                 session.get_one(Feed, (row.cohort_id, "consents"), with_for_update=True).size = row.data[
                     "people"
                 ]
+            if row.kind == READABLE:
+                enqueue(session, "reopen_extract", subject=row.subject, at=now)
             noted(session, row, "alarm.closed", actor.subject, now, {"note_length": len(note)})
             show(session)
             return queries.alarm_view(row)

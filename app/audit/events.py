@@ -37,6 +37,7 @@ EVENTS = frozenset(
         "finding.reported",
         "institution.registered",
         "key.rotated",
+        "monitor.looked",
         "part.blocked",
         "part.delivered",
         "participant.uses_listed",

@@ -15,6 +15,7 @@ from app.errors import Problem
 from app.extracts import queries
 from app.extracts.service import ExtractService
 from app.extracts.states import step
+from app.extracts.watching import reopen
 from app.jobs import JobContext, Task, enqueue
 from app.ledger.marks import settle
 from app.ledger.parts import block, listed
@@ -186,6 +187,7 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
         "narrow_block": extracts.narrow,
         "reissue_extract": extracts.reissue,
         "destroy_extract": extracts.destroy,
+        "reopen_extract": lambda job: reopen(extracts.service, job.subject),
     }
 
 

@@ -1,0 +1,140 @@
+"""Whether anyone who was recalled can still be read: all open parts, by the check that each of their bytes passes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import ledger
+from app.consents.queries import in_force
+from app.errors import Problem
+from app.extracts.service import ExtractService
+from app.ledger.parts import listed
+from app.models import Consent, DatasetVersion, Extract, Permit, RecallNotice, Withdrawal
+from app.schemas.dictionary import Dictionary
+from app.schemas.plan import Plan
+
+MARK = "monitor"  # begins the marks that close an extract until a steward has looked; no withdrawal's id does
+REASON = "monitor_found_a_row"
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Rows of people who have left, in parts of an extract that are open: how many parts, how many people."""
+
+    extract_id: str
+    parts: int
+    people: int
+
+
+@dataclass
+class Watched:
+    """What one round looked at, and what it found."""
+
+    extracts: int = 0
+    parts: int = 0
+    people: int = 0
+    leaks: list[Leak] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """By table: the columns that hold pseudonyms, and the pseudonyms that must not stand in them."""
+
+    columns: dict[str, list[str]]
+    gone: dict[str, frozenset[str]]
+
+
+def watch(service: ExtractService, *, close: bool) -> Watched:
+    """Look at every live extract that somebody was recalled from. `close`: shut an extract where somebody is found.
+
+    One part is on the disk at a time, one batch of its pseudonyms in memory."""
+    told = Watched()
+    with service.db.read() as session:
+        query = select(RecallNotice.extract_id).join(Extract, Extract.id == RecallNotice.extract_id)
+        extracts = sorted(set(session.scalars(query.where(Extract.state == "ready"))))
+    for extract_id in extracts:
+        with service.db.read() as session:
+            sought = _sought(session, service, extract_id)
+            parts = listed(session, extract_id, ("ready", "blocked", "replaced"))
+        told.extracts += 1
+        told.people += len(frozenset().union(*sought.gone.values()))
+        found, leaking = set[str](), 0
+        for part in parts:
+            seen = _people(service, extract_id, part["name"], int(part["bytes"]), part["table"], sought)
+            told.parts += 1
+            leaking += bool(seen)
+            found |= seen
+        if found:
+            told.leaks.append(Leak(extract_id, leaking, len(found)))
+            if close:
+                now = service.clock()
+                with service.db.unit_of_work() as session:
+                    ledger.mark(session, extract_id, f"{MARK}:{now:%Y%m%d%H%M%S}", reason=REASON, at=now)
+    return told
+
+
+def reopen(service: ExtractService, extract_id: str) -> None:
+    """Take the monitor's mark away again: a steward has closed its alarm."""
+    with service.db.unit_of_work() as session:
+        for mark in ledger.open_marks(session, extract_id):
+            if mark.startswith(f"{MARK}:"):
+                ledger.settle(session, extract_id, mark)
+
+
+def _sought(session: Session, service: ExtractService, extract_id: str) -> _Sought:
+    row = session.get_one(Extract, extract_id)
+    plan = Plan.model_validate(session.get_one(Permit, row.permit_id).plan)
+    dictionary = Dictionary.model_validate(session.get_one(DatasetVersion, row.version_id).dictionary)
+    columns = {t.name: [c.name for c in t.columns if c.transform == "pseudonymise"] for t in plan.tables}
+    gone: dict[str, set[str]] = {t.name: set() for t in plan.tables}
+    notices = (
+        select(RecallNotice.pseudonym, Withdrawal.domains, Withdrawal.participant_key)
+        .join(Withdrawal, Withdrawal.id == RecallNotice.withdrawal_id)
+        .where(RecallNotice.extract_id == extract_id)
+    )
+    for pseudonym, domains, key in session.execute(notices):
+        # Who has consented again since may stand there again; who was destroyed has nothing to consent with.
+        back = select(Consent.domain).where(Consent.participant_key == key, in_force(service.clock().date()))
+        lost = set(domains) - set(session.scalars(back) if key is not None else ())
+        for name in gone:
+            if dictionary.table(name).domain in lost:
+                gone[name].add(pseudonym)
+    return _Sought(columns, {name: frozenset(people) for name, people in gone.items()})
+
+
+def _people(
+    service: ExtractService, extract_id: str, name: str, size: int, table: str, sought: _Sought
+) -> set[str]:
+    if not sought.gone[table] or not sought.columns[table]:
+        return set()
+    try:
+        service.check_part(extract_id, name)
+    except Problem:
+        return set()  # nobody reads it
+    found: set[str] = set()
+    wanted = pa.array(sorted(sought.gone[table]), pa.string())
+    with tempfile.TemporaryFile() as file:
+        for chunk in _bytes(service, f"{extract_id}/{name}", size):
+            file.write(chunk)
+        if file.tell() != size:
+            return set()  # its bytes are gone
+        for batch in pq.ParquetFile(file).iter_batches(columns=sought.columns[table]):
+            for column in batch.columns:
+                texts = column.cast(pa.string())
+                found |= set(texts.filter(pc.is_in(texts, value_set=wanted)).to_pylist())
+    return found
+
+
+def _bytes(service: ExtractService, name: str, size: int) -> Iterator[bytes]:
+    try:
+        yield from service.outbox.chunks(name, 0, size)
+    except FileNotFoundError:
+        return
