@@ -60,12 +60,15 @@ def build(
     project_key: bytes,
     on: date,
     known: pa.Table | None = None,
+    with_deceased: bool = True,
 ) -> Crosswalk:
     """The crosswalk of a project over the cohorts of a version, ordered by participant key.
 
     Consent is always read now. `known` (key, pseudonym, shift_days; ascending by key) is what this project's last
     generation derived from the same key and random ids, which never change: only others are derived again."""
     covered = covered_now(session, of, domains, purpose, on)
+    if not with_deceased:
+        covered = {d: np.setdiff1d(keys, _deceased(session, of)) for d, keys in covered.items()}
     anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
     names, shifts = _derived(session, of.ids, project_key, anyone, known)
     order = _order(names)
@@ -110,6 +113,11 @@ def _order(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.intp]:
     if alike := int((np.diff(words[order]) == 0).sum()):
         raise pseudonyms.PseudonymError(f"{alike} of {len(names)} pseudonyms are not unique")
     return order
+
+
+def _deceased(session: Session, of: Behind) -> Keys:
+    query = select(Participant.key).where(Participant.cohort_id.in_(of.ids), Participant.deceased)
+    return np.fromiter(session.scalars(query), dtype=np.int32)
 
 
 def slices(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint32]:

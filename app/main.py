@@ -47,6 +47,7 @@ from app.routers import (
     catalog,
     clients,
     cohorts,
+    consents,
     datasets,
     extracts,
     findings,
@@ -81,6 +82,7 @@ ROUTERS = (
     clients,
     institutions,
     cohorts,
+    consents,
     datasets,
     uploads,
     catalog,
@@ -175,7 +177,14 @@ def hang(house: House, app: FastAPI) -> FastAPI:
 
 def _intake_limits(settings: Settings) -> IntakeLimits:
     bounds = Bounds(settings.expansion_max_ratio, settings.upload_max_bytes * 8)
-    return IntakeLimits(settings.engine_memory, settings.engine_threads, bounds, settings.quarantine_share)
+    return IntakeLimits(
+        settings.engine_memory,
+        settings.engine_threads,
+        bounds,
+        settings.quarantine_share,
+        settings.adult_age,
+        settings.assent_age,
+    )
 
 
 def _begin(built: Built) -> tuple[DurableEngine, Chores]:
@@ -210,6 +219,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
     house = built.house
     return {
         "end consents by date": house.withdrawals.end_by_date,
+        "count people once a day": house.catalog.progress,
         "listen for silence": house.feeds.check,
         "nobody who left can be read": lambda: house.alarms.monitor(
             lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -63,9 +64,25 @@ class Settings(BaseSettings):
     extract_days: int = Field(
         default=90, ge=1, description="How long an extract can be downloaded, within its permit."
     )
+    adult_age: int = Field(
+        default=19,
+        ge=14,
+        le=25,
+        description="Age in years from which a person's own consent is due (Civil Act, article 4: 19; "
+        "the Bioethics and Safety Act, article 16, speaks of 18).",
+    )
+    assent_age: int = Field(
+        default=7, ge=0, le=18, description="Age in years from which a child is asked for assent."
+    )
+    deceased: Literal["withheld", "without_family", "as_consented"] = Field(
+        "without_family",
+        description="Whether people who have died are in new extracts: never; only where no family code, handle or "
+        "table of relatives is released; or as they consented (guidelines under the Bioethics and Safety Act).",
+    )
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )
+    goal_date: date = Field(date(2032, 12, 31), description="The day by which the goal is to be reached.")
     feed_grace_days: int = Field(
         default=1, ge=0, description="Days after which a promised feed that has not come raises an alarm."
     )

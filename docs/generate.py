@@ -229,6 +229,7 @@ def _codes(names: Any) -> str:
 def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator[str]:
     noun = {
         "cohorts/upload_states": "upload",
+        "consents/states": "consent of one participant to one domain",
         "cohorts/states": "dataset version",
         "extracts/states": "extract",
     }

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from app.deid.counts import mask_plain
 
+# Parts of the figures that belong to no institution: people counted again in cohorts of one, and at others.
+WITHIN, ACROSS = "+within", "+across"
+
 
 def in_batches(shown: Mapping[str, int], now: Mapping[str, int], least: int) -> dict[str, int]:
     """The numbers to show: each stays as it was until it has moved by at least `least` people.
@@ -19,12 +22,13 @@ def in_batches(shown: Mapping[str, int], now: Mapping[str, int], least: int) -> 
     return {name: count for name, count in sorted(moved.items()) if count}
 
 
-def shown(people: Mapping[str, int], least: int, unit: int) -> tuple[int | None, dict[str, int | None]]:
-    """The total and each institution's number, small ones hidden (None), others rounded to `unit`.
+def shown(parts: Mapping[str, int], least: int, unit: int) -> tuple[int | None, dict[str, int | None]]:
+    """The total of distinct people and each institution's number, small ones hidden (None), others rounded to `unit`.
 
-    What is hidden must not follow from the total: where the hidden ones together are fewer than `least`, or there is
-    only one, the smallest shown number is hidden too.
+    `parts` see `Counted.parts`. What is hidden must not follow from the total: where the hidden ones together are fewer
+    than `least`, or there is only one, the smallest shown number is hidden too.
     """
+    people = of_institutions(parts)
     answers = {name: mask_plain(count, least, unit).value for name, count in people.items()}
     hidden = {name for name, value in answers.items() if value is None}
     by_size = sorted(
@@ -32,5 +36,25 @@ def shown(people: Mapping[str, int], least: int, unit: int) -> tuple[int | None,
     )
     while hidden and by_size and (len(hidden) == 1 or sum(people[n] for n in hidden) < least):
         hidden.add(by_size.pop(0))
-    total = mask_plain(sum(people.values()), least, unit).value
+    total = mask_plain(_total(parts), least, unit).value
     return total, {name: None if name in hidden else answers[name] for name in sorted(answers)}
+
+
+def twice(parts: Mapping[str, int], least: int, unit: int) -> tuple[int | None, int | None]:
+    """(participations over all cohorts, how many of them are of people counted before); None where it is too few to
+    tell, and then for both, for the one would tell the other."""
+    again = parts.get(WITHIN, 0) + parts.get(ACROSS, 0)
+    told = mask_plain(again, least, unit).value
+    if told is None:
+        return None, None
+    return mask_plain(_total(parts) + again, least, unit).value, told
+
+
+def of_institutions(parts: Mapping[str, int]) -> dict[str, int]:
+    """The parts that are institutions."""
+    return {name: count for name, count in parts.items() if name not in (WITHIN, ACROSS)}
+
+
+def _total(parts: Mapping[str, int]) -> int:
+    # Sums of numbers that move by a batch each: no difference of two of them moves by less.
+    return max(0, sum(of_institutions(parts).values()) - parts.get(ACROSS, 0))

@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
-
 from app.auth import policy
 from app.auth.policy import Actor, VersionFacts
-from app.catalog import progress, queries
+from app.catalog import queries
 from app.catalog.entries import is_found, tables_of, texts_of
+from app.catalog.figures import Figures
 from app.catalog.queries import Entry
 from app.clock import Clock
 from app.db import Database
 from app.deid.counts import mask_plain
 from app.errors import Problem, not_found
-from app.models import Cohort, Institution, ShownFigures
+from app.models import Cohort, Institution
 from app.schemas.counts import CountQuestion
 from app.settings import Settings
-
-FIGURE = "consenting_people"
 
 
 class Counting(Protocol):
@@ -75,47 +71,8 @@ class CatalogService:
         return self.gate.count(question, actor)
 
     def progress(self) -> dict[str, Any]:
-        """Distinct consenting people of published cohorts, in all and by institution; masked, rounded, in batches."""
-        least, unit = self.settings.min_cell, self.settings.round_to
-        row = self._figures()
-        total, by_institution = progress.shown({k: int(v) for k, v in row.people.items()}, least, unit)
-        with self.db.read() as session:
-            names = queries.institution_names(session, list(by_institution))
-        return {
-            "goal": self.settings.goal,
-            "people": total,
-            "institutions": [
-                {"id": key, "name": names[key][0], "name_ko": names[key][1], "people": people}
-                for key, people in by_institution.items()
-            ],
-            "fewer_than": least,
-            "rounded_to": unit,
-            "as_of": row.at,
-        }
-
-    def _figures(self) -> ShownFigures:
-        """What is shown now. It is counted again only where consents or publications have moved since."""
-        on = self.clock().date()
-        with self.db.read() as session:
-            row = queries.shown_figures(session, FIGURE)
-            if row is not None and row.basis == queries.progress_basis(session, on):
-                return row
-        try:
-            return self._count_again()
-        except IntegrityError:  # two first visitors at once: the other one's row is as good
-            return self._count_again()
-
-    def _count_again(self) -> ShownFigures:
-        now = self.clock()
-        with self.db.unit_of_work() as session:
-            row = queries.shown_figures(session, FIGURE, lock=True)
-            # The basis is read before the numbers: what moves in between is counted again next time.
-            basis = queries.progress_basis(session, now.date())
-            before = {} if row is None else {key: int(value) for key, value in row.people.items()}
-            people = progress.in_batches(
-                before, queries.consenting_people(session, now.date()), self.settings.min_cell
-            )
-            return _set(session, row, basis, people, now)
+        """Distinct consenting people of published cohorts, in all and by institution, with history and projection."""
+        return Figures(self.db, self.clock, self.settings).tell()
 
     def _brief(self, entry: Entry) -> dict[str, Any]:
         held, version, sources = entry
@@ -133,20 +90,6 @@ class CatalogService:
             "table_names": [table["name"] for table in document.get("tables", [])],
             "people": people, "published_at": version.published_at,
         }  # fmt: skip
-
-
-def _set(
-    session: Session, row: ShownFigures | None, basis: str, people: dict[str, int], now: Any
-) -> ShownFigures:
-    if row is None:
-        row = ShownFigures(name=FIGURE, basis=basis, people=people, at=now)
-        session.add(row)
-    else:
-        if row.people != people:
-            row.people, row.at = people, now
-        row.basis = basis
-    session.flush()
-    return row
 
 
 def _cohort(row: Cohort) -> dict[str, Any]:

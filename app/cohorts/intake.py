@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from app.audit import institution_stream, record
 from app.clock import Clock
 from app.cohorts import intake_queries as queries
+from app.cohorts.consent_intake import ConsentIntake
 from app.cohorts.upload_queries import lock_with_target
 from app.cohorts.upload_states import step
 from app.consents import identities, register
 from app.db import Database
 from app.deid.dictionary_links import parents_of
 from app.engines.intake import IntakeEngine, Parent, TableReport, definition
-from app.errors import Finding, Problem
+from app.errors import Finding
 from app.jobs import JobContext, enqueue
 from app.keyring import Keyring
 from app.models import Cohort, Upload, VaultTable
@@ -29,11 +30,7 @@ from app.schemas.dictionary import Dictionary
 from app.storage.inbox import Inbox
 
 SYSTEM = "system"
-_WITHDRAWN_PER_JOB = 1000
 _VERBS = {"accepted": "accept", "quarantined": "quarantine", "rejected": "reject"}
-_REJECTS = frozenset(
-    {"bad_quotes", "empty_file", "identifier", "missing_column", "no_header", "unexpected_column"}
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,9 @@ class IntakeService:
         with self.db.unit_of_work() as session:
             purpose = session.get_one(Upload, job.subject).purpose
         if purpose == "consents":
-            self._check_consents(job)
+            ConsentIntake(
+                self.db, self.clock, self.inbox, self.engine, self.keyring, self.remove_original
+            ).check(job)
             return
         work = self._begin(job)
         if work is None:
@@ -178,69 +177,6 @@ class IntakeService:
             )
         )  # fmt: skip
         session.flush()
-
-    # -- consents
-
-    def _check_consents(self, job: JobContext) -> None:
-        with self.db.unit_of_work() as session:
-            upload, _version, _holder = lock_with_target(session, job.subject)
-            if upload.state not in ("complete", "checking"):
-                return
-            upload.state = step(upload.state, "check")
-        job.progress(step="checking")
-        with self.engine.open(job.id) as intake:
-            path = self.inbox.local_path(job.subject, intake.folder)
-            try:
-                with self.db.unit_of_work() as session:
-                    upload, _version, holder = lock_with_target(session, job.subject)
-                    if upload.state != "checking":
-                        self.remove_original(session, upload)
-                        return
-                    loaded = register.load_consents(
-                        session,
-                        self.keyring,
-                        upload.cohort_id,
-                        path,
-                        at=self.clock(),
-                        actor=upload.created_by,
-                    )
-                    self._withdrawals(session, upload.cohort_id, loaded.withdrawn)
-                    self._decide_consents(session, upload, holder, "accepted", loaded.to_dict(), [])
-            except Problem as problem:
-                # The register's transaction was rolled back whole; only the outcome is written.
-                with self.db.unit_of_work() as session:
-                    upload, _version, holder = lock_with_target(session, job.subject)
-                    codes = {finding.code for finding in problem.findings}
-                    outcome = "rejected" if codes & _REJECTS else "quarantined"
-                    if upload.state == "checking":
-                        self._decide_consents(session, upload, holder, outcome, {}, problem.findings)
-
-    def _withdrawals(self, session: Session, cohort_id: str, withdrawn: list[tuple[int, list[str]]]) -> None:
-        """Whoever was covered and has withdrawn leaves every copy: jobs of the withdrawals, in this transaction."""
-        for start in range(0, len(withdrawn), _WITHDRAWN_PER_JOB):
-            arguments = {
-                "withdrawn": [[key, names] for key, names in withdrawn[start : start + _WITHDRAWN_PER_JOB]]
-            }
-            enqueue(session, "take_withdrawals", subject=cohort_id, arguments=arguments, at=self.clock())
-
-    def _decide_consents(
-        self,
-        session: Session,
-        upload: Upload,
-        holder: str,
-        outcome: str,
-        counts: dict[str, Any],
-        findings: list[Finding],
-    ) -> None:
-        upload.state = step(upload.state, _VERBS[outcome])
-        upload.report = {
-            "outcome": outcome,
-            **counts,
-            "problems": [finding.to_dict() for finding in findings],
-        }
-        if outcome == "accepted" or any(finding.code == "identifier" for finding in findings):
-            self.remove_original(session, upload)
-        self._note(session, upload, holder, {**counts, "problems": len(findings)})
 
     def _note(self, session: Session, upload: Upload, holder: str, data: dict[str, Any]) -> None:
         record(

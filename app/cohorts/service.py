@@ -15,9 +15,9 @@ from app.auth import policy
 from app.auth.policy import Actor, CohortFacts, InstitutionFacts
 from app.clock import Clock
 from app.cohorts import queries
+from app.cohorts.consents import ConsentService
 from app.cohorts.states import step
 from app.db import Database, new_id
-from app.deid.counts import mask_plain
 from app.deid.roles import check_dictionary
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
@@ -39,6 +39,11 @@ class CohortService:
     clock: Clock
     settings: Settings
     keyring: Keyring
+
+    @property
+    def consents(self) -> ConsentService:
+        """The register for one person at a time, and in numbers."""
+        return ConsentService(self.db, self.clock, self.settings, self.keyring)
 
     def register_institution(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
         """A new institution, by the platform alone; `conflict` where the name is taken."""
@@ -101,19 +106,6 @@ class CohortService:
         with self.db.read() as session:
             _readable(session, actor, cohort_id)
             return [queries.upload_view(row) for row in queries.uploads_of(session, cohort_id, after, limit)]
-
-    def consents_summary(self, actor: Actor, cohort_id: str) -> View:
-        """How many people granted and withdrew each domain; small numbers are hidden, the rest rounded."""
-        least, unit = self.settings.min_cell, self.settings.round_to
-        with self.db.read() as session:
-            row = _readable(session, actor, cohort_id)
-            domains: dict[str, View] = {name: {} for name in row.consent_form["domains"]}
-            for domain, state, count in queries.consents_by_domain(session, cohort_id):
-                domains.setdefault(domain, {})[state] = mask_plain(count, least, unit).value
-            return {
-                "cohort_id": cohort_id, "epoch": row.epoch, "domains": domains, "fewer_than": least,
-                "rounded_to": unit,
-            }  # fmt: skip
 
     def register_dataset(
         self, actor: Actor, cohort_id: str, body: Mapping[str, Any], once: Once | None = None

@@ -61,7 +61,10 @@ def enrol(session: Session, cohort_id: str, identities: Iterable[bytes], at: dat
 
     New keys are given in the order of the identities, which is random: a key tells nothing of the file's order.
     """
-    new = sorted(set(identities))
+    # Those who are known are passed over before a key is drawn: keys are 32 bits, and a drawn one is never used again.
+    known = index(session, cohort_id)["identity"].combine_chunks()
+    given = pa.array(set(identities), pa.binary())
+    new = sorted(given.filter(pc.invert(pc.is_in(given, value_set=known))).to_pylist())
     for start in range(0, len(new), _BATCH):
         rows = [
             {
@@ -103,6 +106,12 @@ _KEYS = pa.schema([("source", pa.string()), ("key", pa.int32())])
 def _digested(hasher: Hasher, batches: Iterable[pa.Array]) -> Iterator[tuple[pa.Array, pa.Array]]:
     for batch in batches:
         yield batch, pa.array([hasher.digest(source) for source in batch.to_pylist()], pa.binary())
+
+
+def digests(hasher: Hasher, sources: pa.Array) -> pa.Array:
+    """The identities of source identifiers, 32 bytes each, in the same order."""
+    data = b"".join([hasher.digest(source) for source in sources.to_pylist()])
+    return pa.Array.from_buffers(pa.binary(32), len(sources), [None, pa.py_buffer(data)])
 
 
 def _look_up(known: pa.Table, batch: pa.Array, digests: pa.Array) -> pa.Table:

@@ -1,7 +1,7 @@
 """Who is the same person in two cohorts: by a token issued outside, kept as a keyed hash under a key of the platform.
 
-We never make such a token (PIPA 28-3: joins between controllers go through a designated agency), and take none that
-looks like a number of a person or could be a plain digest of one: whoever knows the number could make that again.
+We never make such a token (PIPA 28-3: joins between controllers go through a designated agency); which ones are taken
+is said in `deid.identifiers.linkage`.
 """
 
 from __future__ import annotations
@@ -18,37 +18,12 @@ from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from app.consents.identities import Hasher, insert_missing
-from app.deid.identifiers import looks_like
+from app.deid.identifiers.linkage import UUID
 from app.keyring import Keyring
 from app.models import Participant, PlatformKey
 
 PURPOSE = "linkage"
 LINKAGE_BYTES = 16
-SHORTEST, LONGEST = 16, 80  # characters of a token
-
-# Digests as they are usually written: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512, in hexadecimal and in base 64.
-_HEX = (32, 40, 56, 64, 96, 128)
-_BASE64 = (22, 24, 27, 28, 38, 40, 43, 44, 64, 86, 88)
-_DIGEST = "|".join(
-    [f"[0-9A-Fa-f]{{{n}}}" for n in _HEX]
-    + [f"[A-Za-z0-9+/_-]{{{n - 2}}}[A-Za-z0-9+/_=-]{{2}}" for n in _BASE64]
-)
-DIGEST = rf"^(?:{_DIGEST}|\$.*|sha[0-9-]+[:$].*|md5[:$].*)$"
-SHAPE = rf"^[A-Za-z0-9][A-Za-z0-9._:/+=-]{{{SHORTEST - 1},{LONGEST - 1}}}$"
-
-
-UUID = r"^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
-
-
-def refusal(token: str) -> str | None:
-    """Why a text cannot be a linkage token: `identifier`, `bare_digest` or `bad_token`; None where it can."""
-    if re.search(UUID, token):  # among a million random ones some hold a phone number between their letters
-        return None
-    if looks_like(token) is not None:
-        return "identifier"
-    if re.search(DIGEST, token):
-        return "bare_digest"
-    return None if re.search(SHAPE, token) else "bad_token"
 
 
 def hasher_of(session: Session, keyring: Keyring, at: datetime) -> Hasher:

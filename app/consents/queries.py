@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sqlalchemy import ColumnElement, String, and_, cast, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.consents.history import covered_as_of
 from app.consents.purposes import holds
 from app.models import Cohort, Consent
 
@@ -28,12 +29,20 @@ class People:
 
 
 def covered(
-    session: Session, cohort_id: str, domain: str, purpose: Mapping[str, Any] | None, on: date
+    session: Session,
+    cohort_id: str,
+    domain: str,
+    purpose: Mapping[str, Any] | None,
+    on: date,
+    as_of: datetime | None = None,
 ) -> Keys:
     """The sorted keys of the people whose consent to a domain covers a purpose on a day. `purpose`: see `holds`.
 
-    `valid_until` is the last day on which a consent is in force.
+    `valid_until` is the last day on which a consent is in force. With `as_of` the register is read as it was at that
+    moment, from its history, and on that day: for audits, never for a release.
     """
+    if as_of is not None:
+        return covered_as_of(session, cohort_id, domain, purpose, as_of)
     # There are few different lists of purposes: each is judged once, and its people come as one text of keys.
     said, key = cast(Consent.purposes, String), cast(Consent.participant_key, String)
     query = (
@@ -50,8 +59,15 @@ def covered(
 
 
 def in_force(on: date) -> ColumnElement[bool]:
-    """The condition that a consent is granted and has not ended by its own date."""
-    return and_(Consent.state == "granted", or_(Consent.valid_until.is_(None), Consent.valid_until >= on))
+    """The condition that a consent is granted, has not ended by its own date, and waits for no adult's own word.
+
+    Dates count on their day, whether or not a chore has written the new state already.
+    """
+    return and_(
+        Consent.state == "granted",
+        or_(Consent.valid_until.is_(None), Consent.valid_until >= on),
+        or_(Consent.adult_due.is_(None), Consent.adult_due > on),
+    )
 
 
 def counts(session: Session, on: date, cohort_ids: Iterable[str] | None = None) -> People:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from app import crosswalk
 from app.consents.cohorts import behind
-from app.deid import fitting, pseudonyms, released, verify
+from app.deid import deceased, fitting, pseudonyms, released, verify
 from app.engines import Classes, Groups, Kept, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
@@ -235,6 +235,7 @@ def _source(
             project_key=project_key,
             on=gate.clock().date(),
             known=known,
+            with_deceased=deceased.may_be_in(gate.settings.deceased, plan, dictionary),
         )
     pads = pseudonyms.pads(project_key)
     source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine")

@@ -6,7 +6,7 @@ from app.models.base import Base, Utc
 from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, PersonChange, PlatformKey
 from app.models.datasets import Dataset, DatasetVersion, Upload, VaultTable, VersionSource
 from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
-from app.models.figures import ShownFigures
+from app.models.figures import DailyFigures, ShownFigures
 from app.models.findings import Finding
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
 from app.models.institutions import Institution
@@ -28,6 +28,7 @@ __all__ = [
     "Consent",
     "ConsentChange",
     "CountAnswer",
+    "DailyFigures",
     "Dataset",
     "DatasetVersion",
     "DryRun",

@@ -1,8 +1,8 @@
-"""What the public was last shown of the way to the million, so that it moves in batches."""
+"""What the public is shown of the way to the million, and was shown on each day before: it moves daily, in batches."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import String
@@ -12,12 +12,23 @@ from app.models.base import Base
 
 
 class ShownFigures(Base):
-    """One row a figure. `people` holds the exact numbers behind what is shown, by institution; `basis` is the digest of
-    what they were counted from, so that they are counted again only when that has moved."""
+    """One row a figure. `people` holds the exact numbers behind what is shown, by institution; `basis` says of when
+    they are, so that they are counted again only when the day has turned."""
 
     __tablename__ = "shown_figures"
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     basis: Mapped[str] = mapped_column(String(64))
+    people: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class DailyFigures(Base):
+    """What was shown on one day, as in `ShownFigures`; never altered once the day has a figure."""
+
+    __tablename__ = "daily_figures"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
     people: Mapped[dict[str, Any]]
     at: Mapped[datetime]

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from app.catalog.service import CatalogService
+from app.portal.curve import curve
 from app.portal.words import language
 from app.portal.words_of_pages import WORDS
 
@@ -42,6 +43,17 @@ def front(
     share = 0.0 if people is None else min(1.0, people / goal)
     values = {"found": found, "share": share, "width": max(share * 640, 3 if people else 0)}
     return _html("front.html", language(lang, accept_language), values)
+
+
+@router.get("/progress", response_class=HTMLResponse)
+def way(
+    catalog: Annotated[CatalogService, Depends(catalog_of)],
+    lang: Language = None,
+    accept_language: Accepted = "",
+) -> HTMLResponse:
+    """The way to the million: the curve, the goal, the pace and what to expect, with how sure that is."""
+    found, chosen = catalog.progress(), language(lang, accept_language)
+    return _html("progress.html", chosen, {"found": found, "picture": curve(found, WORDS[chosen])})
 
 
 @router.get("/docs", response_class=HTMLResponse)

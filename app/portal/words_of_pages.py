@@ -15,6 +15,25 @@ WORDS: dict[str, dict[str, Any]] = {
         "nobody": "아직 공개된 코호트가 없습니다. "
         "기관이 코호트를 등록하고 동의 명부와 데이터를 올리면 이곳에 나타납니다.",
         "masked": "숫자는 반올림되며 적은 수는 표시하지 않습니다.",
+        "more": "추이와 전망 보기",
+        "as_of": "기준일",
+        "so_far": "지금까지",
+        "usual": "평소 속도의 전망",
+        "band": "90 % 구간",
+        "pace_title": "속도와 전망",
+        "pace": "평소 하루 {usual}명씩 늘고 있습니다(90 % 구간 {low}~{high}명).",
+        "expected": "이 속도가 이어지면 {day}에는 {usual}명이 됩니다(90 % 구간 {low}~{high}명).",
+        "reached": "목표 도달: 평소 속도로 {usual}, 가장 빠르면 {early}, 가장 늦으면 {late}.",
+        "never": "도달하지 못함",
+        "method": "평소 속도는 지난 한 해 공개된 주별 수치의 기울기 중앙값(테일-센)이고, "
+        "구간은 지난 주들의 증가를 다시 뽑아(블록 부트스트랩) 얻습니다. "
+        "한 번의 큰 추가는 평소 속도를 바꾸지 않지만 구간을 넓힙니다.",
+        "too_early": "공개된 수치가 아직 8주에 이르지 않아 속도와 전망을 말할 수 없습니다.",
+        "once_title": "한 사람은 한 번만",
+        "once": "서로 다른 참여자 {people}명, 코호트 참여 건수 {participations}건, 겹친 참여 {twice}건.",
+        "once_how": "같은 사람인지는 외부 기관이 발급한 연계 토큰으로만 알 수 있습니다. "
+        "토큰이 없는 참여자는 코호트마다 한 명으로 셉니다.",
+        "daily": "수치는 하루 한 번, 최소 인원 단위로만 바뀝니다. 그래서 한 사람의 철회를 알아볼 수 없습니다.",
         "institutions": "기관별",
         "hidden": "표시하지 않음",
         "first": "먼저 할 일",
@@ -51,6 +70,25 @@ WORDS: dict[str, dict[str, Any]] = {
         "nobody": "No cohort is published yet. Once an institution has registered a cohort and uploaded its consent "
         "register and data, it appears here.",
         "masked": "Numbers are rounded, and small ones are not shown.",
+        "more": "How it went, and what to expect",
+        "as_of": "as of",
+        "so_far": "so far",
+        "usual": "at the usual pace",
+        "band": "90 % interval",
+        "pace_title": "Pace and projection",
+        "pace": "Usually {usual} people more a day (90 % interval {low} to {high}).",
+        "expected": "If it goes on like this, there will be {usual} people on {day} (90 % interval {low} to {high}).",
+        "reached": "The goal is reached: at the usual pace {usual}, at the earliest {early}, at the latest {late}.",
+        "never": "never",
+        "method": "The usual pace is the median slope between weekly figures of the last year (Theil and Sen); the "
+        "interval is drawn from what those weeks brought (block bootstrap). A single large addition does not set the "
+        "pace, but widens the interval.",
+        "too_early": "There are fewer than eight weeks of figures, so nothing can be said of the pace yet.",
+        "once_title": "Everyone counts once",
+        "once": "{people} distinct people, {participations} participations in cohorts, {twice} of them counted twice.",
+        "once_how": "Who is the same person is known by a linkage token alone, issued by an agency outside. "
+        "Without one a participant counts once in each cohort.",
+        "daily": "Figures change once a day and by a minimum number of people, so no single withdrawal shows.",
         "institutions": "By institution",
         "hidden": "not shown",
         "first": "What to do first",

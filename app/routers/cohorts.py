@@ -23,7 +23,7 @@ from app.schemas.api_cohorts import (
     NewCohort,
     NewDataset,
 )
-from app.schemas.api_parts import PageOf
+from app.schemas.api_parts import Moment, PageOf
 
 router = APIRouter(
     prefix="/v1/cohorts",
@@ -62,9 +62,9 @@ def read(cohort_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
 
 
 @router.get("/{cohort_id}/consents/summary", response_model=ConsentsSummary)
-def consents(cohort_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
-    """How many people granted and withdrew each domain; small numbers hidden, others rounded."""
-    return rooms.cohorts.consents_summary(actor, cohort_id)
+def consents(cohort_id: Id, rooms: Rooms, actor: Reader, as_of: Moment | None = None) -> dict[str, Any]:
+    """How many people granted and withdrew each domain, now or as of a moment; small numbers hidden, others rounded."""
+    return rooms.cohorts.consents.summary(actor, cohort_id, as_of)
 
 
 @router.get("/{cohort_id}/uploads", response_model=PageOf[CohortUpload])

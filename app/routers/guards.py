@@ -31,6 +31,7 @@ PUBLIC = frozenset(
         "/oauth/revoke",
         "/oauth/token",
         "/openapi.json",
+        "/progress",
         "/readyz",
         "/v1/progress",
     }

@@ -14,5 +14,5 @@ router = APIRouter(tags=["progress"])
 
 @router.get("/v1/progress", response_model=ProgressView)
 def progress(rooms: Annotated[House, Depends(house)]) -> dict[str, Any]:
-    """Distinct consenting people in published cohorts: in all and by institution, masked and in batches."""
+    """Distinct consenting people in published cohorts: in all, by institution, by day, and what to expect; masked."""
     return rooms.catalog.progress()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from app.schemas.api_parts import Free, View
 
@@ -67,12 +67,44 @@ class InstitutionProgress(View):
     people: int | None
 
 
+class DayShown(View):
+    """The total shown on a day."""
+
+    day: date
+    people: int
+
+
+class ProjectionView(View):
+    """The usual pace of the last year (people a day) with its interval, the people expected on the goal's day, and when
+    the goal is reached at the usual, the high and the low pace; null: at that pace never."""
+
+    per_day: float
+    per_day_low: float
+    per_day_high: float
+    people: int
+    people_low: int
+    people_high: int
+    reached: date | None
+    earliest: date | None
+    latest: date | None
+    sure: float
+
+
 class ProgressView(View):
-    """Distinct consenting people in published cohorts. Numbers move in batches of at least `fewer_than` people."""
+    """Distinct consenting people in published cohorts. Figures change once a day, in batches of at least `fewer_than`.
+
+    `participations` counts people once in each cohort, `counted_twice` is the difference, known by linkage tokens
+    alone. `projection` is null as long as there are fewer than eight weeks of figures.
+    """
 
     goal: int
+    goal_date: date
     people: int | None
+    participations: int | None
+    counted_twice: int | None
     institutions: list[InstitutionProgress]
+    history: list[DayShown]
+    projection: ProjectionView | None
     fewer_than: int
     rounded_to: int
     as_of: datetime

@@ -176,10 +176,11 @@ class CohortUpload(View):
 
 
 class ConsentsSummary(View):
-    """People by domain and state; null where there are fewer than `fewer_than`, else rounded."""
+    """People by domain and state as of a moment; null where there are fewer than `fewer_than`, else rounded."""
 
     cohort_id: str
     epoch: int
+    as_of: datetime
     domains: dict[str, dict[str, int | None]]
     fewer_than: int
     rounded_to: int

@@ -15,7 +15,7 @@ from app.audit import PLATFORM, institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
-from app.consents import register
+from app.consents import epochs, register
 from app.db import Database, new_id
 from app.errors import Problem, not_found
 from app.jobs import JobContext, Task, answers, enqueue
@@ -74,10 +74,9 @@ class WithdrawalService:
         now = self.clock()
         with self.db.unit_of_work() as session:
             cohort = session.get_one(Cohort, job.subject, with_for_update=True)
+            kind = job.arguments.get("kind", "no_further_use")
             views = [
-                self._carry(
-                    session, cohort, int(key), list(domains), "no_further_use", "platform", now, carried=True
-                )
+                self._carry(session, cohort, int(key), list(domains), kind, "platform", now, carried=True)
                 for key, domains in job.arguments["withdrawn"]
             ]
             self._write_down(session, [view["id"] for view in views])
@@ -98,15 +97,22 @@ class WithdrawalService:
         return done
 
     def end_by_date(self) -> int:
-        """Consent that ends by its own date ends as a withdrawal does, in every copy; how many people it was."""
+        """Consent that ends by its own date ends as a withdrawal does, in every copy; how many people it was.
+
+        A minor who has come of age keeps what is there, and is in nothing new until their own word comes.
+        """
         now, ended = self.clock(), 0
         with self.db.unit_of_work() as session:
+            for cohort_id, people in register.of_age(session, now.date()).items():
+                cohort = epochs.lock(session, cohort_id)
+                count = register.end(session, cohort, people, "reconsent_due", at=now)
+                self._note_ends(session, cohort, "consent.came_of_age", count, now)
             for cohort_id, people in register.ended(session, now.date()).items():
-                session.get_one(Cohort, cohort_id, with_for_update=True)
+                cohort = epochs.lock(session, cohort_id)
                 arguments = {"withdrawn": [[key, domains] for key, domains in sorted(people.items())]}
                 enqueue(session, "take_withdrawals", subject=cohort_id, arguments=arguments, at=now)
-                for key, domains in people.items():
-                    register.withdraw(session, session.get_one(Cohort, cohort_id), key, domains, at=now)
+                count = register.end(session, cohort, people, "ended", at=now)
+                self._note_ends(session, cohort, "consent.ended_by_date", count, now)
                 ended += len(people)
         return ended
 
@@ -175,7 +181,8 @@ class WithdrawalService:
         carried: bool = False,
         id_: str | None = None,
     ) -> dict[str, Any]:
-        # `carried`: the register has taken the consents back already, so they no longer count as held.
+        # `carried`: the register has taken the consents back already, so they no longer count as held; it is not
+        # asked to do it again, for meanwhile the person may have given a new word.
         row = Withdrawal(
             id=id_ or new_id("wdr"),
             cohort_id=cohort.id,
@@ -189,9 +196,10 @@ class WithdrawalService:
         )
         session.add(row)
         held = register.granted(session, key)
-        register.withdraw(session, cohort, key, domains, at=now)
+        if not carried or id_ is not None:  # a restored register has forgotten it
+            register.withdraw(session, cohort, key, domains, at=now, kind=kind)
         lost = [d for d in domains if d in held or carried]
-        holding = ledger.extracts_holding(session, key) if kind == "no_further_use" else []
+        holding = ledger.extracts_holding(session, key) if kind != "no_further_contact" else []
         for extract_id in holding:
             ledger.mark(session, extract_id, row.id, reason=REASON, at=now)
             arguments = {"withdrawal_id": row.id, "participant_key": key, "domains": lost}
@@ -202,6 +210,12 @@ class WithdrawalService:
         if not holding:
             enqueue(session, "settle_withdrawal", subject=row.id, at=now)
         return _view(row)
+
+    def _note_ends(self, session: Session, cohort: Cohort, event: str, count: int, now: datetime) -> None:
+        record(
+            session, stream=institution_stream(cohort.institution_id), event=event, actor="platform",
+            object_id=cohort.id, at=now, data={"changed": count, "epoch": cohort.epoch},
+        )  # fmt: skip
 
     def _note(self, session: Session, row: Withdrawal, event: str, actor: str, now: datetime) -> None:
         cohort = session.get_one(Cohort, row.cohort_id)

@@ -63,6 +63,17 @@ def receive(source: Path, target: Path, table: Table, bounds: Bounds) -> Arrival
         return _refused(source, table, "empty_file", "the file has no bytes")
     if table.format == "parquet":
         return _receive_parquet(source, head, table, bounds)
+    if (refused := no_text(source, head, table)) is not None:
+        return refused
+    arrival = Arrival(target, "csv")
+    arrival.findings += transcode(source, target, table)
+    if not arrival.findings:
+        match(arrival, table, header(target, table))
+    return arrival
+
+
+def no_text(source: Path, head: bytes, table: Table) -> Arrival | None:
+    """The refusal of a file that is no text by its first bytes; None where it may be one."""
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             detail = f"the file is not CSV but {name}; packed files are not opened"
@@ -71,18 +82,14 @@ def receive(source: Path, target: Path, table: Table, bounds: Bounds) -> Arrival
             )
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _refused(source, table, "wrong_encoding", "the file is UTF-16; save it as UTF-8")
-    arrival = Arrival(target, "csv")
-    arrival.findings += _transcode(source, target, table)
-    if not arrival.findings:
-        _match(arrival, table, _header(target, table))
-    return arrival
+    return None
 
 
 def _refused(path: Path, table: Table, code: str, detail: str, hint: str | None = None) -> Arrival:
     return Arrival(path, table.format, findings=[Finding(code, detail, table.name, hint=hint)])
 
 
-def _transcode(source: Path, target: Path, table: Table) -> list[Finding]:
+def transcode(source: Path, target: Path, table: Table) -> list[Finding]:
     """Write the file as UTF-8 with plain line ends, chunk by chunk; every line that cannot be decoded is told."""
     notes: dict[str, list[int]] = {"encoding": [], "nul": []}
     counts = {"encoding": 0, "nul": 0, "other": 0}
@@ -161,7 +168,8 @@ def _decode(block: bytes, encoding: str, line: int, noted: list[int], counts: di
         counts["other"] += _decodes(one, other)
         if len(noted) < LINES:
             noted.append(line + i)
-    return "\n" * (len(lines) - 1)  # the file is refused, so only its line numbers matter from here
+    # The file is refused; the other lines are kept, for a register tells of all its faults at once.
+    return "\n".join(one.decode(encoding) if _decodes(one, encoding) else "" for one in lines)
 
 
 def _decodes(line: bytes, encoding: str) -> bool:
@@ -184,7 +192,8 @@ def _note_nul(text: str, line: int, noted: list[int], counts: dict[str, int]) ->
                 noted.append(line + i)
 
 
-def _header(path: Path, table: Table) -> list[str]:
+def header(path: Path, table: Table) -> list[str]:
+    """The names in the first line of a transcoded file."""
     with path.open(encoding="utf-8", newline="") as file:
         return next(records(file, table), [])
 
@@ -195,9 +204,9 @@ def records(file: IO[str], table: Table) -> _csv.Reader:
     return csv.reader(file, delimiter=table.delimiter, strict=False)
 
 
-def _match(arrival: Arrival, table: Table, header: list[str]) -> None:
+def match(arrival: Arrival, table: Table, first: list[str]) -> None:
     """Find every column: by its exact name first, else ignoring case (OMOP files come in both)."""
-    names = [unicodedata.normalize("NFC", name.strip()) for name in header]
+    names = [unicodedata.normalize("NFC", name.strip()) for name in first]
     arrival.names = names
     exact = {name: i for i, name in enumerate(names)}
     loose = {name.casefold(): i for i, name in enumerate(names)}
@@ -274,7 +283,7 @@ def _receive_parquet(source: Path, head: bytes, table: Table, bounds: Bounds) ->
         detail = f"the file would grow to more than {bounds.ratio} times its size, or beyond what may be read"
         arrival.findings.append(Finding("bomb", detail, table.name))
         return arrival
-    _match(arrival, table, list(schema.names))
+    match(arrival, table, list(schema.names))
     for name, place in arrival.position.items():
         if any(test(schema.field(place).type) for test in _NESTED):
             detail = "the file holds lists, records or bytes here, not single values"

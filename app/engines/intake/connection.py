@@ -48,6 +48,10 @@ class Connection:
         for batch in self._con.sql(query).to_arrow_reader(rows):
             yield batch.column(0)
 
+    def record_batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """What a query answers, at most `rows` at a time; to be drained before the next question."""
+        yield from self._con.sql(query).to_arrow_reader(rows)
+
     def register(self, name: str, table: pa.Table) -> None:
         """Let queries read an Arrow table under a name."""
         self._con.register(name, table)

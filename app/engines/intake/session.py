@@ -30,6 +30,7 @@ from app.engines.intake.reading import (
     stage_query,
     staged_columns,
 )
+from app.engines.intake.rejects import rejects
 from app.engines.intake.report import Kept, TableReport
 from app.engines.intake.whole import version_findings
 from app.errors import Finding
@@ -42,23 +43,19 @@ Progress = Callable[..., None]
 Resolve = Callable[[Iterator[pa.Array]], pa.Table]
 _IDS = 100_000  # distinct ids handed to Python at a time
 _ROW_GROUP = 100_000
-_REJECTED = {
-    "MISSING COLUMNS": ("ragged_row", "rows have fewer fields than the first line"),
-    "TOO MANY COLUMNS": ("ragged_row", "rows have more fields than the first line"),
-    "UNQUOTED VALUE": ("bad_quotes", "quotes are not closed, or stand in the middle of a value"),
-    "LINE SIZE OVER MAXIMUM": ("line_too_long", "rows are longer than a row may be"),
-    "INVALID ENCODING": ("wrong_encoding", "rows are not UTF-8"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Memory such as `2GB`, threads, how a file may grow, and the share of rows of unknown people by default."""
+    """Memory such as `2GB`, threads, how a file may grow, the share of rows of unknown people by default, and the ages
+    (whole years) from which people speak for themselves and children are asked for assent."""
 
     memory: str
     threads: int
     bounds: Bounds
     unmatched_share: float
+    adult_age: int = 19
+    assent_age: int = 7
 
 
 @dataclass(frozen=True)
@@ -181,24 +178,10 @@ class Intake:
             return [_unreadable(table, error)]
         except duckdb.Error as error:
             return [_unreadable(table, error)]
-        findings = self._rejects(table) if arrival.kind == "csv" else []
+        findings = rejects(self._db, self._places, table.name) if arrival.kind == "csv" else []
         if not findings and self._db.one("SELECT count(*) FROM stage") == 0:
             findings.append(Finding("empty_file", "the file has no rows", table.name))
         return findings
-
-    def _rejects(self, table: Table) -> list[Finding]:
-        """What the reader could not take: one bad row can be told of twice, so distinct lines are counted."""
-        where = "SELECT DISTINCT line, error_type FROM reject_errors"
-        self._places.rejected = {int(row[0]) for row in self._db.ask(f"SELECT line FROM ({where})")}
-        by: dict[tuple[str, str], set[int]] = {}
-        for line, kind in self._db.ask(where):
-            told = _REJECTED.get(str(kind), ("unreadable", "rows cannot be read"))
-            by.setdefault(told, set()).add(int(line))
-        found = []
-        for (code, detail), rows in sorted(by.items()):
-            lines = self._places.records(sorted(rows)[:LINES])
-            found.append(Finding(code, detail, table.name, lines=lines, count=len(rows)))
-        return found
 
     @staticmethod
     def _unreadable(report: TableReport) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from app.consents import linkage, return_tokens
 from app.db import Database
+from app.deid.identifiers.linkage import refusal
 from app.models import Participant, PlatformKey
 from tests.integration.consents.world import FIRST, SECOND, RegisterWorld
 
@@ -104,7 +105,7 @@ RESIDENT = "9001011234567"
     ],
 )  # fmt: skip
 def test_a_token_that_could_be_made_from_a_number_is_refused(token: str, why: str | None) -> None:
-    assert linkage.refusal(token) == why
+    assert refusal(token) == why
 
 
 def test_a_uuid_is_the_same_in_large_letters(world: RegisterWorld) -> None:

@@ -1,7 +1,11 @@
 """What anyone may find, and what the public may know: no value, no small number, no number that moves by one."""
 
 import pytest
+from sqlalchemy import select
 
+from app.models import Participant
+from app.portal import pages
+from app.routers import operations
 from tests.integration.control_plane.world import ON_BOTH, World
 
 
@@ -79,11 +83,71 @@ def test_progress_moves_with_publication_and_in_batches(world: World):
     assert (told["people"], told["goal"]) == (40, 1_000_000)
     assert [(i["id"], i["people"]) for i in told["institutions"]] == [(institution, 40)]
     world.withdraw(cohort, 10)
+    assert people(world) == 40
+    world.now.pass_days(1)
     assert people(world) == 40  # ten have left; nobody who watches can tell
     world.withdraw(cohort, 1)
+    assert people(world) == 40  # today's figures stand until tomorrow
+    world.now.pass_days(1)
     assert people(world) == 30
     world.consenting(cohort, 10)
-    assert people(world) == 30
+    world.now.pass_days(1)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert (told["people"], told["participations"], told["counted_twice"]) == (30, 30, 0)
+    assert [one["people"] for one in told["history"]] == [40, 40, 30, 30]
+    assert told["projection"] is None  # there are four days of figures
+
+
+@ON_BOTH
+def test_a_person_in_two_cohorts_counts_once_where_a_token_says_so(world: World):
+    for who, count in (("one", 60), ("two", 50)):
+        dataset, version = world.published(who=who)
+        world.set_version(version, people=count)
+        world.consenting(world.cohort_of(dataset), count)
+    with world.db.unit_of_work() as session:
+        cohorts = session.scalars(
+            select(Participant.cohort_id).distinct().order_by(Participant.cohort_id)
+        ).all()
+        for cohort_id in cohorts:
+            of = select(Participant).where(Participant.cohort_id == cohort_id).order_by(Participant.key)
+            for n, row in enumerate(session.scalars(of.limit(20))):
+                row.linkage = n.to_bytes(16)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert (told["people"], told["participations"], told["counted_twice"]) == (90, 110, 20)
+    assert sorted(i["people"] for i in told["institutions"]) == [50, 60]
+
+
+def test_few_people_counted_twice_are_not_told(world: World):
+    dataset, version = world.published()
+    world.set_version(version, people=60)
+    world.consenting(world.cohort_of(dataset), 60)
+    with world.db.unit_of_work() as session:
+        for n, row in enumerate(session.scalars(select(Participant).order_by(Participant.key).limit(20))):
+            row.linkage = (n % 10).to_bytes(16)
+    told = world.ok(None, "GET", "/v1/progress")
+    # Ten are known twice within the cohort; ten is fewer than a batch, so no figure has moved for them.
+    assert (told["people"], told["participations"], told["counted_twice"]) == (50, 50, 0)
+
+
+def test_the_page_of_the_way_has_a_picture_in_both_languages(world: World):
+    dataset, version = world.published()
+    world.set_version(version, people=500)
+    cohort = world.cohort_of(dataset)
+    for module in (pages, operations):
+        world.app.include_router(module.router)
+    for week in range(10):
+        world.consenting(cohort, 20 + week)
+        world.ok(None, "GET", "/v1/progress")
+        world.now.pass_days(7)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert 2.5 < told["projection"]["per_day"] < 4
+    for language, word in (("ko", "평소 하루"), ("en", "Usually")):
+        page = world.call(None, "GET", f"/progress?lang={language}").text
+        assert word in page
+        assert 'class="band"' in page
+        assert 'class="so-far"' in page
+    measured = world.call(None, "GET", "/metrics").text
+    assert f"baekman_consenting_people {float(told['people'])}" in measured
 
 
 @ON_BOTH

@@ -34,6 +34,7 @@ from app.routers import (
     audit,
     catalog,
     cohorts,
+    consents,
     datasets,
     findings,
     institutions,
@@ -54,6 +55,7 @@ START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ROUTERS = (
     institutions,
     cohorts,
+    consents,
     datasets,
     catalog,
     progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from app.gate import Gate, wipe_spill
 from app.jobs.chores import Chores
 from app.jobs.engine import InlineEngine
 from app.ledger.parts import listed
-from app.models import Consent, Extract, Job
+from app.models import AuditLine, Consent, Extract, Job, Participant
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.service import tasks as withdrawal_tasks
 from tests import world as worlds
@@ -74,6 +75,43 @@ def test_consent_that_ends_by_its_date_leaves_every_copy(world: World, clock: Mo
     with world.db.read() as session:
         assert leaving in ledger.members(session, extract)  # an earlier generation was handed out
         assert session.get_one(Extract, extract).generation == 2
+
+
+def test_who_comes_of_age_stays_where_they_are_and_is_in_nothing_new(world: World, clock: Moving) -> None:
+    engine, withdrawals, _extracts = engine_of(world)
+    grown, (first, later) = world.keys[3], (world.permit(), world.permit())
+    with world.db.unit_of_work() as session:
+        row = session.get_one(Consent, (grown, "clinical"))
+        row.by_proxy, row.adult_due = True, date(2026, 11, 5)
+    world.release(first)
+    clock.now += timedelta(days=3)
+    epoch = withdrawals.end_by_date()
+    engine.drain()
+    assert epoch == 0  # nobody has left
+    with world.db.read() as session:
+        assert session.get_one(Consent, (grown, "clinical")).state == "reconsent_due"
+        assert session.get_one(Extract, first).generation == 1
+        assert session.scalars(select(AuditLine).where(AuditLine.event == "consent.came_of_age")).one()
+    world.release(later)
+    count = "SELECT count(*) FROM parts WHERE pid = '{}'"
+    held = [world.rows(one, "person", count.format(world.pseudonyms(one)[grown])) for one in (first, later)]
+    assert held == [[(1,)], [(0,)]]
+
+
+def test_the_deceased_are_in_nothing_new_where_the_policy_says_so(world: World) -> None:
+    gone = world.keys[4]
+    with world.db.unit_of_work() as session:
+        session.get_one(Participant, gone).deceased = True
+    count = "SELECT count(*) FROM parts WHERE pid = '{}'"
+    held = []
+    for policy in ("withheld", "without_family", "as_consented"):
+        settings = world.gate.settings.model_copy(update={"deceased": policy})
+        gate = replace(world.gate, settings=settings)
+        extract = world.permit()
+        gate.release(extract, lambda **_: None)
+        held.append(world.rows(extract, "person", count.format(world.pseudonyms(extract)[gone])))
+    # The plan of this world tells nothing of relatives.
+    assert held == [[(0,)], [(1,)], [(1,)]]
 
 
 def test_an_extract_expires_and_its_bytes_go(world: World, clock: Moving) -> None:

@@ -42,13 +42,14 @@ def test_a_register_is_loaded_once(world: IntakeWorld) -> None:
     upload = world.upload("consents", csv_bytes(GOOD))
     assert (upload.state, upload.original) == ("accepted", "removed")
     assert (upload.report or {}) == {
-        "outcome": "accepted", "lines": 2, "people": 2, "changed": 6, "epoch": 1, "withdrawn": 0, "problems": [],
+        "outcome": "accepted", "lines": 2, "people": 2, "changed": 6, "epoch": 1, "withdrawn": 0, "held_back": 0,
+        "problems": [],
     }  # fmt: skip
     again = world.upload("consents", csv_bytes(GOOD))
     assert (again.report or {})["changed"] == 0
     assert (epoch(world), world.count(ConsentChange), world.participants()) == (1, 6, 2)
     with world.db.read() as session:
-        assert earliest_end(session, COHORT, date(2026, 1, 1)) == date(2027, 1, 1)
+        assert earliest_end(session, [COHORT], date(2026, 1, 1)) == date(2027, 1, 1)
 
 
 def test_every_bad_line_is_told_and_nothing_changes(world: IntakeWorld) -> None:
