@@ -81,7 +81,9 @@ def build(
         parts = run.write(staging, part_counts, progress)
         members, eligible = run.members(), run.eligible()
         people = {t.name: run.people_of(t.name) for t in plan.tables}
-        rolled_up, rows_in, audience = run.rolled_up(), run.rows_in(), run.audience()
+        rolled_up, rows_in = run.rolled_up(), run.rows_in()
+        # Later generations are not laid on what was answered before: see `recording`.
+        audience = walk.table.select(["key", "pseudonym"]).slice(0, 0) if last else run.audience()
         kept = run.kept()
         held = last.but(run.changed()) if last else ()
     progress(step="verify")

@@ -31,12 +31,14 @@ class Gathered:
             f"SELECT {part.position}::USMALLINT AS position, r.* FROM ({read(scan([part.path]))}) r"
             for part in self._parts.get(table, ())
         ]
-        positions = [str(e.position) for e in self._stays if e.table == table]
-        if positions and self._held is not None:
-            self._reader.load(f"{made}_held", self._held.tables[name])
-            each.append(f"SELECT * FROM {made}_held WHERE position IN ({', '.join(positions)})")
-        self._reader.do(f"CREATE TEMP TABLE {made} AS {' UNION ALL '.join(each)}")
         self._made[name] = made
+        positions = [str(e.position) for e in self._stays if e.table == table]
+        if not positions or self._held is None:
+            self._reader.do(f"CREATE TEMP TABLE {made} AS {' UNION ALL '.join(each)}")
+            return made
+        with self._reader.shown(f"{made}_held", self._held.tables[name]):
+            each.append(f"SELECT * FROM {made}_held WHERE position IN ({', '.join(positions)})")
+            self._reader.do(f"CREATE TEMP TABLE {made} AS {' UNION ALL '.join(each)}")
         return made
 
     def staying(self, table: str) -> list[PartEvidence]:

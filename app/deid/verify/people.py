@@ -55,12 +55,13 @@ def check_people(
         reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]
     if roster is not None and any(t is not roster or t.of_role("sensitive") for _, t in personal):
-        _members(reader, rows, labels)
+        _members(reader, rows, labels, "unit" if roster.of_role("family_id") else "p")
     for number, table in personal:
         _consent(reader, table, number, census)
         if table is not roster:
             _present(reader, table, number, roster, expectation, census)
-            _cells(reader, table, number, k, census)
+            families = roster is not None and bool(roster.of_role("family_id"))
+            _cells(reader, table, number, k, families, census)
         for out in table.of_role("sensitive"):
             _sensitive(reader, table, number, gathered, out.name, out.column.role, census)
     _suppression(reader, tables, roster, expectation, census)
@@ -68,13 +69,14 @@ def check_people(
 
 
 def _told(roster: Leaving, gathered: Gathered, plan: Plan) -> tuple[str, list[str]]:
-    """The table (p, unit, l0, l1 ...) of the participant table's rows: the person, the unit that k counts (a family,
-    else a person), the labels; and the columns that make a class."""
+    """The table (p, l0, l1 ...) of the participant table's rows, with `unit` (a family, else a person) where k counts
+    families; and the columns that make a class."""
     person = name(roster.persons[0])
     families = [name(out.name) for out in roster.of_role("family_id")]
     unit = f"coalesce('family ' || {families[0]}, {person})" if families else person
     labels = [name(label) for label in labels_of(plan, roster)]
-    columns = [f"{person} AS p", f"{unit} AS unit", *(f"{label} AS l{n}" for n, label in enumerate(labels))]
+    units = [f"{unit} AS unit"] if families else []
+    columns = [f"{person} AS p", *units, *(f"{label} AS l{n}" for n, label in enumerate(labels))]
     rows = gathered.lay(
         f"roster/{roster.name}", roster.name, lambda rows: f"SELECT {', '.join(columns)} FROM {rows}"
     )
@@ -91,7 +93,8 @@ def _roster(
     if not single:
         twice = reader.number(f"SELECT count(p) - count(DISTINCT p) FROM {rows}")
         census.refuse("person_repeated", twice, table=roster.name)
-    count = "count(p)" if single and not roster.of_role("family_id") else "count(DISTINCT unit)"
+    unit = "unit" if roster.of_role("family_id") else "p"
+    count = "count(p)" if single and unit == "p" else f"count(DISTINCT {unit})"
     count += " FILTER (WHERE p IS NOT NULL)"
     held = f"SELECT {count} AS n FROM {rows} GROUP BY {', '.join(labels)}"
     found = reader.row(
@@ -102,15 +105,17 @@ def _roster(
     census.refuse("class_below_k", found["small"], table=roster.name)
 
 
-def _members(reader: Reader, rows: str, labels: list[str]) -> None:
+def _members(reader: Reader, rows: str, labels: list[str], unit: str) -> None:
     """`member` (p, unit, class): the class of every person of the participant table, for what else is known of them."""
-    reader.do(f"CREATE TEMP TABLE labelled AS SELECT p, unit, row({', '.join(labels)}) AS l FROM {rows}")
+    told = ", ".join(labels[1:])
     reader.do(
-        "CREATE TEMP TABLE classes AS SELECT l, row_number() OVER ()::INTEGER AS class "
-        "FROM (SELECT DISTINCT l FROM labelled)"
+        f"CREATE TEMP TABLE classes AS SELECT {told}{', ' if told else ''}row_number() OVER ()::INTEGER AS class "
+        f"FROM (SELECT DISTINCT {told or 'true AS one'} FROM {rows})"
     )
-    reader.do("CREATE TEMP TABLE member AS SELECT p, unit, class FROM labelled JOIN classes USING (l)")
-    reader.do("DROP TABLE labelled")
+    same = " AND ".join(f"r.{label} IS NOT DISTINCT FROM c.{label}" for label in labels[1:])
+    reader.do(
+        f"CREATE TEMP TABLE member AS SELECT p, {unit} AS unit, class FROM {rows} r JOIN classes c ON {same or 'true'}"
+    )
 
 
 def _consent(reader: Reader, table: Leaving, number: int, census: Census) -> None:
@@ -141,10 +146,11 @@ def _present(
     census.refuse("suppressed_person", reader.number(f"SELECT count(p) FROM ({absent})"), table=table.name)
 
 
-def _cells(reader: Reader, table: Leaving, number: int, k: int, census: Census) -> None:
-    """Every (class, table) holds nobody or at least k."""
+def _cells(reader: Reader, table: Leaving, number: int, k: int, families: bool, census: Census) -> None:
+    """Every (class, table) holds nobody or at least k; `seen_<n>` has each person once."""
+    count = "count(DISTINCT coalesce(unit, p))" if families else "count(DISTINCT p)"
     cells = (
-        f"SELECT coalesce(class, {OUTSIDE}) AS class, count(DISTINCT coalesce(unit, p)) AS n "
+        f"SELECT coalesce(class, {OUTSIDE}) AS class, {count} AS n "
         f"FROM seen_{number} LEFT JOIN member USING (p) WHERE p IS NOT NULL GROUP BY ALL"
     )
     found = reader.row(f"SELECT min(n) AS least, count(*) FILTER (WHERE n < {k}) AS small FROM ({cells})")

@@ -59,6 +59,15 @@ class Reader:
         """The one number of an aggregate; null is 0."""
         return int(next(iter(self.row(query).values())) or 0)
 
+    @contextmanager
+    def shown(self, table: str, rows: pa.Table) -> Iterator[None]:
+        """An Arrow table under a name, without a copy, for a while."""
+        self._con.register(table, rows)
+        try:
+            yield
+        finally:
+            self._con.unregister(table)
+
     def frame(self, query: str) -> pa.Table:
         """The whole answer as Arrow."""
         return self._con.sql(query).to_arrow_table()

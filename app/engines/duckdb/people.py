@@ -201,8 +201,11 @@ def smallest_group(con: duckdb.DuckDBPyConnection, source: Source) -> int | None
         "SELECT key FROM people",
         *(f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))),
     ]
+    # Who is in no family is one alone, and a person is in the table once.
+    families = source.dictionary.people.of_role("family_id")
+    count = "count(DISTINCT family)" if families else "count(*)"
     each = [
-        f"SELECT count(DISTINCT family) AS n FROM labelled JOIN people USING (key) SEMI JOIN ({keys}) k USING (key) "
+        f"SELECT {count} AS n FROM labelled JOIN people USING (key) SEMI JOIN ({keys}) k USING (key) "
         "GROUP BY class"
         for keys in tables
     ]
