@@ -1,4 +1,4 @@
-"""CPU of a reissue after one withdrawal against a whole build, in one run, as JSON: python -m benchmarks.reissue FOLDER."""
+"""CPU of a reissue after one withdrawal against a whole build, as JSON: python -m benchmarks reissue FOLDER."""
 
 import argparse
 import json

@@ -34,6 +34,7 @@ class Source:
     `crosswalk` has one row a person whose consent covers the purpose now: key int32, rank int32 (order of the
     pseudonyms), pseudonym text, slice uint32 (its first 32 bits), shift_days int32, and one boolean
     `in_<domain>` a consent domain. `pads` key the ids of records, staff and families (`pseudonyms.pads`).
+    `forebears` names the vault objects that a table comes from by the destruction of people alone.
     """
 
     dictionary: Dictionary
@@ -42,6 +43,7 @@ class Source:
     crosswalk: pa.Table
     pads: tuple[bytes, bytes]
     spill: Path
+    forebears: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from app.engines import Classes, Groups, Kept, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
 from app.gate.reissuing import Last
-from app.gate.sources import Pinned, dictionary_of, vault_objects
+from app.gate.sources import Pinned, dictionary_of, forebears, vault_objects
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
@@ -228,6 +228,7 @@ def _source(
     with gate.db.read() as session:
         dictionary = dictionary_of(session, plan.version_id)
         tables = vault_objects(session, plan, dictionary)
+        earlier = forebears(session, plan.version_id)
         domains = {dictionary.table(t.name).domain for t in plan.tables} | {dictionary.people.domain}
         walk = crosswalk.build(
             session,
@@ -240,7 +241,7 @@ def _source(
             with_deceased=deceased.may_be_in(gate.settings.deceased, plan, dictionary),
         )
     pads = pseudonyms.pads(project_key)
-    source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine")
+    source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine", earlier)
     return settled(gate.engine, source), walk
 
 

@@ -12,7 +12,7 @@ from app.models import DatasetVersion, VaultTable
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 
-__all__ = ["Pinned", "dictionary_of", "vault_objects"]
+__all__ = ["Pinned", "dictionary_of", "forebears", "vault_objects"]
 
 
 def dictionary_of(session: Session, version_id: str) -> Dictionary:
@@ -33,3 +33,13 @@ def vault_objects(session: Session, plan: Plan, dictionary: Dictionary) -> dict[
         ]
         raise Problem("version_not_ready", "Tables of the plan are not in the vault.", found)
     return {name: held[name] for name in sorted(wanted)}
+
+
+def forebears(session: Session, version_id: str) -> dict[str, frozenset[str]]:
+    """Table -> the objects of all its generations. A version that may be released is frozen except for destruction:
+    what a release once read is what is there now, and the people destroyed since."""
+    query = select(VaultTable.table_name, VaultTable.object_name).where(VaultTable.version_id == version_id)
+    found: dict[str, set[str]] = {}
+    for table, name in session.execute(query):
+        found.setdefault(table, set()).add(name)
+    return {table: frozenset(names) for table, names in found.items()}

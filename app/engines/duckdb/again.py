@@ -126,6 +126,20 @@ class DuckDbRerun(DuckDbRun):
             f"FROM {_was(keeping.PEOPLE)} o FULL JOIN cross_ n USING (key) WHERE {differ}"
         )
 
+        if keeping.has_lost_people(self.source, self._kept):
+            self._must_find_the_leavers(was, now)
+
+    def _must_find_the_leavers(self, was: list[str], now: list[str]) -> None:
+        """Codes and links are counted on by the rows of those who left: destroyed before, they cannot be read."""
+        gone = " OR ".join(f"({a} AND NOT {b})" for a, b in zip(was, now, strict=True))
+        rows = stored(self.dictionary.people)
+        missing = (
+            f"SELECT count(*) FROM (SELECT key FROM {_was(keeping.PEOPLE)} o FULL JOIN cross_ n USING (key) "
+            f"WHERE {gone}) ANTI JOIN (SELECT __participant AS key FROM {rows}) USING (key)"
+        )
+        if self._number(missing):
+            raise NotLocal("rows_destroyed")
+
     def _moved(self, table: Table) -> str:
         """SQL of (key, slice, now) of the people who are new to the table's rows, or gone from them."""
         was, now = (quoted(f"{when}_in_{table.domain}") for when in ("was", "now"))

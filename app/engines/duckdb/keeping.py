@@ -76,12 +76,20 @@ def about(source: Source) -> dict[str, Any]:
 
 
 def must_fit(source: Source, kept: Kept) -> None:
-    """Raise NotLocal unless what was kept holds for this source."""
-    said = {name: value for name, value in kept.about.items() if name != "rows"}
-    now = about(source)
-    if said != now:
-        differing = [name for name in now if said.get(name) != now[name]]
-        raise NotLocal("other_data" if differing == ["objects"] else "other_rules")
+    """Raise NotLocal unless what was kept holds for this source, or for one that lacks destroyed people beside it."""
+    now, said = about(source), kept.about
+    if any(said.get(name) != now[name] for name in now if name != "objects"):
+        raise NotLocal("other_rules")
+    changed = [name for name, held in said["objects"].items() if held != now["objects"].get(name)]
+    foreign = [n for n in changed if said["objects"][n] not in source.forebears.get(n, frozenset())]
+    # A filter asks for labels, which may follow from all values that a table holds.
+    if foreign or said["objects"].keys() != now["objects"].keys() or (changed and source.plan.filter):
+        raise NotLocal("other_data")
+
+
+def has_lost_people(source: Source, kept: Kept) -> bool:
+    """Whether people were destroyed in the vault since."""
+    return bool(kept.about["objects"] != about(source)["objects"])
 
 
 def _rules(source: Source) -> str:

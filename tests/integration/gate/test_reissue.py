@@ -7,7 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from sqlalchemy import select
 
 from app.db import Database
 from app.deid import fitting
@@ -99,6 +101,45 @@ def test_other_data_in_the_vault_are_read_in_whole(world: World) -> None:
         path.with_name("other.parquet").write_bytes(path.read_bytes())
         table.object_name = "other.parquet"
     assert _release(world, extract)["way"] == "other_data"
+
+
+def _destroy(world: World, key: int) -> None:
+    """The person's rows leave every table of the vault, in a generation of its own, as destruction does."""
+    with world.db.unit_of_work() as session:
+        newest: dict[str, VaultTable] = {}
+        for row in session.scalars(select(VaultTable).order_by(VaultTable.generation)):
+            newest[row.table_name] = row
+        for row in newest.values():
+            old = world.var / "vault" / row.object_name
+            made = old.with_name(f"{row.table_name}-{row.generation + 1}.parquet")
+            query = f"SELECT * FROM '{old}' WHERE __participant <> {key}"
+            duckdb.execute(f"COPY ({query}) TO '{made}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
+            columns = {c.name: getattr(row, c.name) for c in VaultTable.__table__.columns}
+            columns |= {"generation": row.generation + 1, "object_name": made.name}
+            session.add(VaultTable(**columns))
+            old.unlink()
+
+
+def test_destroyed_rows_are_missed_by_nobody_whose_leaving_was_told_before(world: World) -> None:
+    extract = world.permit()
+    _release(world, extract)
+    _leave(world, 3)
+    _release(world, extract)
+    _destroy(world, world.keys[3])
+    _leave(world, 5)
+    assert _release(world, extract)["way"] == "changed_parts"
+    parts = set(_parts(world, extract))
+    world.gate.forget(extract)
+    _release(world, extract)
+    assert set(_parts(world, extract)) == parts
+
+
+def test_whose_rows_are_destroyed_before_the_reissue_makes_it_a_whole_build(world: World) -> None:
+    extract = world.permit()
+    _release(world, extract)
+    _leave(world, 3)
+    _destroy(world, world.keys[3])
+    assert _release(world, extract)["way"] == "rows_destroyed"
 
 
 def test_a_part_that_is_closed_or_lost_is_written_again(world: World) -> None:

@@ -1,0 +1,167 @@
+"""Withdrawals over many live extracts until all copies have settled: python -m benchmarks withdrawal_stream FOLDER."""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from app.errors import Problem
+from app.extracts.service import ExtractService
+from app.extracts.tasks import ExtractTasks
+from app.extracts.tasks import tasks as extract_tasks
+from app.jobs import enqueue
+from app.jobs.engine import DurableEngine
+from app.ledger.parts import listed
+from app.models import BlockMark, Extract, Job, Part, Withdrawal
+from app.schemas.plan import Condition
+from app.withdrawals.service import WithdrawalService
+from app.withdrawals.service import tasks as withdrawal_tasks
+from benchmarks._house import NOW, House, make
+
+OLD = ("[1920, 1940)", "[1940, 1960)")  # those who are not among the leavers: the long download is of them
+
+
+def downloading(house: House, extract: str, until: threading.Event, told: dict[str, Any]) -> None:
+    """Read one part slowly, asking before each step whether the next byte may leave, as the route does."""
+    service = ExtractService(house.db, lambda: NOW, house.gate.outbox)
+    with house.db.read() as session:
+        part = max(listed(session, extract), key=lambda p: p["bytes"])
+    told.update(checks=0, waits=0, ended="refused")
+    while True:
+        try:
+            service.check_part(extract, part["name"])
+            told["checks"] += 1
+        except Problem as problem:
+            if problem.code != "part_checking":
+                return
+            told["waits"] += 1
+        if until.wait(0.25):
+            break
+    size = sum(
+        len(chunk) for chunk in house.gate.outbox.chunks(f"{extract}/{part['name']}", 0, part["bytes"])
+    )
+    told["ended"] = "complete" if size == part["bytes"] else "short"
+
+
+def unsettled(house: House, expected: int) -> dict[str, int]:
+    """What is still to be done: marks that close whole extracts, closed parts, receipts that are open, jobs."""
+    with house.db.read() as session:
+        taken = session.scalar(select(func.count()).select_from(Withdrawal)) or 0
+        closed = select(func.count()).select_from(Withdrawal).where(Withdrawal.state == "closed")
+        return {
+            "marks": session.scalar(
+                select(func.count()).select_from(BlockMark).where(BlockMark.narrowed.is_(False))
+            )
+            or 0,
+            "blocked": session.scalar(select(func.count()).select_from(Part).where(Part.state == "blocked"))
+            or 0,
+            "open": taken - (session.scalar(closed) or 0),
+            "untaken": expected - taken,
+            "jobs": session.scalar(
+                select(func.count()).select_from(Job).where(Job.state.in_(("waiting", "queued", "running")))
+            )
+            or 0,
+        }
+
+
+def measure(house: House, folder: Path, extracts: int, withdrawals: int, gap: float) -> dict[str, Any]:
+    """Build the extracts, let one person leave every `gap` seconds, and wait for all copies to settle."""
+    started, spent = time.monotonic(), time.process_time()
+    old = house.plan.model_copy(
+        update={"filter": (Condition(table="person", column="born", level=4, values=OLD),)}
+    )
+    long = house.permit(old)
+    ids = [long, *(house.permit() for _ in range(extracts - 1))]
+    for number, extract in enumerate(ids):
+        house.gate.release(extract, lambda **_: None)
+        sys.stderr.write(f"\r{number + 1} of {extracts} built")
+    built = {"wall_s": round(time.monotonic() - started), "cpu_s": round(time.process_time() - spent)}
+    tasks = {
+        **extract_tasks(ExtractTasks(ExtractService(house.db, lambda: NOW, house.gate.outbox), house.gate)),
+        **withdrawal_tasks(WithdrawalService(house.db, lambda: NOW, house.keyring)),
+    }
+    jobs = DurableEngine(
+        house.db,
+        lambda: NOW,
+        tasks,
+        system_url=f"sqlite:///{folder / 'jobs.db'}",
+        executor_id="benchmark",
+        poll=0.05,
+    )
+    until, download = threading.Event(), dict[str, Any]()
+    reader = threading.Thread(target=downloading, args=(house, long, until, download))
+    held = set(members(house, long))
+    leaving = random.Random(7).sample([key for key in house.keys if key not in held], withdrawals)
+    jobs.start()
+    reader.start()
+    started, spent = time.monotonic(), time.process_time()
+    try:
+        for key in leaving:
+            house.leave(key)
+            with house.db.unit_of_work() as session:
+                withdrawn = {"withdrawn": [[key, ["clinical"]]]}
+                enqueue(session, "take_withdrawals", subject=house.cohort_id, arguments=withdrawn, at=NOW)
+            time.sleep(gap)
+        opened = None
+        while any((left := unsettled(house, withdrawals)).values()):
+            if opened is None and not left["marks"] and not left["untaken"]:
+                opened = time.monotonic() - started
+            sys.stderr.write(f"\r{left}        ")
+            time.sleep(0.5)
+        wall, cpu = time.monotonic() - started, time.process_time() - spent
+    finally:
+        until.set()
+        reader.join()
+        jobs.stop()
+    with house.db.read() as session:
+        generations = sum(session.scalars(select(Extract.generation))) - extracts
+        kinds = dict(session.execute(select(Job.kind, func.count()).group_by(Job.kind)).all())
+        failed = session.scalar(select(func.count()).select_from(Job).where(Job.state == "failed"))
+    return {
+        "first_builds": built,
+        "settled_wall_s": round(wall, 1),
+        "settled_cpu_s": round(cpu, 1),
+        "last_mark_narrowed_after_s": None if opened is None else round(opened, 1),
+        "generations_reissued": generations,
+        "jobs": kinds,
+        "jobs_failed": failed,
+        "download": download,
+    }
+
+
+def members(house: House, extract: str) -> list[int]:
+    """The keys of an extract's people."""
+    from app import ledger
+
+    with house.db.read() as session:
+        return list(ledger.members(session, extract))
+
+
+def main() -> None:
+    """Make the data, measure, print."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("folder", type=Path, help="an empty folder for the house; wiped at the end")
+    asked.add_argument("--people", type=int, default=3000)
+    asked.add_argument("--rows", type=int, default=60_000)
+    asked.add_argument("--extracts", type=int, default=200)
+    asked.add_argument("--withdrawals", type=int, default=27)
+    asked.add_argument("--gap", type=float, default=1.0, help="seconds between two withdrawals")
+    told = asked.parse_args()
+    try:
+        house = make(told.folder, told.people, told.rows, -(-told.rows // 8))
+        figures = measure(house, told.folder, told.extracts, told.withdrawals, told.gap)
+    finally:
+        shutil.rmtree(told.folder, ignore_errors=True)
+    asked_for = {"people": told.people, "rows": told.rows, "extracts": told.extracts}
+    sys.stdout.write(json.dumps({**asked_for, "withdrawals": told.withdrawals, **figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
