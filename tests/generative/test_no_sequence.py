@@ -154,7 +154,10 @@ class Sequence(RuleBasedStateMachine):
         purposes = (NOT_THIS_PURPOSE,) if what == "narrowed" else ()
         given = None if what == "withdrawn" else today
         said = register.Statement(
-            "withdrawn" if what == "withdrawn" else "granted", purposes, "", given, until
+            "withdrawn" if what == "withdrawn" else "granted",
+            purposes=purposes,
+            given_at=given,
+            valid_until=until,
         )
         try:
             with self.db.unit_of_work() as session:
