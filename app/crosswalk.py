@@ -59,18 +59,20 @@ def build(
     purpose: Mapping[str, Any] | None,
     project_key: bytes,
     on: date,
+    shift_weeks: int,
     known: pa.Table | None = None,
     with_deceased: bool = True,
 ) -> Crosswalk:
-    """The crosswalk of a project over the cohorts of a version, ordered by participant key.
+    """The crosswalk of a project over the cohorts of a version, ordered by participant key; dates move by up to
+    `shift_weeks`.
 
     Consent is always read now. `known` (key, pseudonym, shift_days; ascending by key) is what this project's last
-    generation derived from the same key and random ids, which never change: only others are derived again."""
+    generation derived from the same key, random ids and weeks, which never change: only others are derived again."""
     covered = covered_now(session, of, domains, purpose, on)
     if not with_deceased:
         covered = {d: np.setdiff1d(keys, _deceased(session, of)) for d, keys in covered.items()}
     anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
-    names, shifts = _derived(session, of.ids, project_key, anyone, known)
+    names, shifts = _derived(session, of.ids, project_key, anyone, 7 * shift_weeks, known)
     order = _order(names)
     rank = np.empty(len(anyone), dtype=np.int32)
     rank[order] = np.arange(len(anyone), dtype=np.int32)
@@ -87,12 +89,17 @@ def build(
 
 
 def _derived(
-    session: Session, cohort_ids: Sequence[str], project_key: bytes, anyone: Keys, known: pa.Table | None
+    session: Session,
+    cohort_ids: Sequence[str],
+    project_key: bytes,
+    anyone: Keys,
+    most_days: int,
+    known: pa.Table | None,
 ) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
-    """The pseudonym (S16) and the shift of each key."""
+    """The pseudonym (S16) and the shift of each key, by up to `most_days`."""
     if known is None:
         ids = random_ids(session, cohort_ids, anyone)
-        return pseudonyms.pseudonyms(project_key, ids), pseudonyms.shift_days(project_key, ids)
+        return pseudonyms.pseudonyms(project_key, ids), pseudonyms.shift_days(project_key, ids, most_days)
     held = known["key"].to_numpy()
     new = anyone[~np.isin(anyone, held, assume_unique=True)]
     ids = random_ids(session, cohort_ids, new)
@@ -102,7 +109,7 @@ def _derived(
     names[old] = np.array(known["pseudonym"].to_pylist(), dtype="S16")[stay]
     shifts[old] = known["shift_days"].to_numpy()[stay]
     names[fresh] = pseudonyms.pseudonyms(project_key, ids)
-    shifts[fresh] = pseudonyms.shift_days(project_key, ids)
+    shifts[fresh] = pseudonyms.shift_days(project_key, ids, most_days)
     return names, shifts
 
 

@@ -152,6 +152,11 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The dataset version is not in the state this needs",
         "데이터셋 버전의 상태가 맞지 않습니다",
     ),
+    "window_closed": (
+        422,
+        "Dates span too little for the shift that the plan asks for",
+        "날짜의 범위가 계획의 날짜 이동 폭에 비해 너무 짧습니다",
+    ),
 }
 
 

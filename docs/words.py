@@ -44,6 +44,7 @@ WHAT_TO_DO: dict[str, str] = {
     "upload_offset_mismatch": "Go on from the `Upload-Offset` of this answer.",
     "verification_failed": "A fault on our side or a plan outside its limits: nothing has left. Read `problems`.",
     "version_not_ready": "Bring the dataset version into the state that `detail` names.",
+    "window_closed": "Leave the columns in `problems` out, or ask for a smaller `privacy.shift_weeks` and say why.",
 }
 
 # Event -> what has happened.

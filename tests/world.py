@@ -125,6 +125,7 @@ PLAN_TABLES: list[dict[str, Any]] = [
     },
 ]
 
+# Everyone has rows on two days far out. They are the edges of the observation and never leave; all others always do.
 PEOPLE_SQL = """
 SELECT key AS __participant, key * 7 AS pid, (hash(key) % 90)::BIGINT AS age,
        CASE WHEN hash(key + 1) % 2 = 0 THEN '여' ELSE '남' END AS sex, 'n' || (key % 3) AS note
@@ -137,11 +138,16 @@ SELECT key AS __participant, (key * 100 + n)::BIGINT AS vid, key * 7 AS pid,
            1 + (hash(key * 17 + n) % (CASE WHEN key % 60 = 1 THEN 5 ELSE 4 END))::INTEGER
        ] AS code,
        (hash(key * 13 + n) % 1000)::DOUBLE / 10 AS weight
-FROM people, range(3) r(n) ORDER BY key, vid
+FROM people, range(3) r(n)
+UNION ALL SELECT key, (key * 100 + 50 + n)::BIGINT, key * 7,
+       CASE n WHEN 0 THEN DATE '2018-12-01' ELSE DATE '2026-07-01' END, 'E11', 60.0
+FROM people, range(2) r(n) ORDER BY key, vid
 """
 STEPS_SQL = """
 SELECT key AS __participant, key * 7 AS pid, DATE '2024-01-01' + n::INTEGER AS day,
        (hash(key * 11 + n) % 20000)::BIGINT AS count
+FROM people, range(2) r(n)
+UNION ALL SELECT key, key * 7, CASE n WHEN 0 THEN DATE '2022-10-01' ELSE DATE '2025-04-01' END, 0
 FROM people, range(2) r(n) ORDER BY key, day
 """
 

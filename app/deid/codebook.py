@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.deid.choices import Chosen, chosen
+from app.deid.window import Window, Windows
 from app.schemas.dictionary import Code, Column, Dictionary, Title
 from app.schemas.plan import Plan
 
@@ -21,12 +22,15 @@ _REASONS: dict[str, Title] = {
 
 
 def codebook(
-    plan: Plan, dictionary: Dictionary, levels: Mapping[tuple[str, str], Sequence[int]] | None = None
+    plan: Plan,
+    dictionary: Dictionary,
+    levels: Mapping[tuple[str, str], Sequence[int]] | None = None,
+    windows: Windows | None = None,
 ) -> dict[str, Any]:
     """The codebook of a checked plan, JSON-ready.
 
     `levels`: of each generalised (table, column) the hierarchy levels on which labels were found; it holds no label,
-    for labels of the outcome stand in the parts themselves.
+    for labels of the outcome stand in the parts themselves. `windows`: the days by which moved dates leave.
     """
     found = levels or {}
     return {
@@ -39,7 +43,10 @@ def codebook(
                 "kind": table.kind,
                 "title": table.title.model_dump(),
                 "columns": [
-                    _column(choice, found.get((table.name, choice.planned.name)))
+                    {
+                        **_column(choice, found.get((table.name, choice.planned.name))),
+                        **_window((windows or {}).get((table.name, choice.planned.name))),
+                    }
                     for choice in chosen(planned, table)
                 ],
             }
@@ -73,6 +80,10 @@ def _column(choice: Chosen, levels: Sequence[int] | None) -> dict[str, Any]:
     if levels is not None:
         entry["levels"] = sorted(set(levels))
     return {**entry, **_unit(column, name), **_vocabulary(column)}
+
+
+def _window(window: Window | None) -> dict[str, Any]:
+    return {} if window is None else {"window": window.to_json()}
 
 
 def _unit(column: Column, transform: str) -> dict[str, Any]:

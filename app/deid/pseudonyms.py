@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 KEY_BYTES = 32
 ID_BYTES = 16
-SHIFT_WINDOW_DAYS = 364
-"""Default: up to 52 weeks either way, so that neither season nor year can be read off within a year."""
+SHIFT_WINDOW_DAYS = 182
+"""Default: up to 26 weeks either way. All moves together go once round the year, so that no season is likelier than
+another; a longer window costs as many more weeks at both ends of every table (see `window`)."""
 
 _BLOCK = 64  # bytes of SHA-256's block
 _BATCH = 65_536

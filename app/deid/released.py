@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from app.deid import counts
+from app.deid import counts, window
 from app.deid.codebook import codebook
 from app.errors import Finding, Problem, refuse_all
 from app.schemas.dictionary import Dictionary
@@ -48,6 +48,8 @@ class Facts:
     k_reached: int
     max_risk: float
     epoch: int
+    windows: window.Windows = field(default_factory=dict)
+    outside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -58,6 +60,11 @@ class Facts:
     def suppressed_share(self) -> float:
         """The share of the people who passed the filter that is left out."""
         return self.attrition["suppressed"] / max(1, self.attrition["filtered"])
+
+    def outside_share(self, table: str) -> float:
+        """Of the rows that would leave, the share that lies outside the windows of its dates."""
+        outside = self.outside.get(table, 0)
+        return outside / max(1, outside + self.rows_out(table))
 
     def rows_out(self, table: str) -> int:
         """The rows that leave of a table."""
@@ -94,9 +101,13 @@ def dry_run(facts: Facts) -> dict[str, Any]:
                 "rows_in": facts.rows_in[t.name],
                 "rows_out": facts.rows_out(t.name),
                 "people": facts.people[t.name],
+                "outside_window": facts.outside.get(t.name, 0),
+                "outside_window_share": round(facts.outside_share(t.name), 6),
             }
             for t in facts.plan.tables
         },
+        "shift_weeks": facts.plan.privacy.shift_weeks if facts.windows else None,
+        "windows": window.to_json(facts.windows),
         "k": facts.plan.privacy.k,
         "reserve": facts.plan.privacy.reserve,
         "classes": facts.classes,
@@ -126,7 +137,7 @@ def manifest(
         "plan_hash": plan_hash,
         "tables": [_table(facts, t.name) for t in facts.plan.tables],
         "attrition": attrition(facts),
-        "codebook": codebook(facts.plan, facts.dictionary),
+        "codebook": codebook(facts.plan, facts.dictionary, windows=facts.windows),
     }
 
 
@@ -151,6 +162,7 @@ def certificate(
             name: {"rolled_up": bool(n["rolled_up"]), "dropped": bool(n["dropped"])}
             for name, n in facts.rolled_up.items()
         },
+        "moved_dates": _moved_dates(facts),
         "measured_in_the_dry_run": measured,
         "attacker": {
             "ko": "준식별자를 아는 공격자(검사 모형)에 대해 각 표의 모든 집단이 k명 이상임을 "
@@ -164,6 +176,25 @@ def certificate(
             "ko": "가명정보이며 개인정보입니다. 재식별을 시도해서는 안 됩니다.",
             "en": "Pseudonymised data: personal data still. Re-identification must not be attempted.",
         },
+    }
+
+
+def _moved_dates(facts: Facts) -> dict[str, Any] | None:
+    """The window of each column, and how many of the rows lie outside, in whole per cent: so nobody is told."""
+    if not facts.windows:
+        return None
+    return {
+        "shift_weeks": facts.plan.privacy.shift_weeks,
+        "windows": window.to_json(facts.windows),
+        "rows_outside_share": {
+            t.name: round(facts.outside_share(t.name), 2)
+            for t in facts.plan.tables
+            if t.name in facts.outside
+        },
+        "ko": "옮긴 날짜는 누구의 이동 폭에 대해서도 자료가 온전한 기간 안에서만 제공됩니다. 수집 시작일과 마감일이 "
+        "이동 폭을 드러내지 않도록 기간 밖의 행과 날짜는 제외하였습니다.",
+        "en": "Moved dates leave only within the days that are complete whatever a person's shift, so that neither the "
+        "first day nor the cut-off of the data tells it. Rows and dates outside are left out.",
     }
 
 

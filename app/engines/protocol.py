@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from app.deid.window import Windows
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Condition, Plan
 
@@ -35,6 +36,7 @@ class Source:
     pseudonyms), pseudonym text, slice uint32 (its first 32 bits), shift_days int32, and one boolean
     `in_<domain>` a consent domain. `pads` key the ids of records, staff and families (`pseudonyms.pads`).
     `forebears` names the vault objects that a table comes from by the destruction of people alone.
+    `windows` are those pinned by an earlier release; None: the run finds them (see `deid.window`).
     """
 
     dictionary: Dictionary
@@ -44,6 +46,7 @@ class Source:
     pads: tuple[bytes, bytes]
     spill: Path
     forebears: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,12 @@ class Run(Protocol):
 
     def rows_in(self) -> dict[str, int]:
         """Per table of the plan, the rows in the vault."""
+
+    def windows(self) -> Windows:
+        """After `groups`: the days that each column of moved dates may leave by."""
+
+    def outside(self) -> dict[str, int]:
+        """After `classify`, per table of the plan: rows of the people who leave that lie outside the windows."""
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from app import crosswalk
 from app.consents.cohorts import behind
-from app.deid import deceased, fitting, pseudonyms, released, verify
+from app.deid import deceased, fitting, pseudonyms, released, verify, window
 from app.engines import Classes, Groups, Kept, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
@@ -47,6 +47,8 @@ class Staged:
     verdict: verify.VerifierReport
     rolled_up: dict[str, dict[str, int]]
     rows_in: dict[str, int]
+    windows: window.Windows
+    outside: dict[str, int]
     source: Source
     audience: pa.Table  # (key, pseudonym) of everyone with consent who passed the filter
     kept: Kept | None  # what the next generation can go on from
@@ -70,6 +72,8 @@ def build(
     progress(step="consent")
     known = last.remembered.kept.tables.get("people") if last else None
     source, walk = _source(gate, plan, purpose, project_key, spill, known)
+    if pinned and pinned.windows is not None:
+        source = replace(source, windows=window.from_json(pinned.windows))
     dictionary, staging = source.dictionary, spill / "staged"
     staging.mkdir()
     engine = gate.engine
@@ -81,6 +85,7 @@ def build(
         parts = run.write(staging, part_counts, progress)
         members, eligible = run.members(), run.eligible()
         people = {t.name: run.people_of(t.name) for t in plan.tables}
+        windows, outside = run.windows(), run.outside()
         rolled_up, rows_in = run.rolled_up(), run.rows_in()
         # Later generations are not laid on what was answered before: see `recording`.
         audience = walk.table.select(["key", "pseudonym"]).slice(0, 0) if last else run.audience()
@@ -88,7 +93,9 @@ def build(
         held = last.but(run.changed()) if last else ()
     progress(step="verify")
     evidence = last.remembered.evidence if last else None
-    verdict = _verified(gate.settings, plan, dictionary, parts, eligible, groups, spill, held, evidence)
+    verdict = _verified(
+        gate.settings, plan, dictionary, parts, eligible, groups, windows, spill, held, evidence
+    )
     return Staged(
         plan=plan,
         dictionary=dictionary,
@@ -102,6 +109,8 @@ def build(
         verdict=verdict,
         rolled_up=rolled_up,
         rows_in=rows_in,
+        windows=windows,
+        outside=outside,
         source=source,
         audience=audience,
         kept=kept,
@@ -152,6 +161,8 @@ def facts_of(staged: Staged) -> released.Facts:
             "released": staged.groups.attrition["filtered"] - staged.fit.suppressed,
         },
         rows_in=staged.rows_in,
+        windows=staged.windows,
+        outside=staged.outside,
         people=staged.people,
         parts=sorted([*map(_facts_of_part, staged.parts), *staged.held], key=lambda p: (p.table, p.position)),
         classes=staged.fit.classes,
@@ -237,6 +248,7 @@ def _source(
             purpose=purpose,
             project_key=project_key,
             on=gate.clock().date(),
+            shift_weeks=plan.privacy.shift_weeks,
             known=known,
             with_deceased=deceased.may_be_in(gate.settings.deceased, plan, dictionary),
         )
@@ -252,6 +264,7 @@ def _verified(
     parts: list[StagedPart],
     eligible: pa.Table,
     groups: Groups,
+    windows: window.Windows,
     spill: Path,
     held: tuple[released.PartFacts, ...],
     evidence: verify.Evidence | None,
@@ -268,6 +281,7 @@ def _verified(
         eligible=eligible,
         people_before=groups.attrition["filtered"],
         recorded={p.path: verify.Recorded(p.sha256, p.rows, p.position) for p in parts},
+        windows={place: (w.first, w.last) for place, w in windows.items()},
         standing={(p.table, p.position): verify.Recorded(p.sha256, p.rows) for p in held},
         held=evidence,
     )

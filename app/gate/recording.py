@@ -15,7 +15,7 @@ from app.audit import project_stream, record
 from app.consents import cohorts, epochs
 from app.consents.cohorts import Behind
 from app.crosswalk import covered_now
-from app.deid import released
+from app.deid import released, window
 from app.errors import Problem
 from app.gate.building import Staged, facts_of
 from app.ledger import counts
@@ -51,7 +51,13 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
         ledger_parts.stage(session, extract_id, generation, _new_parts(staged))
         people = ledger.enter(session, extract_id, staged.members)
         ledger_parts.pin(
-            session, permit.project_id, permit.version_id, staged.fit.recoding, staged.part_counts, now
+            session,
+            permit.project_id,
+            permit.version_id,
+            staged.fit.recoding,
+            staged.part_counts,
+            window.to_json(staged.windows),
+            now,
         )
         extract.epoch = of.epoch
         extract.earliest_consent_end = epochs.earliest_end(session, of.ids, now.date())

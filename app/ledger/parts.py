@@ -45,11 +45,13 @@ class PartState:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A recoding that later releases of the same version to the same project must use, and the parts a table."""
+    """A recoding that later releases of the same version to the same project must use, the parts a table, and the
+    windows of moved dates (JSON of app.deid.window; None: pinned before there were any)."""
 
     revision: int
     recoding: str  # JSON of app.deid.anonymity; empty where no quasi-identifier leaves
     parts: Mapping[str, int]
+    windows: Mapping[str, Any] | None = None
 
 
 def stage(session: Session, extract_id: str, generation: int, parts: Iterable[NewPart]) -> None:
@@ -157,21 +159,28 @@ def pinned_recoding(session: Session, project_id: str, version_id: str) -> Pinne
         .order_by(Recoding.revision.desc())
         .limit(1)
     )
-    return Pinned(row.revision, row.body["recoding"], row.parts) if row else None
+    return Pinned(row.revision, row.body["recoding"], row.parts, row.body.get("windows")) if row else None
 
 
 def pin(
-    session: Session, project_id: str, version_id: str, recoding: str, parts: dict[str, int], at: datetime
+    session: Session,
+    project_id: str,
+    version_id: str,
+    recoding: str,
+    parts: dict[str, int],
+    windows: Mapping[str, Any],
+    at: datetime,
 ) -> None:
-    """Remember the recoding and the number of parts a table, where they are not the pinned ones already."""
+    """Remember the recoding, the number of parts a table and the windows, where they are not the pinned ones yet."""
     held = pinned_recoding(session, project_id, version_id)
-    if held is None or held.recoding != recoding or dict(held.parts) != parts:
+    new = (recoding, parts, windows)
+    if held is None or (held.recoding, dict(held.parts), held.windows) != new:
         session.add(
             Recoding(
                 project_id=project_id,
                 version_id=version_id,
                 revision=held.revision + 1 if held else 1,
-                body={"recoding": recoding},
+                body={"recoding": recoding, "windows": dict(windows)},
                 parts=parts,
                 at=at,
             )

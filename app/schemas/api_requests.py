@@ -26,6 +26,12 @@ class StricterPrivacy(Body):
     min_cell: int | None = Field(default=None, ge=2, le=1_000_000)
     round_to: int | None = Field(default=None, ge=1, le=1_000_000)
     tolerance: float | None = Field(default=None, ge=0, le=1)
+    shift_weeks: int | None = Field(
+        default=None,
+        ge=4,
+        le=520,
+        description="Fewer weeks lose fewer rows at both ends of a table and hide less; the dry run shows it.",
+    )
     method: Literal["local", "global"] | None = None
     preset: Annotated[str, Field(max_length=60, pattern=r"^[a-z0-9_]*$")] | None = None
 

@@ -53,6 +53,12 @@ class Privacy(Model):
     )
     min_cell: int = Field(default=11, ge=2)
     round_to: int = Field(default=5, ge=1)
+    shift_weeks: int = Field(
+        default=26,
+        ge=1,
+        le=520,
+        description="Dates move by up to so many weeks either way; as many weeks are left out at both ends of a table.",
+    )
     tolerance: float = Field(
         default=0.05,
         ge=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def recheck(folder: Path, dictionary: Path | None, privacy: Path | None, say: Sa
         words = Dictionary.model_validate(read_json(dictionary or folder / "dictionary.json"))
         asked = Privacy.model_validate(read_json(privacy)) if privacy else plan.privacy
         parts = _parts(folder, papers["manifest"])
-    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        windows = _windows(papers["manifest"])
+    except (ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise Problem("invalid_request", "The papers of the release cannot be read.") from error
     findings = list(_paper_findings(folder, plan, asked, papers, parts))
     say("verifying the bytes")
@@ -45,6 +47,7 @@ def recheck(folder: Path, dictionary: Path | None, privacy: Path | None, say: Sa
                 plan=plan, dictionary=words, k=asked.k, eligible=everyone,
                 people_before=int(pc.count_distinct(everyone["pseudonym"]).as_py()),
                 recorded={path: fact for listed in parts.values() for path, fact in listed},
+                windows=windows,
             ),
             spill=Path(spill),
         )  # fmt: skip
@@ -69,6 +72,18 @@ def _parts(folder: Path, manifest: Any) -> Parts:
             recorded = verify.Recorded(str(part["sha256"]), int(part["rows"]))
             found.setdefault(str(table["name"]), []).append((path, recorded))
     return found
+
+
+def _windows(manifest: Any) -> dict[tuple[str, str], tuple[date, date]]:
+    """The days that the codebook says moved dates leave by."""
+    return {
+        (str(table["name"]), str(column["name"])): (
+            date.fromisoformat(column["window"][0]), date.fromisoformat(column["window"][1]),
+        )
+        for table in manifest.get("codebook", {}).get("tables", ())
+        for column in table["columns"]
+        if "window" in column
+    }  # fmt: skip
 
 
 def _paper_findings(

@@ -19,12 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic_core import to_json
 
-from app.deid import fitting, hierarchies, pseudonyms, released, verify
+from app.deid import fitting, hierarchies, pseudonyms, released, verify, window
 from app.deid.choices import Chosen, chosen
 from app.deid.transforms import MISSING_SUFFIX, Rendering
 from app.deid.transforms.roll_up import RollUpParams, place
 from app.errors import Problem
 from app.schemas.plan import digest, plan_hash
+from app.workbench import dates
 from app.workbench.flat import quoted, text
 from app.workbench.preparing import Prepared, Say, Task, prepared
 
@@ -49,16 +50,16 @@ class Made:
 def made(task: Task, spill: Path, say: Say) -> Iterator[Made]:
     """Prepare, fit, write and verify in `spill`; a Problem where anything is wrong or the verifier refuses."""
     with prepared(task, spill, say) as ready:
-        crosswalk = _crosswalk(ready)
+        crosswalk, windows = _crosswalk(ready), dates.windows_of(ready)
         say("fitting the labels")
         fit, rolled_up = _fit(ready)
         say("writing")
-        paths = _write(ready, spill)
+        paths = _write(ready, windows, spill)
         say("verifying the written bytes")
         people = int(ready.con.execute("SELECT count(*) FROM leaving").fetchall()[0][0])
-        verdict = _verify(ready, crosswalk, paths, spill)
+        verdict = _verify(ready, crosswalk, windows, paths, spill)
         parts = [_part(ready, i, path) for i, path in enumerate(paths)]
-        facts = _facts(ready, fit, rolled_up, parts, people, verdict)
+        facts = _facts(ready, fit, rolled_up, parts, people, windows, verdict)
         released.must_keep_limits(facts, {"suppressed_share": facts.suppressed_share, "loss": facts.loss})
         yield Made(ready, crosswalk, parts, paths, facts, verdict)
 
@@ -94,12 +95,11 @@ def _crosswalk(ready: Prepared) -> pa.Table:
     starts = np.arange(0, 16 * ready.rows + 1, 16, dtype=np.int64)
     text_of_all = words.tobytes().hex().encode()
     names = pa.LargeStringArray.from_buffers(ready.rows, pa.py_buffer(starts), pa.py_buffer(text_of_all))
-    dated = any(c.transform == "shift_date" for c in ready.plan.table(ready.table.name).columns)
     key = os.urandom(pseudonyms.KEY_BYTES)
     shifts = np.zeros(ready.rows, np.int32)
-    if dated:
+    if dates.moved(ready):
         ids = np.frombuffer(os.urandom(16 * ready.rows), dtype=np.uint8).reshape(-1, 16)
-        shifts = pseudonyms.shift_days(key, ids)
+        shifts = pseudonyms.shift_days(key, ids, 7 * ready.plan.privacy.shift_weeks)
     rank = np.empty(ready.rows, np.int64)
     rank[order] = np.arange(ready.rows)
     walk = pa.table(
@@ -198,7 +198,7 @@ def _roll_up(ready: Prepared, choice: Chosen) -> dict[str, int]:
     return {"kept": kept, "rolled_up": len(values) - kept - dropped, "dropped": dropped}
 
 
-def _write(ready: Prepared, spill: Path) -> list[Path]:
+def _write(ready: Prepared, windows: window.Windows, spill: Path) -> list[Path]:
     planned = chosen(ready.plan.table(ready.table.name), ready.table)
     names = [c.name for c in ready.labels]
     picked, joins = [], []
@@ -211,10 +211,11 @@ def _write(ready: Prepared, spill: Path) -> list[Path]:
             joins.append(f"LEFT JOIN {table} ON {table}.v = CAST({raw} AS VARCHAR)")
             raw = f"{table}.released"
         rendering = Rendering(
-            pseudonym="w.pseudonym", shift_days="w.shift_days", anchor_date=_anchor(planned)
+            pseudonym="w.pseudonym", shift_days="w.shift_days", anchor_date=dates.anchor(ready, windows)
         )
         sql = choice.transform.sql(raw, choice.column, choice.params, rendering)
         if sql is not None:
+            sql = dates.cell(ready, windows, choice, sql)
             picked.append(f"{sql} AS {quoted(_name(choice))}")
     names = [quoted(_name(choice)) for choice in planned]
     told = ", ".join(f"{Rendering().optional(name)} AS {name}" for name in names)
@@ -243,12 +244,9 @@ def _name(choice: Chosen) -> str:
     return choice.column.name + MISSING_SUFFIX if choice.is_reason else choice.column.name
 
 
-def _anchor(planned: list[Chosen]) -> str:
-    days = [f"CAST(f.{quoted(c.column.name)} AS DATE)" for c in planned if c.transform.name == "relative_day"]
-    return f"least({', '.join(days)})" if days else "NULL::DATE"
-
-
-def _verify(ready: Prepared, crosswalk: pa.Table, paths: list[Path], spill: Path) -> verify.VerifierReport:
+def _verify(
+    ready: Prepared, crosswalk: pa.Table, windows: window.Windows, paths: list[Path], spill: Path
+) -> verify.VerifierReport:
     eligible = pa.table(
         {"table": pa.repeat(ready.table.name, ready.rows), "pseudonym": crosswalk["pseudonym"]}
     )
@@ -258,6 +256,7 @@ def _verify(ready: Prepared, crosswalk: pa.Table, paths: list[Path], spill: Path
         k=ready.plan.privacy.k,
         eligible=eligible,
         people_before=ready.rows,
+        windows={place: (one.first, one.last) for place, one in windows.items()},
     )
     verdict = verify.verify(verify.Staged({ready.table.name: paths}), expectation, spill=spill)
     if not verdict.ok:
@@ -275,7 +274,7 @@ def _part(ready: Prepared, position: int, path: Path) -> released.PartFacts:
 
 def _facts(
     ready: Prepared, fit: fitting.Fit, rolled_up: dict[str, dict[str, int]], parts: list[released.PartFacts],
-    people: int, verdict: verify.VerifierReport,
+    people: int, windows: window.Windows, verdict: verify.VerifierReport,
 ) -> released.Facts:  # fmt: skip
     n, table = ready.rows, ready.table.name
     return released.Facts(
@@ -284,7 +283,7 @@ def _facts(
         rows_in={table: n}, people={table: people}, parts=parts, classes=fit.classes, smallest=fit.smallest,
         loss=fit.loss, column_losses=fit.column_losses, labels=[list(fit.labels[c]) for c in sorted(fit.labels)],
         quasi_identifiers=[c.name for c in ready.labels], rolled_up=rolled_up, k_reached=verdict.k_reached,
-        max_risk=verdict.max_risk, epoch=0,
+        max_risk=verdict.max_risk, epoch=0, windows=windows,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,9 @@ class Release:
     recorded: dict[Path, Recorded] = field(default_factory=dict)
     people_before: int = PEOPLE
     forbidden: tuple[str, ...] = ()
+    windows: dict[tuple[str, str], tuple[date, date]] = field(
+        default_factory=lambda: {("visit", "day"): (date(2020, 1, 1), date(2022, 6, 18))}  # days 0 to 899
+    )
     eligible: pa.Table | None = None
 
     def order(self, table: str) -> str:
@@ -201,6 +205,7 @@ class Release:
             people_before=self.people_before,
             recorded=self.recorded,
             forbidden=self.forbidden,
+            windows=self.windows,
         )
         return verify(Staged(self.paths), expectation, spill=spill)
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from typer.testing import CliRunner
 from app.auth.policy import Actor
 from app.cli import app
 from app.db import Database
-from app.deid import counts, pseudonyms
+from app.deid import counts, pseudonyms, window
 from app.deid.attacks import Target
 from app.deid.attacks.values import hashed, spellings
+from app.deid.verify.cells import Cells
 from app.engines.duckdb import codes
 from app.errors import Problem
 from app.ledger import counts as ledger_counts
@@ -385,36 +388,128 @@ def _labels(world: World, extract: str) -> Iterator[tuple[int, Any]]:
         yield key[name], tuple(labels)
 
 
+# Seen about every thirty days for six years, until the very day of extraction.
 EDGE = """SELECT key AS __participant, key * 7 AS pid,
 DATE '2025-01-01' - (n * 30 + hash(key + n) % 20)::INTEGER AS day,
-1::BIGINT AS count FROM people, range(6) r(n) ORDER BY key, day"""
+1::BIGINT AS count FROM people, range(73) r(n) ORDER BY key, day"""
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the edge of the window is not trimmed: the last event tells the shift"
-)
-def test_the_cut_off_tells_no_shift(tmp_path: Path) -> None:
-    """People seen until the cut-off: guessing the shift from the last date should err like a blind guess."""
+def _edge(tmp_path: Path, plan: Any = None) -> World:
     db = Database(f"sqlite:///{tmp_path / 'x.db'}")
     queries = {"person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "steps": EDGE}
-    world = worlds.make(db, tmp_path, queries=queries)
-    extract = world.permit()
-    world.release(extract)
-    last = world.rows(extract, "steps", "SELECT pid, max(day) - DATE '2025-01-01' FROM parts GROUP BY pid")
+    return worlds.make(db, tmp_path, queries=queries, tables=plan)
+
+
+def _secrets(world: World, extract: str) -> dict[int, int]:
+    """Participant key -> true shift in days."""
     with world.db.read() as session:
         project = session.get_one(Project, session.get_one(Extract, extract).project_id)
         people = session.query(Participant).order_by(Participant.key).all()
     ids = np.frombuffer(b"".join(p.random_id for p in people), dtype=np.uint8).reshape(-1, 16)
-    shifts = dict(
-        zip(
-            world.pseudonyms(extract).values(),
-            pseudonyms.shift_days(world.keyring.unwrap(project.key_wrapped), ids),
-            strict=True,
-        )
-    )
-    errors = [abs(guess - int(shifts[name])) for name, guess in last]
-    db.dispose()
-    assert np.median(errors) > 90
+    key = world.keyring.unwrap(project.key_wrapped)
+    shifts = pseudonyms.shift_days(key, ids, 7 * world.plan.privacy.shift_weeks)
+    return {p.key: int(s) for p, s in zip(people, shifts, strict=True)}
+
+
+def _told(guesses: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """(median error, share of variance told) of a guess of the shift, after the best constant is taken off."""
+    off = guesses - truth
+    told = np.corrcoef(guesses, truth)[0, 1] ** 2 if np.ptp(guesses) else 0.0
+    return float(np.median(np.abs(off - np.median(off)))), float(told)
+
+
+def _edge_attack(world: World, extract: str, day: str) -> dict[str, tuple[float, float]]:
+    """What a person's first date, last date and number of rows tell of their shift. `day`: SQL of a day's number."""
+    name_of = world.pseudonyms(extract)
+    shift = {name_of[key]: days for key, days in _secrets(world, extract).items()}
+    query = f"SELECT pid, min({day}), max({day}), count(*) FROM parts GROUP BY pid"
+    rows = world.rows(extract, "steps", query)
+    truth = np.array([shift[row[0]] for row in rows], dtype=float)
+    return {
+        name: _told(np.array([row[n] for row in rows], dtype=float), truth)
+        for n, name in enumerate(("first", "last", "rows"), 1)
+    }
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_the_cut_off_tells_no_shift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool) -> None:
+    """People seen from the first day until the cut-off: guessing the shift by a person's first or last date or the
+    number of rows errs like a blind guess (91 to 95 days). Planted: no window, then the verifier stops it; and with
+    the verifier blinded the attack errs by some nine days."""
+    world = _edge(tmp_path)
+    extract = world.permit()
+    if planted:
+        everything = window.Window(date(1900, 1, 1), date(2100, 1, 1))
+        held = window.is_inside
+        monkeypatch.setattr(window, "is_inside", lambda e, w, r: held(e, everything, r))
+        with pytest.raises(Problem) as refused:
+            world.release(extract)
+        assert "date_outside_window" in {found.code for found in refused.value.findings}
+        monkeypatch.setattr(Cells, "_in_window", lambda *_: "true")
+    world.release(extract)
+    found = _edge_attack(world, extract, "day - DATE '2025-01-01'")
+    blind = np.median(np.abs(list(_secrets(world, extract).values())))
+    if planted:
+        assert found["last"][0] < 10
+        assert found["first"][0] < 10
+    else:
+        assert all(error > 0.9 * blind and told < 0.05 for error, told in found.values()), (found, blind)
+        assert blind > 75
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_the_last_relative_day_tells_no_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
+) -> None:
+    """Day 0 of a person who is seen until the cut-off would be the cut-off less their last day. Planted: no window."""
+    tables = [deepcopy(worlds.PLAN_TABLES[0]), deepcopy(worlds.PLAN_TABLES[2])]
+    tables[1]["columns"][1] = {"name": "day", "transform": "relative_day"}
+    world = _edge(tmp_path, tables)
+    extract = world.permit()
+    if planted:
+        everything, held = window.Window(date(1900, 1, 1), date(2100, 1, 1)), window.is_inside
+        monkeypatch.setattr(window, "is_inside", lambda e, w, r: held(e, everything, r))
+        with pytest.raises(Problem) as refused:
+            world.release(extract)
+        assert "date_outside_window" in {found.code for found in refused.value.findings}
+        monkeypatch.setattr(Cells, "_longest", lambda _: 10**6)
+    world.release(extract)
+    with world.db.read() as session:
+        manifest: dict[str, Any] = session.get_one(Extract, extract).manifest or {}
+        first = next(c["window"][0] for c in manifest["codebook"]["tables"][1]["columns"] if "window" in c)
+    last = dict(world.rows(extract, "steps", "SELECT pid, max(day) FROM parts GROUP BY pid"))
+    con = duckdb.connect()
+    con.execute("CREATE TABLE people AS SELECT unnest(?)::INTEGER AS key", [world.keys])
+    truth: dict[int, list[date]] = {}
+    for key, day in con.execute(f"SELECT __participant, day FROM ({EDGE}) ORDER BY day").fetchall():
+        truth.setdefault(key, []).append(day)
+    shift, errors = _secrets(world, extract), []
+    for key, name in world.pseudonyms(extract).items():
+        if name in last:
+            kept = [
+                d for d in truth[key] if planted or d + timedelta(shift[key]) >= date.fromisoformat(first)
+            ]
+            errors.append((date(2025, 1, 1) - timedelta(last[name]) - kept[0]).days)
+    error = float(np.median(np.abs(np.array(errors) - np.median(errors))))
+    assert error < 10 if planted else error > 75
+
+
+def test_edges_of_a_downloaded_extract(small: World, tmp_path: Path) -> None:
+    """Every moved date lies in the window of the codebook. Planted: one person's dates a year later; no window told."""
+    _, held = _released(small, tmp_path / "a")
+    found = attacked(held, tmp_path, "edges")["edges"]
+    assert (found.verdict, found.figures["outside"]) == ("held", 0)
+    assert set(found.figures["columns"]) == {"visit.day", "steps.day"}
+    one = "CASE WHEN pid = (SELECT min(pid) FROM parts) THEN day + 3650 ELSE day END"
+    late = doctored(held, "visit", f"SELECT * REPLACE ({one} AS day) FROM parts", tmp_path / "b")
+    worse = attacked(late, tmp_path, "edges")["edges"]
+    assert (worse.verdict, worse.figures["outside"]) == ("broken", 3)
+    untold = deepcopy(dict(held.manifest))
+    for table in untold["codebook"]["tables"]:
+        for column in table["columns"]:
+            column.pop("window", None)
+    worse = attacked(Target(held.folder, untold), tmp_path, "edges")["edges"]
+    assert (worse.verdict, worse.figures["columns_without_window"]) == ("broken", 2)
 
 
 def test_the_command_writes_a_report_and_fails_on_a_broken_extract(small: World, tmp_path: Path) -> None:

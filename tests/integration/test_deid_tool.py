@@ -47,7 +47,8 @@ def person(i: int) -> dict[str, str]:
     return {
         "id": f"P{i:04}", "sex": SEXES[i % 2], "age": str(20 + i * 7 % 60), "city": CITIES[i * 5 % 3],
         "salary": ("low", "middle", "high")[i * 11 % 3], "code": "E11.9" if i % 40 else "Z99.1",
-        "seen": f"2021-{1 + i % 12:02}-{1 + i % 28:02}", "weight": f"{50 + i % 40}.5", "mobile": f"010-1234-{i:04}",
+        "seen": f"{2014 + i % 9}-{1 + i % 12:02}-{1 + i % 28:02}", "weight": f"{50 + i % 40}.5",
+        "mobile": f"010-1234-{i:04}",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.deid.attacks import events, files, order, people, second, values
+from app.deid.attacks import edges, events, files, order, people, second, values
 from app.deid.attacks.extract import opened
 from app.deid.attacks.report import markdown, report
 from app.deid.attacks.result import Result, Words
@@ -56,6 +56,7 @@ def attack(
             "dictionary": lambda: values.dictionary(one, known),
             "footers": lambda: files.footers(one, _dropped(dictionary)),
             "order": lambda: order.order(one),
+            "edges": lambda: edges.edges(one),
         }
         if other is not None:
             two = stack.enter_context(opened(other.folder, other.manifest, spill))

@@ -154,10 +154,29 @@ class Cells:
 
     def _dates(self, out: Out) -> Iterator[tuple[str, int]]:
         transform, kind = out.planned.transform, self.types[out.name]
+        if transform == "shift_date":
+            yield "date_outside_window", self._count(out.name, f"NOT ({self._in_window(out)})")
         if transform == "relative_day" and kind and not kind.startswith(WHOLE):
             yield "not_integer", self._count(out.name, "v IS NOT NULL")
+        elif transform == "relative_day":
+            yield "date_outside_window", self._count(out.name, f"NOT (v BETWEEN 0 AND {self._longest()})")
         if transform == "truncate_date" and kind:
             yield "date_not_truncated", self._count(out.name, f"NOT ({_truncated(kind, out.precision)})")
+
+    def _in_window(self, out: Out) -> str:
+        """SQL: whether the day of v lies in the column's window; without a window none does."""
+        window = self.expectation.windows.get((self.table.name, out.name))
+        if window is None:
+            return "v IS NULL"
+        first, last = (text(day.isoformat()) for day in window)
+        return f"v::DATE BETWEEN {first}::DATE AND {last}::DATE"
+
+    def _longest(self) -> int:
+        """The most days there can be between two dates of a person who is seen by the windows alone."""
+        windows = self.expectation.windows.values()
+        if not windows:
+            return -1
+        return (max(last for _, last in windows) - min(first for first, _ in windows)).days
 
     def _safe_harbor(self, out: Out) -> Iterator[tuple[str, int]]:
         kind = self.types[out.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,10 @@ class Expectation:
     `recorded` is what the manifest says; `forbidden` are texts (say, source identifiers) that no cell may equal.
     `standing` has (table, position) of the parts that are released already and stay, as the ledger records them, and
     `held` the evidence of an earlier verdict on them: they are not read again, but judged together with the staged
-    ones. The stricter of `k` and the plan's own k applies.
+    ones.
+    `windows` has for each (table, column) of moved dates the first and the last day that they may leave by; a column of
+    shifted dates without one may hold none.
+    The stricter of `k` and the plan's own k applies.
     """
 
     plan: Plan
@@ -72,6 +76,7 @@ class Expectation:
     forbidden: Sequence[str] = ()
     standing: Mapping[tuple[str, int], Recorded] = field(default_factory=dict)
     held: Evidence | None = None
+    windows: Mapping[tuple[str, str], tuple[date, date]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ REFUSALS: dict[str, str] = {
     "columns_differ": "The columns are not exactly the released columns of the plan, in its order",
     "compression_wrong": "A column chunk is not compressed with zstd",
     "date_not_truncated": "Dates are finer than the plan says",
+    "date_outside_window": "Dates lie outside the days that are complete for every possible shift",
     "dropped_role_released": "The role of this column says that it never leaves",
     "dictionary_leak": "The part's dictionary pages hold values that no row uses",
     "evidence_differs": "There is no evidence of the bytes of this part, which is to stay",

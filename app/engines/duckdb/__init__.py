@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from app.deid.choices import chosen
-from app.deid.transforms.shift_date import is_event
+from app.deid.window import Windows
 from app.engines.duckdb import codes as rare
-from app.engines.duckdb import keeping, people
-from app.engines.duckdb.columns import joins, rendering_of
+from app.engines.duckdb import keeping, people, timeline
+from app.engines.duckdb.columns import joins
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
 from app.engines.duckdb.writing import position_of, write_table
@@ -33,6 +34,7 @@ class DuckDbRun:
         self.con, self.source, self.limits = con, source, limits
         self.dictionary = source.dictionary
         self.filters = Filters(con, source)
+        self._name_everyone()
         self._looked = False
         self._codes: dict[str, dict[str, str]] = {}
         self._named: dict[str, str] = {}
@@ -41,6 +43,8 @@ class DuckDbRun:
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
+        if self.source.windows is None:
+            self._see_through(timeline.settle(self.con, self.source))
         if not self._looked:
             self._look()
             self._looked = True
@@ -112,7 +116,7 @@ class DuckDbRun:
 
     def kept(self) -> Kept | None:
         """What the next generation needs so as to write no more than what changes."""
-        return keeping.keep(self.con, self.source, self._named, self._written)
+        return keeping.keep(self.con, self.source, self._named, self._written, self.outside())
 
     def eligible(self) -> pa.Table:
         """(table, pseudonym) of everyone whose consent covers each table."""
@@ -130,6 +134,31 @@ class DuckDbRun:
     def rows_in(self) -> dict[str, int]:
         """Per table of the plan, the rows in the vault."""
         return {t.name: self._number(f"SELECT count(*) FROM {stored(t)}") for t in self._tables()}
+
+    def windows(self) -> Windows:
+        """After `groups`: the days that each column of moved dates may leave by."""
+        return dict(self.source.windows or {})
+
+    def outside(self) -> dict[str, int]:
+        """After `classify`, per table of the plan: rows of the people who leave that lie outside the windows."""
+        counts: dict[str, int] = {}
+        for table in self._tables():
+            counts.update(self._outside_of(table))
+        return counts
+
+    def _outside_of(self, table: Table) -> dict[str, int]:
+        place = timeline.rows(self.source, table)
+        rows = f"FROM {stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.of(table)}"
+        query = f"SELECT count(*) {rows} AND NOT coalesce({place}, false)"
+        return {table.name: 0 if place == "true" else self._number(query)}
+
+    def _name_everyone(self) -> None:
+        """`anyone` (key, slice, shift_days): whose rows a filter may ask about."""
+        self.con.execute("CREATE TABLE anyone AS SELECT key, slice, shift_days FROM x")
+
+    def _see_through(self, windows: Windows) -> None:
+        self.source = replace(self.source, windows=windows)
+        self.filters = Filters(self.con, self.source)
 
     def _tables(self) -> list[Table]:
         return [self.dictionary.table(t.name) for t in self.source.plan.tables]
@@ -163,18 +192,9 @@ class DuckDbRun:
         return rare.build(self.con, rollup, name, self._rows(rollup.table))
 
     def _anchor(self) -> None:
-        """`anchor_date` of the crosswalk: the person's earliest date among the columns that leave as relative days."""
-        each = [
-            f"SELECT t.{persons_of(table)[0]} AS key, min(CAST({day} AS DATE)) AS day FROM {stored(table)} t "
-            f"WHERE {is_event(day, rendering_of(table, choice.column))} GROUP BY 1"
-            for table in self._tables()
-            if table.kind != "reference"
-            for choice in chosen(self.source.plan.table(table.name), table)
-            if choice.transform.name == "relative_day"
-            for day in [f"t.{quoted(choice.column.name)}"]
-        ]
+        """`anchor_date` of the crosswalk: the person's earliest date that leaves as a relative day."""
         self.con.execute("ALTER TABLE cross_ ADD COLUMN anchor_date DATE")
-        if each:
+        if each := timeline.anchors(self.source):
             days = f"SELECT key, min(day) AS day FROM ({' UNION ALL '.join(each)}) GROUP BY key"
             self.con.execute(
                 f"UPDATE cross_ SET anchor_date = d.day FROM ({days}) d WHERE d.key = cross_.key"

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow.compute as pc
 
 from app.deid.choices import chosen
-from app.engines.duckdb import DuckDbRun, keeping, people
+from app.engines.duckdb import DuckDbRun, keeping, people, timeline
 from app.engines.duckdb import codes as rare
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.duckdb.writing import SLICES, write_part
@@ -38,15 +38,17 @@ class DuckDbRerun(DuckDbRun):
         kept: Kept,
         closed: Iterable[Place],
     ) -> None:
-        super().__init__(con, source, limits)
-        self._kept, self._closed, self._changed = kept, set(closed), set[Place]()
         for name, table in kept.tables.items():
             con.register("kept_in", table)
             con.execute(f"CREATE TABLE {_was(name)} AS FROM kept_in")
             con.unregister("kept_in")
+        super().__init__(con, source, limits)
+        self._kept, self._closed, self._changed = kept, set(closed), set[Place]()
+
+    def _name_everyone(self) -> None:
+        """Those of the last generation, too: who left is not in `x`."""
         was = _was(keeping.PEOPLE)
-        # Everyone of this generation or the last, as far as a row's filter may ask: those who left are not in `x`.
-        con.execute(
+        self.con.execute(
             "CREATE TABLE anyone AS SELECT key, slice, shift_days FROM x UNION ALL "
             f"SELECT key, slice, shift_days FROM {was} ANTI JOIN x USING (key)"
         )
@@ -91,6 +93,26 @@ class DuckDbRerun(DuckDbRun):
     def changed(self) -> set[Place]:
         """The places that were written anew, among them those that hold no part any more."""
         return set(self._changed)
+
+    def outside(self) -> dict[str, int]:
+        """As kept, and counted on by the rows of those who came or went; not read again for the others."""
+        counts = dict(self._kept.about["outside"])
+        for table in self._tables():
+            place = timeline.rows(self.source, table)
+            if table.kind != "event":
+                counts.update(self._outside_of(table))
+            elif place != "true":
+                person = f"t.{persons_of(table)[0]}"
+                self.con.execute(
+                    f"CREATE OR REPLACE TABLE movers AS SELECT key, now FROM {self._moved(table)}"
+                )
+                counts[table.name] += self._number(
+                    "SELECT coalesce(sum(CASE WHEN m.now THEN 1 ELSE -1 END), 0) "
+                    f"FROM {stored(table)} t JOIN movers m ON {person} = m.key JOIN anyone x0 ON x0.key = m.key "
+                    f"WHERE {self._among(person, 'movers')} AND {self.filters.of(table)} "
+                    f"AND NOT coalesce({place}, false)"
+                )
+        return counts
 
     def _write(self, table: Table, staging: Path, position: int, parts: int) -> StagedPart:
         codes = self._codes[table.name]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.deid.choices import Chosen, chosen
 from app.deid.transforms import Rendering
+from app.engines.duckdb import timeline
 from app.engines.duckdb.people import quasi_identifiers
 from app.engines.duckdb.sql import persons_of, quoted
 from app.engines.protocol import Source
@@ -28,7 +29,7 @@ def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected
         rendering = rendering_of(table, choice.column)
         sql = choice.transform.sql(expression, choice.column, choice.params, rendering)
         if sql is not None:
-            found.append(Selected(choice.planned.name, sql))
+            found.append(Selected(choice.planned.name, timeline.cell(source, table, choice, sql)))
     return found
 
 

@@ -10,7 +10,7 @@ from app.deid.choices import Chosen, chosen
 from app.deid.filters import where
 from app.deid.fitting import hierarchy_spec
 from app.deid.transforms import Rendering
-from app.engines.duckdb import codes
+from app.engines.duckdb import codes, timeline
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
@@ -29,6 +29,11 @@ class Filters:
         self._tables = 0
 
     def on(self, table: Table) -> str:
+        """The rows `t` (of person `x0`) of a table that leave: all conditions on it, and the window of its dates."""
+        place = timeline.rows(self.source, table)
+        return self.of(table) if place == "true" else f"{self.of(table)} AND {place}"
+
+    def of(self, table: Table) -> str:
         """All conditions on a table as one predicate over its rows `t`; a missing value never passes."""
         if (table.name, "") not in self._made:
             tests = [self.one(c) for c in self.source.plan.filter if c.table == table.name]

@@ -10,13 +10,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from app.deid import window
 from app.deid.choices import chosen
 from app.engines.duckdb.columns import select
 from app.engines.duckdb.people import event_tables
 from app.engines.duckdb.sql import quoted
 from app.engines.protocol import Kept, NotLocal, Place, Source
 
-FORM = 1
+FORM = 2
 """Of what is kept and of the rules that judge it. Raise it when either changes: the next build is then a whole one."""
 PEOPLE, LABELS = "people", "labels"
 
@@ -32,7 +33,11 @@ def code_name(key: str) -> str:
 
 
 def keep(
-    con: duckdb.DuckDBPyConnection, source: Source, codes: Mapping[str, str], written: Mapping[Place, int]
+    con: duckdb.DuckDBPyConnection,
+    source: Source,
+    codes: Mapping[str, str],
+    written: Mapping[Place, int],
+    outside: Mapping[str, int],
 ) -> Kept | None:
     """The people of the crosswalk with the class they left in (null: they did not), the labels of the classes, who has
     rows in which event table, and of each code its people and what it leaves as."""
@@ -55,7 +60,7 @@ def keep(
     rows: dict[str, dict[str, int]] = {}
     for (table_name, position), number in written.items():
         rows.setdefault(table_name, {})[str(position)] = number
-    return Kept({**about(source), "rows": rows}, tables)
+    return Kept({**about(source), "rows": rows, "outside": dict(outside)}, tables)
 
 
 def domains_of(source: Source) -> list[str]:
@@ -71,6 +76,7 @@ def about(source: Source) -> dict[str, Any]:
         "arrow": pa.__version__,
         "objects": dict(sorted(source.tables.items())),
         "domains": domains_of(source),
+        "windows": window.to_json(source.windows or {}),
         "rules": _rules(source),
     }
 

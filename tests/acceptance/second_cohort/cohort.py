@@ -93,9 +93,18 @@ def _people(rng: random.Random, ids: list[str], secrets: set[str]) -> tuple[list
     return rows, counts
 
 
+# The first and last day of the observation: nothing of these days leaves, and all that lies well between does.
+EDGES = ("2022-12-01", "2026-02-01")
+
+
 def _claims(rng: random.Random, ids: list[str]) -> tuple[list[list[Any]], list[tuple[Any, ...]]]:
     claims: list[list[Any]] = [["청구번호", "등록번호", "진료일", "요양기관", "진단코드"]]
     lines: list[tuple[Any, ...]] = []
+    claims += [
+        [f"E{n}{i:04d}", one, day, "기관0", "I10"]
+        for n, day in enumerate(EDGES)
+        for i, one in enumerate(ids[:60])
+    ]
     for i, one in enumerate([*(one for one in ids for _ in range(2)), STRANGER]):
         claims.append(
             [
@@ -141,6 +150,11 @@ def _mother_child(ids: list[str]) -> list[list[Any]]:
 def _lab(rng: random.Random, ids: list[str], counts: dict[str, int]) -> list[list[Any]]:
     rows: list[list[Any]] = [["검사번호", "등록번호", "검사일시", "검사코드", "결과값", "단위"]]
     counts["below_detection"] = 0
+    rows += [
+        [9000 + 100 * n + i, one, f"{day} 08:00", "GLU", 99.0, "mg/dL"]
+        for n, day in enumerate(EDGES)
+        for i, one in enumerate(ids[:60])
+    ]
     for i, one in enumerate(ids):
         code = list(TESTS)[i % 3]
         metric = code == "GLU" and i % 2

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyroaring import BitMap
+from sqlalchemy import select
 
 from app import ledger
 from app.audit import project_stream, verify
 from app.db import Database
 from app.deid import fitting
 from app.deid.dummy import dummy
-from app.engines.duckdb import people
+from app.deid.window import Window
+from app.engines.duckdb import people, timeline
 from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.gate import recording
 from app.ledger import counts
 from app.ledger.parts import listed, pinned_recoding
-from app.models import Extract, Permit
+from app.models import Extract, Permit, Recoding
 from app.schemas.plan import Condition, Plan
 from tests import world as worlds
 from tests.world import World
@@ -123,6 +126,64 @@ def test_dates_move_by_whole_weeks_and_keep_their_distances(small: World) -> Non
     weekdays = small.rows(extract, "steps", "SELECT DISTINCT dayofweek(min(day)) FROM parts GROUP BY pid")
     assert weekdays == [(1,)]  # 2024-01-01 was a Monday, whatever the shift
     assert len(small.rows(extract, "steps", "SELECT DISTINCT min(day) FROM parts GROUP BY pid")) > 20
+
+
+def test_the_window_of_dates_is_told_and_its_rows_are_counted(small: World) -> None:
+    """Of everyone's five visits two lie on the first and the last day of the observation."""
+    told = small.gate.dry_run(small.plan, worlds.PURPOSE, lambda **_: None)
+    extract = small.permit()
+    small.release(extract)
+    with small.db.read() as session:
+        row = session.get_one(Extract, extract)
+        manifest, certificate = row.manifest or {}, row.certificate or {}
+    visit = told["tables"]["visit"]
+    assert (visit["rows_out"], visit["outside_window"], visit["outside_window_share"]) == (1140, 760, 0.4)
+    assert told["windows"]["visit"]["day"] == ["2019-06-02", "2025-12-30"]  # 183 days within both ends
+    assert certificate["moved_dates"]["windows"] == told["windows"]
+    assert certificate["moved_dates"]["rows_outside_share"] == {"person": 0.0, "visit": 0.4, "steps": 0.5}
+    columns = manifest["codebook"]["tables"][1]["columns"]
+    assert [c["window"] for c in columns if "window" in c] == [told["windows"]["visit"]["day"]]
+    first, last = told["windows"]["visit"]["day"]
+    query = f"SELECT count(*) FROM parts WHERE day NOT BETWEEN '{first}' AND '{last}'"
+    assert small.rows(extract, "visit", query) == [(0,)]
+
+
+def test_rows_that_reach_their_person_through_another_row_leave_with_it(tmp_path: Path) -> None:
+    """A laboratory row without a date of its own, of a visit outside the window: it would have no person."""
+    lab = {"name": "lab", "kind": "event", "participant_via": "visit.vid", "fields": [
+        {"name": "vid", "type": "integer", "role": {"kind": "record_id", "of": "visit"}},
+        {"name": "value", "type": "integer", "role": {"kind": "attribute"}},
+    ]}  # fmt: skip
+    planned = {"name": "lab", "columns": [
+        {"name": "vid", "transform": "keyed_id", "params": {"space": "record:visit"}},
+        {"name": "value", "transform": "keep"},
+    ]}  # fmt: skip
+    rows = f"SELECT __participant, vid, 5::BIGINT AS value FROM ({worlds.VISIT_SQL})"
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    world = worlds.make(
+        db, tmp_path,
+        dictionary={**worlds.DICTIONARY, "tables": [*worlds.DICTIONARY["tables"][:2], lab]},
+        tables=[*worlds.PLAN_TABLES[:2], planned],
+        queries={"person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "lab": rows},
+    )  # fmt: skip
+    extract = world.permit()
+    world.release(extract)
+    assert world.rows(extract, "lab", "SELECT count(*), count(DISTINCT vid) FROM parts") == [(1140, 1140)]
+    db.dispose()
+
+
+def test_a_reissue_moves_no_edge(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window is pinned with the recoding. Planted: a release memory that forgets it."""
+    extract = small.permit()
+    first = small.release(extract)
+    narrow = {("visit", "day"): Window(date(2022, 1, 1), date(2023, 1, 1)),
+              ("steps", "day"): Window(date(2023, 1, 1), date(2025, 1, 1))}  # fmt: skip
+    monkeypatch.setattr(timeline, "settle", lambda *_: narrow)
+    assert small.release(extract).parts == first.parts
+    with small.db.unit_of_work() as session:
+        held = session.scalars(select(Recoding)).one()
+        held.body = {"recoding": held.body["recoding"]}
+    assert small.release(extract).parts != first.parts
 
 
 def test_who_leaves_is_not_in_the_next_generation_and_equal_parts_keep_their_name(small: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -136,7 +137,42 @@ def test_safe_harbor_has_no_dates_finer_than_a_year(release: Release) -> None:
     release.plan["privacy"]["preset"] = "hipaa_safe_harbor"
     release.planned("person")[-1] = {"name": "joined", "transform": "shift_date"}
     release.db.execute("ALTER TABLE person ALTER joined TYPE DATE USING (joined || '-05')::DATE")
+    release.windows["person", "joined"] = (date(2024, 1, 5), date(2024, 12, 5))
     assert release.codes() == {"safe_harbor_date"}
+
+
+@pytest.mark.parametrize("kind", ["DATE", "TIMESTAMP"])
+@pytest.mark.parametrize(
+    ("first", "last", "outside"),
+    [("2024-01-05", "2024-12-05", 0), ("2024-01-06", "2024-12-05", 40), ("2024-01-05", "2024-11-30", 40)],
+)
+def test_a_shifted_date_outside_its_window_is_refused(
+    release: Release, kind: str, first: str, last: str, outside: int
+) -> None:
+    """40 people joined on each fifth of a month; the last moment of the last day is inside."""
+    release.planned("person")[-1] = {"name": "joined", "transform": "shift_date"}
+    moment = "(joined || '-05')::DATE" if kind == "DATE" else "(joined || '-05 23:59:59')::TIMESTAMP"
+    release.db.execute(f"ALTER TABLE person ALTER joined TYPE {kind} USING {moment}")
+    release.windows["person", "joined"] = (date.fromisoformat(first), date.fromisoformat(last))
+    found = [(one.code, one.column, one.count) for one in release.verdict().refusals]
+    assert found == ([("date_outside_window", "joined", outside)] if outside else [])
+
+
+def test_a_shifted_date_without_a_window_must_be_missing(release: Release) -> None:
+    release.planned("person")[-1] = {"name": "joined", "transform": "shift_date"}
+    release.db.execute("ALTER TABLE person ALTER joined TYPE DATE USING (joined || '-05')::DATE")
+    assert release.codes() == {"date_outside_window"}
+    empty = lawful(release.folder)
+    empty.planned("person")[-1] = {"name": "joined", "transform": "shift_date"}
+    empty.db.execute("ALTER TABLE person ALTER joined TYPE DATE USING NULL")
+    assert empty.verdict().ok
+
+
+@pytest.mark.parametrize("day", [-1, 900])
+def test_a_relative_day_beyond_the_window_is_refused(release: Release, day: int) -> None:
+    """Days 0 to 899 are all that a window of 900 days can hold of anyone."""
+    release.db.execute("UPDATE visit SET day = ? WHERE day = 7", [day])
+    assert release.codes() == {"date_outside_window"}
 
 
 def test_t_closeness_is_a_distance_to_all(release: Release) -> None:
@@ -336,6 +372,7 @@ def test_the_verifier_shares_no_code_with_what_it_verifies() -> None:
         "collections",
         "contextlib",
         "dataclasses",
+        "datetime",
         "hashlib",
         "itertools",
         "math",

@@ -50,6 +50,7 @@ def _again(
         recorded=recorded,
         standing={stays: Recorded(standing.sha256, standing.rows)},
         held=held,
+        windows=release.windows,
     )
     return verify(Staged(paths), expectation, spill=spill)
 

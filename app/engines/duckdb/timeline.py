@@ -1,0 +1,97 @@
+"""The window of moved dates in DuckDB: found once, then asked of every row and every date that would leave."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+
+from app.deid import window
+from app.deid.choices import Chosen, chosen
+from app.deid.transforms import Rendering
+from app.deid.transforms.shift_date import is_event
+from app.deid.window import Place, Window
+from app.engines.duckdb.sql import persons_of, quoted, stored
+from app.engines.protocol import Source
+from app.schemas.dictionary import Table
+
+OWN = Rendering(shift_days="x0.shift_days")  # dates move with the first person of a row
+
+
+def settle(con: duckdb.DuckDBPyConnection, source: Source) -> dict[Place, Window]:
+    """The windows of the plan's moved dates, over the rows of everyone with consent, filtered or not: what is observed
+    does not depend on whom the plan asks for."""
+    days_of = {}
+    for planned in source.plan.tables:
+        table = source.dictionary.table(planned.name)
+        for choice in dated(source, table):
+            day = OWN.day(_raw(choice))
+            found = con.sql(
+                f"SELECT {day} - DATE '1970-01-01' AS day, count(DISTINCT x0.key) AS n FROM {stored(table)} t "
+                f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
+                f"WHERE {is_event(_raw(choice), OWN)} GROUP BY 1 ORDER BY 1"
+            ).to_arrow_table()
+            days_of[table.name, choice.planned.name] = (
+                found["day"].to_numpy().astype(np.int64),
+                found["n"].to_numpy().astype(np.int64),
+            )
+    privacy = source.plan.privacy
+    return window.windows(days_of, privacy.shift_weeks, privacy.min_cell)
+
+
+def dated(source: Source, table: Table) -> list[Chosen]:
+    """The columns of a planned table whose dates move."""
+    if table.kind == "reference":
+        return []
+    return window.moved(chosen(source.plan.table(table.name), table))
+
+
+def rows(source: Source, table: Table) -> str:
+    """The rows `t` (of person `x0`) of a table that leave as far as dates go; those that reach their person through
+    another row go with it. A person's row always leaves."""
+    if table.kind in ("participant", "reference"):
+        return "true"
+    own = window.has_a_place({_raw(c): _window(source, table, c) for c in dated(source, table)}, OWN)
+    return " AND ".join(one for one in (own, _with_parent(source, table)) if one != "true") or "true"
+
+
+def _with_parent(source: Source, table: Table) -> str:
+    if not table.participant_via:
+        return "true"
+    name, _, key = table.participant_via.partition(".")
+    parent = source.dictionary.table(name)
+    place = rows(source, parent) if name in {t.name for t in source.plan.tables} else "true"
+    if place == "true":
+        return "true"
+    kept = (
+        f"SELECT t.{quoted(key)} FROM {stored(parent)} t "
+        f"JOIN anyone x0 ON t.{persons_of(parent)[0]} = x0.key WHERE t.{quoted(key)} IS NOT NULL AND {place}"
+    )
+    return f"(t.{quoted(table.via_column or key)} IN ({kept}))"
+
+
+def cell(source: Source, table: Table, choice: Chosen, released: str) -> str:
+    """The released value of a column, null where its date lies outside."""
+    if choice not in dated(source, table):
+        return released
+    return f"(CASE WHEN {window.is_inside(_raw(choice), _window(source, table, choice), OWN)} THEN {released} END)"
+
+
+def anchors(source: Source) -> list[str]:
+    """Queries of (key, day): every date inside that leaves as a relative day. The first of a person is their day 0."""
+    return [
+        f"SELECT x0.key, CAST({_raw(choice)} AS DATE) AS day FROM {stored(table)} t "
+        f"JOIN cross_ x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
+        f"WHERE {window.is_inside(_raw(choice), _window(source, table, choice), OWN)}"
+        for planned in source.plan.tables
+        for table in [source.dictionary.table(planned.name)]
+        for choice in dated(source, table)
+        if choice.transform.name == "relative_day"
+    ]
+
+
+def _window(source: Source, table: Table, choice: Chosen) -> Window | None:
+    return (source.windows or {}).get((table.name, choice.planned.name))
+
+
+def _raw(choice: Chosen) -> str:
+    return f"t.{quoted(choice.planned.name)}"
