@@ -58,6 +58,24 @@ def covered(
     return np.sort(np.concatenate([np.empty(0, dtype=np.int32), *found]))
 
 
+def covers(
+    session: Session,
+    cohort_ids: Iterable[str],
+    participant_key: int,
+    domain: str,
+    purpose: Mapping[str, Any] | None,
+    on: date,
+) -> bool:
+    """What `covered` says of one person, who need not be looked for among all others."""
+    query = select(Consent.purposes).where(
+        Consent.participant_key == participant_key,
+        Consent.domain == domain,
+        Consent.cohort_id.in_(sorted(cohort_ids)),
+        in_force(on),
+    )
+    return any(holds(purposes or [], purpose) for purposes in session.scalars(query))
+
+
 def in_force(on: date) -> ColumnElement[bool]:
     """The condition that a consent is granted, has not ended by its own date, and waits for no adult's own word.
 

@@ -108,6 +108,7 @@ class ExtractTasks:
         except Problem as problem:
             if problem.code not in ("permit_not_live", "agreement_required"):
                 raise
+            self.gate.forget(job.subject)  # it would hold who left until a build that may never come
         else:
             self._order_if_closed(job.subject)
         self._settle(job.subject)

@@ -14,7 +14,8 @@ from app.auth.policy import Actor
 from app.clock import Clock
 from app.consents.cohorts import behind, unusable
 from app.consents.feeds import must_not_be_silent
-from app.crosswalk import covered_now, slices
+from app.consents.queries import covers
+from app.crosswalk import slices
 from app.db import Database
 from app.deid import pseudonyms, released
 from app.engines import Engine, NotLocal, Source
@@ -118,11 +119,11 @@ class Gate:
             present = {str(dictionary.table(t.name).domain) for t in plan.tables}
             asked = present & set(domains)
             of = behind(session, permit.version_id)
-            covered = covered_now(session, of, asked, permit.purpose, self.clock().date())
+            on = self.clock().date()
+            lost = {d for d in asked if not covers(session, of.ids, participant_key, d, permit.purpose, on)}
             tables = vault_objects(session, plan, dictionary)
         ids = np.frombuffer(person.random_id, dtype=np.uint8).reshape(1, -1)
         names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
-        lost = {domain for domain, keys in covered.items() if participant_key not in keys}
         with spill_folder(self.settings.var) as spill:
             source = Source(dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine")
             counts = pinned.parts if pinned else {}

@@ -19,7 +19,7 @@ from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.jobs import JobContext
 from app.ledger.parts import block, listed
-from app.models import Extract, VaultTable
+from app.models import Extract, Permit, VaultTable
 from tests import world as worlds
 from tests.world import World
 
@@ -44,6 +44,11 @@ def _leave(world: World, place: int) -> str:
     for domain in worlds.DOMAINS:
         world.set_consent(world.keys[place], domain, "withdrawn")
     return str(world.keys[place])
+
+
+def _tasks(world: World) -> ExtractTasks:
+    later = ExtractService(world.db, lambda: worlds.NOW + timedelta(days=100), world.gate.outbox)
+    return ExtractTasks(later, world.gate)
 
 
 def _memory(world: World, extract: str) -> Path:
@@ -220,10 +225,18 @@ def test_what_is_remembered_is_sealed_and_goes_with_the_extract(world: World) ->
     assert b"position" not in sealed
     with world.db.unit_of_work() as session:
         session.get_one(Extract, extract).state = "expired"
-    tasks = ExtractTasks(
-        ExtractService(world.db, lambda: worlds.NOW + timedelta(days=100), world.gate.outbox), world.gate
-    )
-    tasks.destroy(JobContext("job", extract, {}, world.db))
+    _tasks(world).destroy(JobContext("job", extract, {}, world.db))
+    assert [p for p in (world.var / "memory").rglob("*") if p.is_file()] == []
+
+
+def test_where_nothing_may_be_built_any_more_nothing_is_remembered(world: World) -> None:
+    extract = world.permit()
+    _release(world, extract)
+    with world.db.unit_of_work() as session:
+        row = session.get_one(Extract, extract)
+        row.state = "ready"
+        session.get_one(Permit, row.permit_id).state = "revoked"
+    _tasks(world).reissue(JobContext("job", extract, {}, world.db))
     assert [p for p in (world.var / "memory").rglob("*") if p.is_file()] == []
 
 
