@@ -31,8 +31,8 @@ def _tells_of_relatives(plan: Plan, dictionary: Dictionary) -> bool:
         table = dictionary.table(planned.name)
         if table.kind == "link":
             return True
-        if any(
-            table.column(one.name).role.kind in _TELLS and one.transform != "drop" for one in planned.columns
-        ):
+        # By the dictionary's columns: a plan also names reasons of missing values, which are no columns of it.
+        telling = {column.name for column in table.fields if column.role.kind in _TELLS}
+        if any(one.name in telling and one.transform != "drop" for one in planned.columns):
             return True
     return False

@@ -35,7 +35,7 @@ def plan(**tables: list[tuple[str, str]]) -> Plan:
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
-        ({"person": [("id", "pseudonymise"), ("site", "keep")]}, False),
+        ({"person": [("id", "pseudonymise"), ("site", "keep"), ("site__missing", "label_missing")]}, False),
         ({"person": [("id", "pseudonymise"), ("family", "drop"), ("genome", "drop")]}, False),
         ({"person": [("id", "pseudonymise"), ("family", "keyed_id")]}, True),
         ({"person": [("id", "pseudonymise"), ("genome", "keyed_id")]}, True),
