@@ -16,6 +16,7 @@ from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
 from app.clock import Clock, utc_now
+from app.cohorts.destruction import DestructionService
 from app.cohorts.intake import IntakeService, check_when_complete
 from app.cohorts.service import CohortService
 from app.cohorts.tasks import tasks as cohort_tasks
@@ -23,6 +24,7 @@ from app.cohorts.uploads import UploadService
 from app.cohorts.validation import ValidationService
 from app.db import Database
 from app.engines import Limits, engine
+from app.engines.destruction import DestructionEngine
 from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
@@ -72,7 +74,7 @@ from app.storage.outbox import Outbox
 from app.storage.vault import Vault
 from app.withdrawals.journal import Replayed
 from app.withdrawals.service import WithdrawalService
-from app.withdrawals.service import tasks as withdrawal_tasks
+from app.withdrawals.settling import tasks as withdrawal_tasks
 
 ROUTERS = (
     pages,
@@ -104,6 +106,7 @@ class Built:
 
     house: House
     tasks: dict[str, Task]
+    destruction: DestructionService
     db: Database
     clock: Clock
     settings: Settings
@@ -124,6 +127,8 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
     intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original)
     validation = ValidationService(db, clock, settings, checking)
+    rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
+    destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction)
     house = House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=uploads,
@@ -138,13 +143,13 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         db=db,
     )
     tasks = {
-        **cohort_tasks(intake, validation),
+        **cohort_tasks(intake, validation, destruction),
         **request_tasks(house.requests),
         **extract_tasks(ExtractTasks(house.extracts, gate)),
         **withdrawal_tasks(house.withdrawals),
         **finding_tasks(FindingTasks(house.findings, gate)),
     }
-    return Built(house, tasks, db, clock, settings)
+    return Built(house, tasks, destruction, db, clock, settings)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
@@ -192,6 +197,7 @@ def _begin(built: Built) -> tuple[DurableEngine, Chores]:
     settings = built.settings
     prepare(built)
     wipe_spill(settings.var)
+    built.destruction.sweep(older_than=None)  # nothing is at work yet
     jobs = DurableEngine(
         built.db,
         built.clock,
@@ -225,6 +231,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
             lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)
         ),
         "expire extracts": house.extracts.expire_due,
+        "sweep the vault": built.destruction.sweep,
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,
         "withdrawals reach every copy": lambda: requeue_failed(built.db, built.clock, sorted(MUST_END)),

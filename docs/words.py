@@ -70,6 +70,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "count.answered": "A masked count was given; the hash of its question.",
     "count.refused": "A count was refused for being too close to an earlier one.",
     "dataset.registered": "An institution registered a dataset.",
+    "destruction.begun": "The rows of people of a cohort who asked for it began to be destroyed, all of them together.",
     "dry_run.finished": "A dry run ended, well or not.",
     "dry_run.ordered": "A steward asked what a plan would release.",
     "extract.built": "The first generation of an extract was published.",
@@ -98,6 +99,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "permit.revoked": "A permit ended for good.",
     "permit.suspended": "A permit was stopped for now.",
     "recall.attested": "A holder said what became of recalled rows.",
+    "recall.settled": "An extract is handed out without a person who left, or not at all any more; its generation.",
     "request.approved": "A steward approved the plan of this hash.",
     "request.approved_conditionally": "A steward approved under conditions; no permit yet.",
     "request.claimed": "A steward took a request on.",
@@ -129,6 +131,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "version.superseded": "A newer version of the dataset was published.",
     "version.withdrawn": "Its institution took a version out of use.",
     "withdrawal.closed": "Every copy of a person who left was closed and replaced.",
+    "withdrawal.destroyed": "No row of the person is left in any version of the cohort; counts of what went.",
     "withdrawal.taken": "A person withdrew; how many extracts were closed.",
 }
 

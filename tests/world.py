@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.clock import Clock
 from app.db import Database, new_id
@@ -243,6 +243,7 @@ def make(
     tables: list[dict[str, Any]] | None = None,
     queries: dict[str, str] | None = None,
     privacy: dict[str, Any] | None = None,
+    keyring: Keyring | None = None,
 ) -> World:
     """A world of `people`: all consent to clinical data, every second to lifelog too, every twentieth to nothing.
 
@@ -251,7 +252,7 @@ def make(
     document = dictionary or DICTIONARY
     Base.metadata.create_all(db.engine)
     settings = Settings(var=var)
-    keyring = Keyring(secrets.token_bytes(32))
+    keyring = keyring or Keyring(secrets.token_bytes(32))
     tick: Clock = clock or (lambda: NOW)
     vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
     limits = Limits("1GB", 2, rows_per_part)
@@ -277,23 +278,33 @@ def make(
 
 
 def fill_vault(
-    db: Database, vault: Vault, var: Path, version_id: str, keys: list[int], queries: dict[str, str]
+    db: Database,
+    vault: Vault,
+    var: Path,
+    version_id: str,
+    keys: list[int],
+    queries: dict[str, str],
+    place: str = "",
 ) -> None:
-    """Write tables into the vault as ingestion would."""
+    """Write tables into the vault as ingestion would, under a place; each is the next generation of its table."""
     con = duckdb.connect()
     con.execute("CREATE TABLE people AS SELECT unnest(?)::INTEGER AS key", [keys])
     for name, query in queries.items():
         path = var / f"{name}.parquet"
         con.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        vault.put_file(path, f"{sha256}.parquet")
+        object_name = f"{place}/{sha256}.parquet" if place else f"{sha256}.parquet"
+        vault.put_file(path, object_name)
         with db.unit_of_work() as session:
+            held = select(func.count()).where(
+                VaultTable.version_id == version_id, VaultTable.table_name == name
+            )
             session.add(
                 VaultTable(
                     version_id=version_id,
                     table_name=name,
-                    generation=1,
-                    object_name=f"{sha256}.parquet",
+                    generation=1 + (session.scalar(held) or 0),
+                    object_name=object_name,
                     upload_id=None,
                     rows=0,
                     people=0,

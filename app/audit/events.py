@@ -23,6 +23,7 @@ EVENTS = frozenset(
         "count.answered",
         "count.refused",
         "dataset.registered",
+        "destruction.begun",
         "dry_run.finished",
         "dry_run.ordered",
         "extract.built",
@@ -51,6 +52,7 @@ EVENTS = frozenset(
         "permit.revoked",
         "permit.suspended",
         "recall.attested",
+        "recall.settled",
         "request.approved",
         "request.approved_conditionally",
         "request.claimed",
@@ -82,6 +84,7 @@ EVENTS = frozenset(
         "version.superseded",
         "version.withdrawn",
         "withdrawal.closed",
+        "withdrawal.destroyed",
         "withdrawal.taken",
     }
 )

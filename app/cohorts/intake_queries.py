@@ -44,8 +44,9 @@ def undecided(session: Session, version_id: str) -> dict[str, str]:
 
 
 def is_named(session: Session, object_name: str) -> bool:
-    """Whether any generation of any version names this object."""
+    """Whether any generation of any version names this object, other than those removed by a destruction."""
     query = select(func.count()).where(
-        (VaultTable.object_name == object_name) | (VaultTable.left_out_name == object_name)
+        (VaultTable.object_name == object_name) | (VaultTable.left_out_name == object_name),
+        VaultTable.removed_by.is_(None),
     )
     return bool(session.scalar(query))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import and_, not_, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.cohorts.upload_states import RECEIVES, UNDECIDED
@@ -93,6 +93,21 @@ def stranded(session: Session, now: datetime) -> list[str]:
         Upload.state.in_(RECEIVES), Upload.received == Upload.length, Upload.expires_at > now
     )
     return list(session.scalars(query.order_by(Upload.id).limit(BATCH)))
+
+
+def arrived(session: Session, cohort_id: str, before: datetime) -> list[str]:
+    """Ids of uploads of a cohort whose bytes are here: all that were decided, and those begun until `before` that have
+    no outcome yet. What is being checked is left out, and so are complete registers, which are about to be."""
+    told = and_(Upload.state == "complete", Upload.purpose == "consents")
+    undecided = Upload.state.in_(("open", "receiving", "complete"))
+    query = select(Upload.id).where(
+        Upload.cohort_id == cohort_id,
+        Upload.original == "kept",
+        Upload.state != "checking",
+        not_(told),
+        or_(not_(undecided), Upload.created_at <= before),
+    )
+    return list(session.scalars(query.order_by(Upload.id)))
 
 
 def originals(session: Session, names: list[str]) -> dict[str, str]:

@@ -7,13 +7,13 @@ from app.errors import Problem
 TRANSITIONS: dict[str, dict[str, str]] = {
     "open": {
         "receive": "receiving", "finish": "complete",
-        "terminate": "expired", "expire": "expired", "supersede": "expired",
+        "terminate": "expired", "expire": "expired", "supersede": "expired", "destroy": "expired",
     },
     "receiving": {
         "receive": "receiving", "finish": "complete",
-        "terminate": "expired", "expire": "expired", "supersede": "expired",
+        "terminate": "expired", "expire": "expired", "supersede": "expired", "destroy": "expired",
     },
-    "complete": {"check": "checking", "supersede": "expired"},
+    "complete": {"check": "checking", "supersede": "expired", "destroy": "expired"},
     "checking": {
         "check": "checking",  # a job runs at least once: it may begin again
         "accept": "accepted", "quarantine": "quarantined", "reject": "rejected", "supersede": "expired",

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import event
@@ -20,7 +20,7 @@ from app.audit import institution_stream, record
 from app.auth import policy
 from app.clock import Clock
 from app.cohorts import upload_queries as queries
-from app.cohorts.upload_states import RECEIVES, TAKES_UPLOADS, step
+from app.cohorts.upload_states import RECEIVES, TAKES_UPLOADS, UNDECIDED, step
 from app.cohorts.upload_targets import Wanted, must_hold_consents_scope, target
 from app.db import Database, new_id
 from app.errors import Problem, not_found
@@ -135,6 +135,24 @@ class UploadService:
                 self._complete(upload_id)
         self._sweep_bytes()
         return len(due)
+
+    def end_for_destruction(self, cohort_id: str, before: datetime, also: Callable[[Session], None]) -> int:
+        """Remove what has arrived for a cohort and may hold somebody who is destroyed: originals of every upload that
+        was decided, and uploads begun until `before`, which their sender must send again; how many. `also` joins
+        each transaction."""
+        with self.db.read() as session:
+            ids = queries.arrived(session, cohort_id, before)
+        for upload_id in ids:
+            with self.db.unit_of_work() as session:
+                upload, _version, holder = queries.lock_with_target(session, upload_id)
+                if upload.original == "removed" or upload.state == "checking":
+                    continue
+                if upload.state in UNDECIDED:
+                    self._end(session, upload, holder, "destroy", SYSTEM, "participant_destroyed")
+                else:
+                    self.remove_original(session, upload)
+                also(session)
+        return len(ids)
 
     def remove_original(self, session: Session, upload: Upload, actor: str = SYSTEM) -> None:
         """Mark the original removed in the caller's transaction; its bytes go when that has committed."""

@@ -170,7 +170,11 @@ def _must_flow(session: Session, extract_id: str, name: str, now: datetime) -> P
     if state is None or state.state == "staged":
         raise not_found("part")
     if state.state in ("blocked", "replaced"):
-        extra = {"reason": state.reason or "reissued", "successor": state.successor}
+        extra = {
+            "reason": state.reason or "reissued",
+            "successor": state.successor,
+            "receipt": state.withdrawal,
+        }
         raise Problem(
             "part_withdrawn", "Fetch the manifest again: the part has left circulation.", extra=extra
         )
@@ -229,4 +233,6 @@ def _recalls(session: Session, extract_id: str) -> list[dict[str, Any]]:
 
 
 def _brief(states: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {name: {k: p[k] for k in ("state", "reason", "successor")} for name, p in states.items()}
+    return {
+        name: {k: p[k] for k in ("state", "reason", "successor", "receipt")} for name, p in states.items()
+    }

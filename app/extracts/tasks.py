@@ -68,12 +68,20 @@ class ExtractTasks:
                 error if isinstance(error, Problem) else Problem("internal", "The build failed on our side.")
             )
             self._fail(job.subject, problem)
+            self._settle(job.subject)
             raise
         self._order_if_closed(job.subject)
+        self._drop_closed(job.subject)
 
     def narrow(self, job: JobContext) -> None:
         """Find the parts that hold the person, close them, tell the holder, and order the next generation."""
-        withdrawal_id, key = str(job.arguments["withdrawal_id"]), int(job.arguments["participant_key"])
+        withdrawal_id = str(job.arguments["withdrawal_id"])
+        with self.service.db.read() as session:
+            mark = session.get(BlockMark, (job.subject, withdrawal_id))
+        if mark is None or mark.narrowed:  # it ran before, and may have died before its last step
+            self._drop_closed(job.subject)
+            return
+        key = int(job.arguments["participant_key"])
         found = self.gate.recall(job.subject, key, job.arguments["domains"])
         now = self.service.clock()
         with self.service.db.unit_of_work() as session:
@@ -81,7 +89,7 @@ class ExtractTasks:
             mark = session.get(BlockMark, (row.id, withdrawal_id))
             if mark is None or mark.narrowed:
                 return
-            closed = block(session, row.id, found.places, mark.reason)
+            closed = block(session, row.id, found.places, mark.reason, withdrawal_id)
             settle(session, row.id, withdrawal_id)
             # Whoever took back nothing of this extract, or said so before, gives its holder nothing to delete.
             if row.generation > 0 and found.lost:
@@ -98,6 +106,7 @@ class ExtractTasks:
             )
             self._order_reissue(session, row.id, row.state, bool(closed))
             enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=now)
+        self._drop_closed(job.subject)
 
     def reissue(self, job: JobContext) -> None:
         """Build the next generation without those who left; parts that are equal keep their name and bytes.
@@ -113,6 +122,7 @@ class ExtractTasks:
             self._order_if_closed(job.subject)
         self._settle(job.subject)
         self._sweep(job.subject)
+        self._drop_closed(job.subject)
 
     def destroy(self, job: JobContext) -> None:
         """Remove every part of an expired extract from the outbox: what was closed in it for a withdrawal is gone."""
@@ -130,6 +140,14 @@ class ExtractTasks:
             marks = session.scalars(select(BlockMark.withdrawal_id).where(BlockMark.extract_id == extract_id))
             for withdrawal_id in sorted(set(marks)):
                 enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
+
+    def _drop_closed(self, extract_id: str) -> None:
+        """The bytes of closed parts go at once, also where nothing will take their place. Under the extract's lock:
+        a part that the next generation finds equal is staged first and put there after that."""
+        with self.service.db.unit_of_work() as session:
+            queries.extract(session, extract_id, lock=True)
+            for part in listed(session, extract_id, ("blocked",)):
+                self.service.outbox.delete(f"{extract_id}/{part['name']}")
 
     def _sweep(self, extract_id: str) -> None:
         """Replaced parts are gone for good: their bytes too. A blocked part is replaced by the next generation."""

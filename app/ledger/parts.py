@@ -36,6 +36,7 @@ class PartState:
     state: str
     reason: str | None
     successor: str | None
+    withdrawal: str | None
     extract_state: str
     permit_state: str
     permit_until: date
@@ -64,6 +65,7 @@ def stage(session: Session, extract_id: str, generation: int, parts: Iterable[Ne
             session.add(held[new.name])
         elif part.state != "ready":
             part.state, part.generation, part.reason, part.successor = "staged", generation, None, None
+            part.withdrawal_id = None
     session.flush()
 
 
@@ -81,12 +83,14 @@ def publish(session: Session, extract_id: str, names: set[str]) -> None:
     session.flush()
 
 
-def block(session: Session, extract_id: str, places: Iterable[tuple[str, int]], reason: str) -> list[str]:
-    """Close the parts at these (table, position) places; the names that were open until now."""
+def block(
+    session: Session, extract_id: str, places: Iterable[tuple[str, int]], reason: str, withdrawal_id: str
+) -> list[str]:
+    """Close the parts at these (table, position) places for a withdrawal; the names that were open until now."""
     wanted, closed = set(places), []
     for part in _of_extract(session, extract_id):
         if (part.table_name, part.position) in wanted and part.state in ("ready", "staged"):
-            part.state, part.reason = "blocked", reason
+            part.state, part.reason, part.withdrawal_id = "blocked", reason, withdrawal_id
             closed.append(part.name)
     session.flush()
     return closed
@@ -103,6 +107,7 @@ def state_of(session: Session, extract_id: str, name: str) -> PartState | None:
             Part.state,
             Part.reason,
             Part.successor,
+            Part.withdrawal_id,
             Extract.state,
             Permit.state,
             Permit.valid_until,
@@ -123,11 +128,12 @@ def state_of(session: Session, extract_id: str, name: str) -> PartState | None:
         state=row[3],
         reason=row[4],
         successor=row[5],
-        extract_state=row[6],
-        permit_state=row[7],
-        permit_until=row[8],
-        expires_on=row[9].date() if row[9] else None,
-        marked=bool(row[10]),
+        withdrawal=row[6],
+        extract_state=row[7],
+        permit_state=row[8],
+        permit_until=row[9],
+        expires_on=row[10].date() if row[10] else None,
+        marked=bool(row[11]),
     )
 
 
@@ -145,6 +151,7 @@ def listed(session: Session, extract_id: str, states: Iterable[str] = ("ready",)
             "generation": p.generation,
             "reason": p.reason,
             "successor": p.successor,
+            "receipt": p.withdrawal_id,
         }
         for p in _of_extract(session, extract_id)
         if p.state in set(states)
@@ -211,4 +218,5 @@ def _staged(extract_id: str, generation: int, new: NewPart) -> Part:
         state="staged",
         reason=None,
         successor=None,
+        withdrawal_id=None,
     )

@@ -12,7 +12,7 @@ from app.models.identities import Account, AuthorizationCode, Client, RefreshTok
 from app.models.institutions import Institution
 from app.models.jobs import IdempotentAnswer, Job
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
-from app.models.withdrawals import RecallNotice, Withdrawal
+from app.models.withdrawals import Destruction, RecallNotice, Withdrawal
 
 __all__ = [
     "AccessRequest",
@@ -31,6 +31,7 @@ __all__ = [
     "DailyFigures",
     "Dataset",
     "DatasetVersion",
+    "Destruction",
     "DryRun",
     "Extract",
     "Feed",

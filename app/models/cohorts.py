@@ -40,6 +40,8 @@ class Participant(Base):
     pseudonyms are derived from (45 CFR 164.514(c): not from the person's information). `return_token` is what the
     institution knows the person by in every answer of ours; it is random, so it tells nothing of the key or the id.
     `linkage` is the keyed hash of a token that was issued outside: the same person in another cohort has the same.
+    Of a person who was destroyed only the key stays: the rest is replaced by other random bytes or emptied
+    (`consents/forgetting.py`), so that nothing leads to it any more.
     """
 
     __tablename__ = "participants"
@@ -61,6 +63,7 @@ class Participant(Base):
     linkage: Mapped[bytes | None] = mapped_column(LargeBinary(16), index=True)
     may_link: Mapped[bool] = mapped_column(default=False, server_default=false())  # to their data elsewhere
     deceased: Mapped[bool] = mapped_column(default=False, server_default=false())
+    destroyed_at: Mapped[datetime | None]
 
 
 class Consent(Base):

@@ -80,7 +80,11 @@ class Upload(Base):
 
 
 class VaultTable(Base):
-    """One checked table of a version: an object of the vault, named by its content."""
+    """One checked table of a version: an object of the vault, named by its content.
+
+    A version is frozen except for destruction, which adds a generation and removes the objects of all before it: of
+    a removed one the row stays, with its digest and counts.
+    """
 
     __tablename__ = "vault_tables"
 
@@ -101,3 +105,4 @@ class VaultTable(Base):
         String(64), default=""
     )  # digest of what the dictionary said of the table
     created_at: Mapped[datetime]
+    removed_by: Mapped[str | None] = mapped_column(ForeignKey("destructions.id"), index=True)

@@ -55,6 +55,9 @@ class Part(Base):
     state: Mapped[str] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(String(40))
     successor: Mapped[str | None] = mapped_column(String(200))
+    withdrawal_id: Mapped[str | None] = mapped_column(
+        String(40)
+    )  # who closed it first: its receipt stands for it
 
 
 class LedgerChunk(Base):

@@ -12,7 +12,10 @@ from app.models.base import Base
 
 
 class Withdrawal(Base):
-    """taken -> blocked -> reissued -> closed. `participant_key` is cleared when the person's rows are destroyed."""
+    """taken -> blocked -> (destroying) -> closed. `participant_key` is cleared when the person's rows are destroyed.
+
+    `commitment`: HMAC-SHA256 of who it was under a key that is not kept (`app/withdrawals/commitments.py`).
+    """
 
     __tablename__ = "withdrawals"
 
@@ -25,6 +28,26 @@ class Withdrawal(Base):
     receipt: Mapped[dict[str, Any]]
     taken_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    commitment: Mapped[str | None] = mapped_column(String(64))
+
+
+class Destruction(Base):
+    """One rewriting of a cohort's vault without those who asked for it: begun -> rewritten -> destroyed.
+
+    `keys` and `waits_for` (ids of uploads, then of jobs, that read the old objects) are emptied at its end.
+    """
+
+    __tablename__ = "destructions"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    state: Mapped[str] = mapped_column(String(20))
+    withdrawals: Mapped[list[Any]]
+    keys: Mapped[list[Any]]
+    waits_for: Mapped[list[Any]]
+    counts: Mapped[dict[str, Any]]  # people, rows, objects, originals
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class RecallNotice(Base):

@@ -34,8 +34,11 @@ def take(
     actor: Holder,
     once: Annotated[Once | None, Depends(repeatable(guard))],
 ) -> dict[str, Any]:
-    """Withdraw a participant. From this answer on, every part that holds them is closed."""
-    view = rooms.withdrawals.take(actor, cohort_id, body.participant, body.domains, body.kind, once)
+    """Withdraw a participant. From this answer on, every part that holds them is closed. `destroy` also removes their
+    rows from every version of the cohort, once every extract is told."""
+    view = rooms.withdrawals.take(
+        actor, cohort_id, body.participant, body.domains, body.kind, once, body.opening
+    )
     response.headers["Location"] = f"/v1/withdrawals/{view['id']}"
     return view
 

@@ -34,7 +34,13 @@ class WithdrawalOrder(_Body):
     domains: list[Literal["clinical", "genomic", "lifelog", "public", "recontact"]] = Field(
         default_factory=list, max_length=5, description="Empty: all."
     )
-    kind: Literal["no_further_use", "no_further_contact"] = "no_further_use"
+    kind: Literal["no_further_use", "no_further_contact", "destroy"] = "no_further_use"
+    opening: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Of `destroy`: 32 random bytes that the participant keeps, the key of the commitment to who it "
+        "was. It is not stored; without one the commitment can never be opened.",
+    )
 
 
 class ExtractView(BaseModel):
@@ -78,6 +84,7 @@ class WithdrawalView(BaseModel):
     domains: list[str]
     state: str
     receipt: dict[str, Any]
+    commitment: str | None = None
     taken_at: datetime
     closed_at: datetime | None
 

@@ -53,13 +53,13 @@ class FindingReviewed(View):
 
 
 class FindingReturned(View):
-    """A finding as it comes back to the institution: by the return token of its participant."""
+    """A finding as it comes back to the institution: by the return token of its participant, while they are known."""
 
     id: str
     cohort_id: str
     project_id: str
     title: str
-    return_token: str
+    return_token: str | None
     code: str
     text: str
     state: Literal["forwarded", "delivered", "informed"]

@@ -94,7 +94,7 @@ class Inbox:
         self._file(name).unlink(missing_ok=True)
 
     def local_path(self, name: str, scratch: Path) -> Path:
-        """A file with the complete upload, to read only; `FileNotFoundError` where there is none."""
+        """A file of one's own in `scratch` with the complete upload; `FileNotFoundError` where there is none."""
         return self._store.local_path(name, scratch)
 
     def exists(self, name: str) -> bool:

@@ -127,9 +127,15 @@ class Store:
             return
         self._sync_folder(name)
 
-    def names(self, under: str | None = None) -> list[str]:
-        """Every name, or every name under a folder, sorted; what is being staged has none yet."""
-        found = [meta["path"] for batch in self._objects.list(under) for meta in batch]
+    def names(self, under: str | None = None, *, before: datetime | None = None) -> list[str]:
+        """Every name, or those under a folder, or those written before a moment, sorted; what is being staged has none
+        yet."""
+        found = [
+            meta["path"]
+            for batch in self._objects.list(under)
+            for meta in batch
+            if before is None or meta["last_modified"] < before
+        ]
         return sorted(name for name in found if not name.startswith(f"{STAGING}/"))
 
     def fetch(self, name: str, to: Path) -> None:
@@ -143,14 +149,22 @@ class Store:
             partial.unlink(missing_ok=True)
 
     def local_path(self, name: str, scratch: Path) -> Path:
-        """A file with the bytes, to read only: the object itself where it is a file, else a copy in `scratch`."""
-        if self._root is not None:
-            if not (path := self._root / checked(name)).is_file():
-                raise FileNotFoundError(name)
-            return path
-        copy = scratch / checked(name).replace("/", "__")
-        self.fetch(name, copy)
-        return copy
+        """A file of the caller's own in `scratch`, to read only: it stays when the object is deleted meanwhile.
+
+        Where objects are files of the same disk it is another name of the object, else a copy.
+        """
+        own = scratch / checked(name).replace("/", "__")
+        if self._root is None:
+            self.fetch(name, own)
+            return own
+        own.unlink(missing_ok=True)
+        try:
+            os.link(self._root / name, own)
+        except FileNotFoundError:
+            raise FileNotFoundError(name) from None
+        except OSError:  # another disk, or one without links
+            self.fetch(name, own)
+        return own
 
     def digest(self, name: str) -> tuple[int, str]:
         """Size in bytes and SHA-256 of what is stored, read from the store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from app.storage.store import Store, Stored, open_store
@@ -23,7 +24,7 @@ class Vault:
         return self._store.put_file(path, name)
 
     def local_path(self, name: str, scratch: Path) -> Path:
-        """A file to read, never to write: the object itself where the store is a folder, else a copy in `scratch`."""
+        """A file of one's own in `scratch`, to read and never to write; it outlives the object while it is needed."""
         return self._store.local_path(name, scratch)
 
     def fetch(self, name: str, to: Path) -> None:
@@ -34,6 +35,6 @@ class Vault:
         """Destroy the object; it is no error where it is gone already."""
         self._store.delete(name)
 
-    def list(self) -> list[str]:
-        """Every name, sorted."""
-        return self._store.names()
+    def list(self, before: datetime | None = None) -> list[str]:
+        """Every name, or those written before a moment, sorted."""
+        return self._store.names(before=before)

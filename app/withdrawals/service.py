@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import ledger
@@ -16,18 +16,19 @@ from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.consents import epochs, register
+from app.consents.forgetting import is_forgotten
 from app.db import Database, new_id
 from app.errors import Problem, not_found
-from app.jobs import JobContext, Task, answers, enqueue
+from app.jobs import JobContext, answers, enqueue
 from app.jobs.answers import Once
 from app.keyring import Keyring
-from app.models import BlockMark, Cohort, Extract, Part, Participant, Withdrawal
+from app.models import Cohort, Participant, Withdrawal
 from app.storage.journal import Journal
+from app.withdrawals.commitments import commitment
 from app.withdrawals.journal import Replayed, entry_of, replay
-from app.withdrawals.states import step
 
 DOMAINS = ("clinical", "genomic", "lifelog", "public", "recontact")
-KINDS = ("no_further_use", "no_further_contact")
+KINDS = ("no_further_use", "no_further_contact", "destroy")
 REASON = "participant_withdrew"
 
 
@@ -48,10 +49,13 @@ class WithdrawalService:
         domains: Iterable[str],
         kind: str,
         once: Once | None = None,
+        opening: str | None = None,
     ) -> dict[str, Any]:
         """Withdraw a participant, named by the institution's own identifier, from domains (empty: all).
 
-        When this returns, no new extract holds the person and every extract that does is closed."""
+        When this returns, no new extract holds the person and every extract that does is closed. `destroy` also takes
+        their rows out of every version, once every extract is told. `opening` (64 hex digits that the participant
+        keeps) is the key of the commitment to who it was; without one nobody has that key."""
         chosen = _chosen(domains, kind)
         now = self.clock()
         with self.db.unit_of_work() as session:
@@ -64,7 +68,8 @@ class WithdrawalService:
             key = register.find(session, self.keyring, cohort, participant)
             if key is None:
                 raise not_found("participant")
-            view = self._carry(session, cohort, key, chosen, kind, actor.subject, now)
+            proof = commitment(opening, cohort_id, participant) if kind == "destroy" else None
+            view = self._carry(session, cohort, key, chosen, kind, actor.subject, now, proof=proof)
             kept = answers.keep(session, once, 202, view)
             self._write_down(session, [view["id"]])
             return kept
@@ -78,6 +83,7 @@ class WithdrawalService:
             views = [
                 self._carry(session, cohort, int(key), list(domains), kind, "platform", now, carried=True)
                 for key, domains in job.arguments["withdrawn"]
+                if not is_forgotten(session, int(key))  # destroyed meanwhile, which reached every copy
             ]
             self._write_down(session, [view["id"] for view in views])
 
@@ -124,7 +130,7 @@ class WithdrawalService:
                 raise not_found("withdrawal")
             cohort = session.get_one(Cohort, row.cohort_id)
             policy.must_take_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
-            return _view(row)
+            return view(row)
 
     def list_of(self, actor: Actor, cohort_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:
         """The withdrawals of a cohort, newest first."""
@@ -136,24 +142,7 @@ class WithdrawalService:
             query = select(Withdrawal).where(Withdrawal.cohort_id == cohort_id)
             if after:
                 query = query.where(Withdrawal.id < after)
-            return [_view(row) for row in session.scalars(query.order_by(Withdrawal.id.desc()).limit(limit))]
-
-    def settle(self, job: JobContext) -> None:
-        """Write the receipt forward: blocked when every mark is narrowed, closed when nothing blocked is left over."""
-        now = self.clock()
-        with self.db.unit_of_work() as session:
-            row = session.get(Withdrawal, job.subject, with_for_update=True)
-            if row is None or row.state == "closed":
-                return
-            marks = list(session.scalars(select(BlockMark).where(BlockMark.withdrawal_id == row.id)))
-            if any(not mark.narrowed for mark in marks):
-                return
-            left = _blocked_parts(session, [mark.extract_id for mark in marks])
-            row.state = step(row.state, "close" if left == 0 else "block")
-            row.receipt = {**row.receipt, "blocked_at": row.receipt.get("blocked_at") or now.isoformat()}
-            if row.state == "closed":
-                row.receipt, row.closed_at = {**row.receipt, "reissued_at": now.isoformat()}, now
-                self._note(session, row, "withdrawal.closed", "platform", now)
+            return [view(row) for row in session.scalars(query.order_by(Withdrawal.id.desc()).limit(limit))]
 
     def _again(
         self, session: Session, id_: str, cohort_id: str, key: int, domains: list[str], kind: str
@@ -180,6 +169,7 @@ class WithdrawalService:
         *,
         carried: bool = False,
         id_: str | None = None,
+        proof: str | None = None,
     ) -> dict[str, Any]:
         # `carried`: the register has taken the consents back already, so they no longer count as held; it is not
         # asked to do it again, for meanwhile the person may have given a new word.
@@ -193,6 +183,7 @@ class WithdrawalService:
             receipt={},
             taken_at=now,
             closed_at=None,
+            commitment=proof,
         )
         session.add(row)
         held = register.granted(session, key)
@@ -209,7 +200,7 @@ class WithdrawalService:
         self._note(session, row, "withdrawal.taken", actor, now)
         if not holding:
             enqueue(session, "settle_withdrawal", subject=row.id, at=now)
-        return _view(row)
+        return view(row)
 
     def _note_ends(self, session: Session, cohort: Cohort, event: str, count: int, now: datetime) -> None:
         record(
@@ -226,13 +217,8 @@ class WithdrawalService:
             actor=actor,
             object_id=row.id,
             at=now,
-            data={"kind": row.kind, "domains": row.domains, **row.receipt},
+            data={"kind": row.kind, "domains": row.domains, "commitment": row.commitment, **row.receipt},
         )
-
-
-def tasks(service: WithdrawalService) -> dict[str, Task]:
-    """The tasks by the kind of their job."""
-    return {"take_withdrawals": service.take_from_register, "settle_withdrawal": service.settle}
 
 
 def _chosen(domains: Iterable[str], kind: str) -> list[str]:
@@ -241,20 +227,15 @@ def _chosen(domains: Iterable[str], kind: str) -> list[str]:
         raise Problem("invalid_request", f"The kind of a withdrawal is one of {', '.join(KINDS)}.")
     if unknown := [d for d in chosen if d not in DOMAINS]:
         raise Problem("invalid_request", f"{len(unknown)} unknown domains; known: {', '.join(DOMAINS)}.")
+    if kind == "destroy" and set(chosen) != set(DOMAINS):
+        raise Problem(
+            "invalid_request", "Destruction is of all domains; withdraw single ones by no_further_use."
+        )
     return ["recontact"] if kind == "no_further_contact" else chosen
 
 
-def _blocked_parts(session: Session, extract_ids: list[str]) -> int:
-    query = (
-        select(func.count())
-        .select_from(Part)
-        .join(Extract, Extract.id == Part.extract_id)
-        .where(Part.extract_id.in_(extract_ids), Part.state == "blocked", Extract.state == "ready")
-    )
-    return session.scalar(query) or 0
-
-
-def _view(row: Withdrawal) -> dict[str, Any]:
+def view(row: Withdrawal) -> dict[str, Any]:
+    """A withdrawal with its receipt as it stands."""
     return {
         "id": row.id,
         "cohort_id": row.cohort_id,
@@ -262,6 +243,7 @@ def _view(row: Withdrawal) -> dict[str, Any]:
         "domains": row.domains,
         "state": row.state,
         "receipt": row.receipt,
+        "commitment": row.commitment,
         "taken_at": row.taken_at,
         "closed_at": row.closed_at,
     }

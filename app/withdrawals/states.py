@@ -5,9 +5,13 @@ from __future__ import annotations
 from app.errors import Problem
 
 TRANSITIONS: dict[str, dict[str, str]] = {
-    "taken": {"block": "blocked", "close": "closed"},
-    "blocked": {"block": "blocked", "close": "closed"},
-    "closed": {"block": "closed", "close": "closed"},
+    # Every extract that holds the person is closed; where in it they are is being looked for.
+    "taken": {"block": "blocked"},
+    # Their parts are closed one by one, the holders are told, the next generations are on their way.
+    "blocked": {"block": "blocked", "destroy": "destroying", "close": "closed"},
+    # Only where destruction was asked for: their rows leave every version of the cohort.
+    "destroying": {"block": "destroying", "close": "closed"},
+    "closed": {},
 }
 
 

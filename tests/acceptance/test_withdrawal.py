@@ -193,10 +193,13 @@ def test_from_its_answer_to_its_receipt(story: Story) -> None:
     narrowed = story.status(before)
     assert {place for place, status in narrowed.items() if status == 410} == held
     assert {place for place, status in narrowed.items() if status == 200} == set(before) - held
+    outbox = service.house.extracts.outbox
+    assert {p for p in before if not outbox.exists(f"{story.extract}/{p.partition('/')[2]}")} == held
     for place in held:
         path = f"{story.path}/files/{place.partition('/')[2]}"
         told = service.refused(410, "part_withdrawn", "researcher", "GET", path)
         assert (told["reason"], told["successor"]) == ("participant_withdrew", None)
+        assert told["receipt"] == taken["id"]
         ranged = {"headers": {"Range": "bytes=0-3"}}
         service.refused(410, "part_withdrawn", "researcher", "GET", path, **ranged)
     for place in set(before) - held:
@@ -230,7 +233,9 @@ def test_from_its_answer_to_its_receipt(story: Story) -> None:
 
     closed = story.receipt(taken)
     assert (closed["state"], closed["receipt"]["extracts_closed"]) == ("closed", 1)
-    assert set(closed["receipt"]) == {"extracts_closed", "taken_at", "blocked_at", "reissued_at"}
+    told = {"extracts_closed", "taken_at", "blocked_at", "parts_closed", "recalls", "reissued_at"}
+    assert set(closed["receipt"]) == told
+    assert (closed["receipt"]["parts_closed"], closed["receipt"]["recalls"]) == (len(held), 1)
     assert one not in str(closed)
     service.refused(
         422, "invalid_request", "researcher", "POST", f"{story.path}/attestation", {"answer": "retained"}

@@ -42,7 +42,7 @@ Progress = Callable[..., None]
 # Batches of distinct source ids go out, a table (source text, key int32) comes back.
 Resolve = Callable[[Iterator[pa.Array]], pa.Table]
 _IDS = 100_000  # distinct ids handed to Python at a time
-_ROW_GROUP = 100_000
+ROW_GROUP = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +304,7 @@ class Intake:
         path = self.folder / "table.parquet"
         self._db.ask(
             f"COPY (SELECT {', '.join(picked)} FROM known ORDER BY {', '.join(f'{o} NULLS FIRST' for o in order)})"
-            f" TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})"
+            f" TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         every = " UNION ".join(f"SELECT DISTINCT {quoted(name)} AS k FROM known" for name in people)
         report.people = self._db.one(f"SELECT count(*) FROM ({every})") if people else 0

@@ -23,7 +23,7 @@ from app.jobs.engine import InlineEngine
 from app.ledger.parts import listed
 from app.models import AuditLine, Consent, Extract, Job, Participant
 from app.withdrawals.service import WithdrawalService
-from app.withdrawals.service import tasks as withdrawal_tasks
+from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
 from tests.world import World
 

@@ -1,0 +1,184 @@
+"""The SQL of destruction: who waits for it, which tables of a cohort are held, what may not be left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.models import (
+    BlockMark,
+    Dataset,
+    DatasetVersion,
+    Destruction,
+    IdempotentAnswer,
+    Job,
+    Upload,
+    VaultTable,
+    Withdrawal,
+)
+
+READERS = ("build_extract", "check_upload", "dry_run", "reissue_extract", "submit_version")
+"""Kinds of jobs that read the vault for longer than a moment."""
+_TOLD: ColumnElement[bool] = and_(Upload.state == "complete", Upload.purpose == "consents")
+
+
+def unfinished(session: Session, cohort_id: str) -> Destruction | None:
+    """The destruction of a cohort that was begun and has not ended, locked."""
+    query = select(Destruction).where(Destruction.cohort_id == cohort_id, Destruction.state != "destroyed")
+    return session.scalar(query.order_by(Destruction.id).limit(1).with_for_update())
+
+
+def waiting(session: Session, cohort_id: str) -> list[Withdrawal]:
+    """The withdrawals of a cohort whose people's rows are to be destroyed, oldest first, locked."""
+    query = select(Withdrawal).where(
+        Withdrawal.cohort_id == cohort_id,
+        Withdrawal.state == "destroying",
+        Withdrawal.participant_key.is_not(None),
+    )
+    return list(session.scalars(query.order_by(Withdrawal.id).with_for_update()))
+
+
+def unsettled(session: Session, keys: Collection[int]) -> set[int]:
+    """Those of the people of whom some extract is not yet told: it takes their rows and pseudonym to find out where."""
+    query = (
+        select(Withdrawal.participant_key)
+        .join(BlockMark, BlockMark.withdrawal_id == Withdrawal.id)
+        .where(Withdrawal.participant_key.in_(keys), BlockMark.narrowed.is_(False))
+    )
+    return {key for key in session.scalars(query) if key is not None}
+
+
+def tables(session: Session, cohort_id: str) -> list[tuple[str, str]]:
+    """(version, table) of every table that any version of the cohort holds in the vault."""
+    query = (
+        select(VaultTable.version_id, VaultTable.table_name)
+        .where(VaultTable.version_id.in_(versions(cohort_id)), VaultTable.removed_by.is_(None))
+        .distinct()
+        .order_by(VaultTable.version_id, VaultTable.table_name)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def held(session: Session, version_id: str, table: str) -> list[VaultTable]:
+    """The generations of a table whose objects are in the vault, oldest first."""
+    query = select(VaultTable).where(
+        VaultTable.version_id == version_id, VaultTable.table_name == table, VaultTable.removed_by.is_(None)
+    )
+    return list(session.scalars(query.order_by(VaultTable.generation)))
+
+
+def removed(session: Session, destruction_id: str) -> list[str]:
+    """Objects that a destruction has replaced and that no table of any version names any more."""
+    query = select(VaultTable.object_name, VaultTable.left_out_name).where(
+        VaultTable.removed_by == destruction_id
+    )
+    names = {name for row in session.execute(query) for name in row if name}
+    return sorted(names - named(session, names))
+
+
+def named(session: Session, names: Collection[str]) -> set[str]:
+    """Those of the objects that a held table names."""
+    found: set[str] = set()
+    wanted = sorted(names)
+    for start in range(0, len(wanted), 400):
+        batch = wanted[start : start + 400]
+        for column in (VaultTable.object_name, VaultTable.left_out_name):
+            query = select(column).where(column.in_(batch), VaultTable.removed_by.is_(None))
+            found |= {name for name in session.scalars(query) if name}
+    return found
+
+
+def known_versions(session: Session, ids: Collection[str]) -> set[str]:
+    """Those of the ids that are dataset versions."""
+    wanted, found = sorted(ids), set[str]()
+    for start in range(0, len(wanted), 400):
+        query = select(DatasetVersion.id).where(DatasetVersion.id.in_(wanted[start : start + 400]))
+        found |= set(session.scalars(query))
+    return found
+
+
+def uploads_being_checked(session: Session, cohort_id: str) -> list[str]:
+    """Uploads that a job reads at this moment, for it may have looked people up already; and complete registers, whose
+    withdrawals must not be lost."""
+    here = or_(Upload.state == "checking", _TOLD)
+    return list(
+        session.scalars(select(Upload.id).where(Upload.cohort_id == cohort_id, here).order_by(Upload.id))
+    )
+
+
+def still_checked(session: Session, ids: Sequence[str]) -> list[str]:
+    """Those of the uploads that are still being checked."""
+    here = or_(Upload.state == "checking", _TOLD)
+    return list(session.scalars(select(Upload.id).where(Upload.id.in_(ids), here)))
+
+
+def newest_taken(session: Session, withdrawals: Sequence[str]) -> datetime:
+    """When the last of the withdrawals was taken."""
+    return session.scalars(select(func.max(Withdrawal.taken_at)).where(Withdrawal.id.in_(withdrawals))).one()
+
+
+def readers(session: Session) -> list[str]:
+    """Jobs that run now and may have a file of the vault open."""
+    query = select(Job.id).where(Job.state == "running", Job.kind.in_(READERS))
+    return list(session.scalars(query.order_by(Job.id)))
+
+
+def still_running(session: Session, ids: Sequence[str]) -> list[str]:
+    """Those of the jobs that have not ended."""
+    return list(session.scalars(select(Job.id).where(Job.id.in_(ids), Job.state == "running")))
+
+
+def others_at_work(session: Session, cohort_id: str, job_id: str) -> bool:
+    """Whether another job destroys rows of the cohort at this moment."""
+    other = exists().where(
+        Job.subject == cohort_id, Job.kind == "destroy_rows", Job.state == "running", Job.id != job_id
+    )
+    return bool(session.scalar(select(other)))
+
+
+def withdrawals_of(session: Session, keys: Collection[int]) -> list[Withdrawal]:
+    """Every withdrawal of these people, of whatever kind, locked."""
+    query = select(Withdrawal).where(Withdrawal.participant_key.in_(keys)).order_by(Withdrawal.id)
+    return list(session.scalars(query.with_for_update()))
+
+
+def forget_arguments(
+    session: Session, cohort_id: str, withdrawals: Collection[str], keys: Collection[int]
+) -> None:
+    """Jobs that named the people by key name them no more: of what has ended, that it ran is kept."""
+    narrowing = select(Job).where(
+        Job.kind == "narrow_block", Job.arguments["withdrawal_id"].as_string().in_(withdrawals)
+    )
+    for job in session.scalars(narrowing):
+        job.arguments = {"withdrawal_id": job.arguments["withdrawal_id"]}
+    taking = select(Job).where(Job.kind == "take_withdrawals", Job.subject == cohort_id)
+    for job in session.scalars(taking):
+        kept = [entry for entry in job.arguments.get("withdrawn", []) if int(entry[0]) not in keys]
+        if len(kept) != len(job.arguments.get("withdrawn", [])):
+            job.arguments = {**job.arguments, "withdrawn": kept}
+    session.flush()
+
+
+def forget_answers(session: Session, withdrawals: Collection[str]) -> None:
+    """Answers kept for a repeated order of these withdrawals hold the digest of a body that named somebody."""
+    told = IdempotentAnswer.answer["id"].as_string()
+    session.execute(
+        delete(IdempotentAnswer).where(told.in_(withdrawals)).execution_options(synchronize_session=False)
+    )
+
+
+def versions(cohort_id: str) -> Select[str]:
+    """The ids of the versions of a cohort."""
+    query = select(DatasetVersion.id).join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+    return query.where(Dataset.cohort_id == cohort_id)
+
+
+def waits_already(session: Session, cohort_id: str) -> bool:
+    """Whether a job that will destroy rows of the cohort has yet to begin."""
+    other = exists().where(
+        Job.subject == cohort_id, Job.kind == "destroy_rows", Job.state.in_(("waiting", "queued"))
+    )
+    return bool(session.scalar(select(other)))

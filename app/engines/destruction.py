@@ -1,0 +1,116 @@
+"""Rows of people leave a checked table: a new object without them, streamed in the old order, takes its place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.engines.intake.connection import Connection
+from app.engines.intake.reading import literal, quoted
+from app.engines.intake.session import ROW_GROUP
+from app.storage.vault import Vault
+
+_PERSON = re.compile(r"__participant(_[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A table without some people: its object, what it holds, and how many rows are gone."""
+
+    object_name: str
+    rows: int
+    people: int
+    bytes: int
+    sha256: str
+    gone: int
+
+
+@dataclass(frozen=True)
+class DestructionEngine:
+    """Rewrites objects of the vault under a memory limit such as `2GB`; `spill` holds what does not fit."""
+
+    vault: Vault
+    spill: Path
+    memory: str
+    threads: int
+
+    def without(
+        self, job_id: str, object_name: str, place: str, table: str, keys: Sequence[int]
+    ) -> Rewritten | None:
+        """The table of an object without the rows of these people, as a new object under `place`; None where no row
+        is theirs. A row of a link table goes with the first of its people. Same input, same keys: same object."""
+        with self._folder(job_id) as folder:
+            old = self.vault.local_path(object_name, folder)
+            people = [name for name in pq.read_schema(old).names if _PERSON.fullmatch(name)]
+            if not people or not keys:
+                return None
+            con = Connection(folder, self.memory, self.threads, [old])
+            try:
+                theirs = " OR ".join(_marked(con, keys, people))
+                return self._rewritten(con, old, folder, people, theirs, f"{place}/{table}")
+            finally:
+                con.close()
+
+    def discard(self, name: str) -> None:
+        """Destroy an object; it is no error where it is gone already."""
+        self.vault.delete(name)
+
+    def names(self, before: datetime | None = None) -> list[str]:
+        """Every object of the vault, or those written before a moment."""
+        return self.vault.list(before)
+
+    def _rewritten(
+        self, con: Connection, old: Path, folder: Path, people: Sequence[str], theirs: str, name: str
+    ) -> Rewritten | None:
+        con.ask(f"CREATE VIEW held AS SELECT * FROM read_parquet({literal(str(old))})")
+        gone = con.one(f"SELECT count(*) FROM held WHERE {theirs}")
+        if not gone:
+            return None
+        path = folder / "table.parquet"
+        con.ask(
+            f"COPY (SELECT * FROM held WHERE NOT ({theirs})) TO {literal(str(path))}"
+            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+        )
+        con.ask(f"CREATE VIEW left_over AS SELECT * FROM read_parquet({literal(str(path))})")
+        every = " UNION ".join(f"SELECT DISTINCT {quoted(p)} AS k FROM left_over" for p in people)
+        rows, distinct = con.one("SELECT count(*) FROM left_over"), con.one(f"SELECT count(*) FROM ({every})")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        stored = self.vault.put_file(path, f"{name}.{digest[:32]}.parquet")
+        return Rewritten(stored.name, rows, distinct, stored.bytes, stored.sha256, gone)
+
+    @contextmanager
+    def _folder(self, job_id: str) -> Iterator[Path]:
+        self.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.spill))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _marked(con: Connection, keys: Sequence[int], people: Sequence[str]) -> Iterator[str]:
+    """For each participant column the condition that its person is one of the keys.
+
+    One bit a key between the lowest and the highest: a join would write rows in another order, and a long list would be
+    gone through for every row.
+    """
+    low, high = min(keys), max(keys)
+    bits = bytearray(b"0" * (high - low + 1))
+    for key in keys:
+        bits[key - low] = ord("1")
+    con.register("gone", pa.table({"bits": [bits.decode()]}))
+    con.ask("SET VARIABLE gone = (SELECT CAST(bits AS BIT) FROM gone)")
+    for name in map(quoted, people):
+        inside = f"{name} BETWEEN {low} AND {high}"
+        yield f"CASE WHEN {inside} THEN get_bit(getvariable('gone'), {name} - {low}) = 1 ELSE false END"
