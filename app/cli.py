@@ -1,4 +1,4 @@
-"""The shell: serve, demo, migrate, backup, restore, bootstrap, deid, attack.
+"""The shell: serve, demo, migrate, backup, restore, bootstrap, verify-receipt, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -134,6 +134,42 @@ def restore(folder: Annotated[Path, typer.Argument(help="What `backup` wrote.")]
     replayed = prepare(built, restored=made["made_at"])
     built.db.dispose()
     typer.echo(f"Restored as of {made['made_at']}; {replayed.taken} later withdrawals were taken anew.")
+
+
+@app.command(name="verify-receipt")
+def verify_receipt(
+    file: Annotated[Path, typer.Argument(help="A receipt as GET /v1/withdrawals/{id}/receipt gave it.")],
+    participant: Annotated[
+        str | None, typer.Option(help="The institution's identifier, to open the commitment.")
+    ] = None,
+    opening: Annotated[str | None, typer.Option(help="The key of the commitment, 64 hex digits.")] = None,
+) -> None:
+    """Check that a receipt was not altered, and by an opening whose it is; whether it is true only the chain tells."""
+    from app.withdrawals.commitments import opens
+    from app.withdrawals.proof import faults
+
+    try:
+        receipt = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        receipt = None
+    if not isinstance(receipt, dict):
+        typer.echo("The file holds no receipt.", err=True)
+        raise typer.Exit(2)
+    found = faults(receipt)
+    for finding in found:
+        typer.echo(f"{finding.code} at {finding.pointer}: {finding.detail}", err=True)
+    if found:
+        raise typer.Exit(1)
+    typer.echo(
+        f"The receipt {receipt['id']} holds together: {len(receipt['lines'])} lines, state {receipt['state']}."
+    )
+    if participant is not None and opening is not None:
+        try:
+            theirs = opens(str(receipt["commitment"]), opening, str(receipt.get("cohort_id")), participant)
+        except ValueError:
+            theirs = False
+        typer.echo("It is theirs." if theirs else "It is not theirs, or the opening is another one.")
+        raise typer.Exit(0 if theirs else 1)
 
 
 @app.command(name="demo")

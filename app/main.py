@@ -26,6 +26,7 @@ from app.db import Database
 from app.engines import Limits, engine
 from app.engines.destruction import DestructionEngine
 from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
+from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
@@ -73,8 +74,10 @@ from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
 from app.withdrawals.journal import Replayed
+from app.withdrawals.receipts import ReceiptService
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
+from app.withdrawals.watching import WatchService
 
 ROUTERS = (
     pages,
@@ -128,7 +131,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original)
     validation = ValidationService(db, clock, settings, checking)
     rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
-    destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction)
+    destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
     house = House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=uploads,
@@ -136,7 +139,10 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         catalog=CatalogService(db, clock, settings, gate),
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),
+        recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
         withdrawals=WithdrawalService(db, clock, keyring, Journal(settings.journal_path)),
+        receipts=ReceiptService(db),
+        watch=WatchService(db, clock),
         findings=FindingService(db, clock),
         feeds=FeedService(db, clock, settings),
         alarms=AlarmService(db, clock),
@@ -145,7 +151,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     tasks = {
         **cohort_tasks(intake, validation, destruction),
         **request_tasks(house.requests),
-        **extract_tasks(ExtractTasks(house.extracts, gate)),
+        **extract_tasks(ExtractTasks(house.extracts, gate, settings.recall_days)),
         **withdrawal_tasks(house.withdrawals),
         **finding_tasks(FindingTasks(house.findings, gate)),
     }
@@ -230,6 +236,8 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "nobody who left can be read": lambda: house.alarms.monitor(
             lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)
         ),
+        "watch withdrawals": house.watch.observe,
+        "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,
         "sweep the vault": built.destruction.sweep,
         "expire uploads": house.uploads.expire_due,

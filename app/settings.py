@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         description="Whether people who have died are in new extracts: never; only where no family code, handle or "
         "table of relatives is released; or as they consented (guidelines under the Bioethics and Safety Act).",
     )
+    recall_days: int = Field(
+        default=30, ge=1, description="How many days a holder has to say what became of recalled rows."
+    )
+    recall_grace_days: int = Field(
+        default=30,
+        ge=1,
+        description="How many days after that a permit whose holder says nothing is suspended.",
+    )
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )

@@ -232,6 +232,7 @@ def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator
         "consents/states": "consent of one participant to one domain",
         "cohorts/states": "dataset version",
         "extracts/states": "extract",
+        "extracts/recall_states": "recall",
     }
     noun |= {
         "alarms/states": "alarm",

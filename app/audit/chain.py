@@ -59,7 +59,7 @@ def record(
     head = _locked_head(session, stream)
     number, previous = head.number + 1, head.digest
     body = dict(data or {})
-    digest = _digest(previous, stream, number, at, event, actor, object_id, body)
+    digest = line_digest(previous, stream, number, at, event, actor, object_id, body)
     session.add(
         AuditLine(
             stream=stream,
@@ -85,7 +85,7 @@ def verify(session: Session, stream: str) -> tuple[int, Break | None]:
         number += 1
         if line.number != number:
             return number, Break(stream, number, "missing")
-        expected = _digest(
+        expected = line_digest(
             previous, stream, number, line.at, line.event, line.actor, line.object_id, line.data
         )
         if line.previous != previous or line.digest != expected:
@@ -109,8 +109,9 @@ def _locked_head(session: Session, stream: str) -> AuditHead:
     return session.scalars(query).one()
 
 
-def _digest(
+def line_digest(
     previous: bytes, stream: str, number: int, at: datetime, event: str, actor: str, object_id: str, data: Any
 ) -> bytes:
+    """The digest of a line after the one with the digest `previous`."""
     line = [stream, number, at.astimezone(UTC).isoformat(), event, actor, object_id, data]
     return hashlib.sha256(previous + canonical(line).encode()).digest()

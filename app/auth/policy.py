@@ -255,6 +255,11 @@ def may_take_withdrawal(actor: Actor, facts: CohortFacts) -> Decision:
     return _own_only(actor, facts.institution_id)
 
 
+def may_read_receipt(actor: Actor, facts: CohortFacts) -> Decision:
+    """What a withdrawal did, whole: the holder of the cohort and its stewards. It names no one."""
+    return _own_or_steward(actor, facts.institution_id)
+
+
 def may_read_version(actor: Actor, facts: VersionFacts) -> Decision:
     """The dictionary and report of a version: the holder and its stewards."""
     return _own_or_steward(actor, facts.institution_id, facts.also)
@@ -288,6 +293,7 @@ must_change_cohort = _must("cohort", may_change_cohort)
 must_read_dataset = _must("dataset", may_read_cohort)
 must_change_dataset = _must("dataset", may_change_cohort)
 must_change_consents = _must("cohort", may_change_consents)
+must_read_receipt = _must("withdrawal", may_read_receipt)
 must_take_withdrawal = _must("cohort", may_take_withdrawal)
 must_read_version = _must("dataset version", may_read_version)
 must_change_version = _must("dataset version", may_change_version)

@@ -37,9 +37,12 @@ def version_and_cohorts(session: Session, version_id: str) -> tuple[DatasetVersi
 
 
 def people_by_table(session: Session, version_id: str) -> dict[str, int]:
-    """How many people each table of a version holds."""
+    """How many people each table of a version holds, as others may be told of it: in batches."""
     query = select(VaultTable).where(VaultTable.version_id == version_id).order_by(VaultTable.generation)
-    return {row.table_name: row.people for row in session.scalars(query)}
+    return {
+        row.table_name: row.people if row.people_shown is None else row.people_shown
+        for row in session.scalars(query)
+    }
 
 
 def shown_figures(session: Session, name: str, *, lock: bool = False) -> ShownFigures | None:

@@ -34,6 +34,7 @@ class DestructionService:
     clock: Clock
     engine: DestructionEngine
     end_uploads: Callable[[str, datetime, Callable[[Session], None]], int]
+    min_cell: int = 11
 
     def destroy_rows(self, job: JobContext) -> None:
         """One destruction for all of a cohort who wait for it; those who come while it runs are the next one's."""
@@ -162,8 +163,10 @@ class DestructionService:
             if made:
                 session.add(_next(held[-1], made, self))
                 of_people = Dictionary.model_validate(version.dictionary).people.name
-                if version.people and newest.table_name == of_people:
-                    version.people = made.people
+                if version.people - made.people >= self.min_cell and newest.table_name == of_people:
+                    version.people = (
+                        made.people
+                    )  # the catalogue shows it: nobody sees that one person has gone
             ours = session.get_one(Destruction, run.id, with_for_update=True)
             ours.counts = {
                 **ours.counts,
@@ -226,9 +229,12 @@ class DestructionService:
 
 
 def _next(row: VaultTable, made: Rewritten, service: DestructionService) -> VaultTable:
+    shown = row.people if row.people_shown is None else row.people_shown
+    moves = shown - made.people >= service.min_cell
     return VaultTable(
         version_id=row.version_id, table_name=row.table_name, generation=row.generation + 1,
         object_name=made.object_name, upload_id=row.upload_id, rows=made.rows, people=made.people,
         bytes=made.bytes, sha256=made.sha256, left_out=row.left_out, left_out_name=row.left_out_name,
-        definition=row.definition, created_at=service.clock(), removed_by=None,
+        definition=row.definition, created_at=service.clock(), people_shown=None if moves else shown,
+        removed_by=None,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Order, watch, fetch and attest: what the holder of a permit can do with its extract."""
+"""Order, watch and fetch: what the holder of a permit can do with its extract."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from app.auth.policy import Actor
 from app.clock import Clock
 from app.db import Database, new_id
 from app.errors import Problem, not_found
-from app.extracts import queries
+from app.extracts import queries, recall_queries
 from app.extracts.states import step
 from app.jobs import answers, enqueue
 from app.jobs.answers import Once
 from app.ledger.parts import PartState, listed, state_of
-from app.models import AuditLine, Extract, RecallNotice
+from app.models import AuditLine, Extract
 from app.permits import must_be_live, refusal
 from app.storage.outbox import Outbox
-
-GROUNDS = ("destroyed", "retained", "frozen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,10 @@ class ExtractService:
         with self.db.read() as session:
             row = self._own(session, actor, extract_id)
             parts = listed(session, extract_id, ("ready", "blocked", "replaced"))
-            return {**queries.view(session, row), "parts": parts, "recalls": _recalls(session, extract_id)}
+            recalls = [
+                recall_queries.view(notice) for notice in recall_queries.of_extract(session, extract_id)
+            ]
+            return {**queries.view(session, row), "parts": parts, "recalls": recalls}
 
     def list_own(self, actor: Actor, after: str | None, limit: int) -> list[dict[str, Any]]:
         """The actor's extracts, newest first."""
@@ -101,24 +102,6 @@ class ExtractService:
         """Raise unless the next byte may leave: one row, read now, never cached."""
         with self.db.read() as session:
             _must_flow(session, extract_id, name, self.clock())
-
-    def attest(self, actor: Actor, extract_id: str, answer: str, ground: str) -> dict[str, Any]:
-        """The holder says what became of the recalled rows: destroyed, retained on a named ground, or frozen."""
-        if answer not in GROUNDS or (answer != "destroyed" and not ground.strip()):
-            raise Problem(
-                "invalid_request", "Say destroyed, or retained or frozen with the legal ground or date."
-            )
-        now = self.clock()
-        with self.db.unit_of_work() as session:
-            row = self._own(session, actor, extract_id)
-            open_notices = [n for n in _notices(session, extract_id) if n.state == "open"]
-            for notice in open_notices:
-                notice.state, notice.ground, notice.attested_at = answer, ground, now
-            if open_notices:
-                data = {"answer": answer, "notices": len(open_notices)}
-                _note(session, row, "recall.attested", actor.subject, now, data)
-            session.flush()
-            return {"attested": len(open_notices), "recalls": _recalls(session, extract_id)}
 
     def expire_due(self) -> int:
         """Close every extract whose time is over; how many."""
@@ -187,10 +170,19 @@ def _must_flow(session: Session, extract_id: str, name: str, now: datetime) -> P
     if why := refusal(state.permit_state, state.permit_until, now.date()):
         raise Problem("permit_not_live", why)
     if state.extract_state != "ready":
-        raise Problem("extract_expired", f"The extract is {state.extract_state}.")
+        line = _destroyed_by(session, extract_id) if state.extract_state == "destroyed" else None
+        told = {"receipt": line} if line else {}
+        raise Problem("extract_expired", f"The extract is {state.extract_state}.", extra=told)
     if state.expires_on is not None and state.expires_on < now.date():
         raise Problem("extract_expired", "The time of this extract is over.")
     return state
+
+
+def _destroyed_by(session: Session, extract_id: str) -> str | None:
+    """The line of the audit chain that stands for a destroyed extract, as `stream#number`."""
+    query = select(AuditLine).where(AuditLine.object_id == extract_id, AuditLine.event == "extract.destroyed")
+    line = session.scalar(query.limit(1))
+    return f"{line.stream}#{line.number}" if line else None
 
 
 def _new(permit_id: str, project_id: str, version_id: str, now: datetime) -> Extract:
@@ -218,18 +210,6 @@ def _note(
 ) -> None:
     stream = project_stream(row.project_id)
     record(session, stream=stream, event=event, actor=actor, object_id=row.id, at=now, data=data)
-
-
-def _notices(session: Session, extract_id: str) -> list[RecallNotice]:
-    return list(session.scalars(select(RecallNotice).where(RecallNotice.extract_id == extract_id)))
-
-
-def _recalls(session: Session, extract_id: str) -> list[dict[str, Any]]:
-    """What the holder must delete, in the pseudonyms of the holder's own project."""
-    return [
-        {"id": n.id, "pseudonym": n.pseudonym, "state": n.state, "at": n.at, "attested_at": n.attested_at}
-        for n in sorted(_notices(session, extract_id), key=lambda n: n.id)
-    ]
 
 
 def _brief(states: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import select
@@ -20,6 +21,7 @@ from app.jobs import JobContext, Task, enqueue
 from app.ledger.marks import settle
 from app.ledger.parts import block, listed
 from app.models import BlockMark, Job, RecallNotice
+from app.schemas.plan import digest
 
 
 class Found(Protocol):
@@ -57,6 +59,7 @@ class ExtractTasks:
 
     service: ExtractService
     gate: Releasing
+    recall_days: int = 30
 
     def build(self, job: JobContext) -> None:
         """queued -> building -> ready, or failed with the reason."""
@@ -93,7 +96,8 @@ class ExtractTasks:
             settle(session, row.id, withdrawal_id)
             # Whoever took back nothing of this extract, or said so before, gives its holder nothing to delete.
             if row.generation > 0 and found.lost:
-                _notify(session, row.id, withdrawal_id, found.pseudonym, now)
+                due_at = now + timedelta(days=self.recall_days)
+                _notify(session, row.id, withdrawal_id, found.pseudonym, now, due_at)
             data = {"withdrawal": withdrawal_id, "parts_closed": len(closed)}
             record(
                 session,
@@ -125,13 +129,14 @@ class ExtractTasks:
         self._drop_closed(job.subject)
 
     def destroy(self, job: JobContext) -> None:
-        """Remove every part of an expired extract from the outbox: what was closed in it for a withdrawal is gone."""
+        """Remove every part of an expired extract from the outbox: what was closed in it for a withdrawal is gone. What
+        it was stays: plan, manifest, certificate, and in the chain the digest and size of every part."""
         with self.service.db.read() as session:
             parts = listed(session, job.subject, ("ready", "blocked", "replaced", "staged"))
         for part in parts:
             self.service.outbox.delete(f"{job.subject}/{part['name']}")
         self.gate.forget(job.subject)
-        self._move(job.subject, "destroy")
+        self._destroyed(job.subject)
         self._settle(job.subject)
 
     def _settle(self, extract_id: str) -> None:
@@ -162,6 +167,24 @@ class ExtractTasks:
             if (verb, row.state) in (("build", "ready"), ("destroy", "destroyed")):
                 return  # done already; the job runs again after a crash
             row.state = step(row.state, verb)
+
+    def _destroyed(self, extract_id: str) -> None:
+        now = self.service.clock()
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, extract_id, lock=True)
+            if row.state == "destroyed":
+                return  # done already; the job runs again after a crash
+            row.state = step(row.state, "destroy")
+            parts = listed(session, extract_id, ("ready", "blocked", "replaced"))
+            data = {
+                "generation": row.generation, "outcome": row.outcome_hash,
+                "certificate": digest(row.certificate) if row.certificate else None,
+                "parts": [{k: p[k] for k in ("table", "sha256", "rows", "bytes", "generation")} for p in parts],
+            }  # fmt: skip
+            record(
+                session, stream=project_stream(row.project_id), event="extract.destroyed", actor="platform",
+                object_id=extract_id, at=now, data=data,
+            )  # fmt: skip
 
     def _fail(self, extract_id: str, problem: Problem) -> None:
         now = self.service.clock()
@@ -210,7 +233,9 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
     }
 
 
-def _notify(session: Session, extract_id: str, withdrawal_id: str, pseudonym: str, now: Any) -> None:
+def _notify(
+    session: Session, extract_id: str, withdrawal_id: str, pseudonym: str, now: datetime, due_at: datetime
+) -> None:
     session.add(
         RecallNotice(
             id=new_id("rcl"),
@@ -221,6 +246,9 @@ def _notify(session: Session, extract_id: str, withdrawal_id: str, pseudonym: st
             ground="",
             at=now,
             attested_at=None,
+            due_at=due_at,
+            frozen_until=None,
+            overdue_at=None,
         )
     )
     session.flush()

@@ -28,6 +28,7 @@ MUST_END = frozenset(
         "reissue_extract",
         "return_finding",
         "settle_withdrawal",
+        "suspend_permit",
         "take_withdrawals",
     }
 )

@@ -105,4 +105,6 @@ class VaultTable(Base):
         String(64), default=""
     )  # digest of what the dictionary said of the table
     created_at: Mapped[datetime]
+    # What others are shown where it differs: it moves only by as many people as may be told of.
+    people_shown: Mapped[int | None]
     removed_by: Mapped[str | None] = mapped_column(ForeignKey("destructions.id"), index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, String
@@ -63,3 +63,6 @@ class RecallNotice(Base):
     ground: Mapped[str] = mapped_column(default="")
     at: Mapped[datetime]
     attested_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]  # until when its holder has to answer
+    frozen_until: Mapped[date | None]
+    overdue_at: Mapped[datetime | None]  # when its being overdue was told to the stewards

@@ -61,6 +61,18 @@ def accept(session: Session, actor: Actor, permit_id: str, digest: str, now: dat
     return queries.permit_view(row, project)
 
 
+def suspend_by_platform(session: Session, permit_id: str, reason: str, now: datetime) -> None:
+    """Stop an active permit for now, for a reason that nobody had to judge; a steward resumes it."""
+    row, project, _of = queries.permit(session, permit_id, lock=True)
+    if row.state != "active":
+        return
+    row.state = step_permit(row.state, "suspend")
+    record(
+        session, stream=project_stream(project.id), event="permit.suspended", actor="platform", object_id=row.id,
+        at=now, data={"state": row.state, "reason": reason},
+    )  # fmt: skip
+
+
 def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str, now: datetime) -> View:
     """suspend | resume | revoke, by a steward of the cohort. The reason is kept in the chain by its length alone."""
     row, project, of = queries.permit(session, permit_id, lock=True)

@@ -11,7 +11,7 @@ from app.audit import institution_stream, record
 from app.errors import Problem
 from app.jobs import JobContext, Task
 from app.models import DryRun
-from app.requests import queries
+from app.requests import permits, queries
 from app.requests.service import RequestService
 from app.schemas.plan import Plan
 
@@ -45,6 +45,11 @@ class RequestTasks:
             raise
         self._finish(run_id, "ready", to_jsonable_python(result))
 
+    def suspend_permit(self, job: JobContext) -> None:
+        """A permit whose holder leaves recalls unanswered is suspended."""
+        with self.service.db.unit_of_work() as session:
+            permits.suspend_by_platform(session, job.subject, job.arguments["reason"], self.service.clock())
+
     def _finish(self, run_id: str, state: str, result: dict[str, Any]) -> None:
         now = self.service.clock()
         with self.service.db.unit_of_work() as session:
@@ -62,4 +67,5 @@ class RequestTasks:
 
 def tasks(service: RequestService) -> dict[str, Task]:
     """The tasks by the kind of their job."""
-    return {"dry_run": RequestTasks(service).dry_run}
+    made = RequestTasks(service)
+    return {"dry_run": made.dry_run, "suspend_permit": made.suspend_permit}

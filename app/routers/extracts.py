@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.auth.policy import Actor, Scope
+from app.extracts.recalls import Answer
 from app.jobs.answers import Once
 from app.routers.files import deliver
 from app.routers.guards import requires
@@ -14,13 +15,23 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS, problems_and
-from app.schemas.api_extracts import Attestation, AttestationAnswer, ExtractOrder, ExtractPage, ExtractView
+from app.schemas.api_extracts import (
+    Attestation,
+    AttestationAnswer,
+    ExtractOrder,
+    ExtractPage,
+    ExtractView,
+    Recalls,
+)
 
 router = APIRouter(prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
 Rooms = Annotated[House, Depends(house)]
 writes, reads = requires(Scope.EXTRACTS_WRITE), requires(Scope.EXTRACTS_READ)
 Orderer = Annotated[Actor, Depends(writes)]
 Reader = Annotated[Actor, Depends(reads)]
+Cursor = Annotated[
+    str | None, Query(pattern=r"^[A-Za-z0-9_]{1,60}$", description="`cursor` of an earlier answer.")
+]
 PartName = Annotated[str, Path(pattern=r"^[0-9a-f]{64}\.parquet$")]
 
 
@@ -75,5 +86,22 @@ def fetch(extract_id: str, name: PartName, request: Request, rooms: Rooms, actor
 
 @router.post("/{extract_id}/attestation", response_model=AttestationAnswer)
 def attest(extract_id: str, body: Attestation, rooms: Rooms, actor: Orderer) -> dict[str, Any]:
-    """Say what became of the rows that were recalled."""
-    return rooms.extracts.attest(actor, extract_id, body.answer, body.ground)
+    """Say what became of the rows that were recalled: destroyed, retained on a named legal ground, or frozen until a
+    day. What is not answered in time is told to the stewards; later the permit is suspended."""
+    return rooms.recalls.attest(
+        actor, extract_id, Answer(body.answer, body.ground, body.until, tuple(body.recalls))
+    )
+
+
+@router.get("/{extract_id}/recalls", response_model=Recalls)
+def recalls(extract_id: str, rooms: Rooms, actor: Reader, page: Paged) -> dict[str, Any]:
+    """The pseudonyms to delete since a cursor, the columns that hold them, the parts of now and those they replace."""
+    return rooms.recalls.since(actor, extract_id, page.after, page.limit)
+
+
+@router.get("/{extract_id}/recalls.csv", response_class=Response)
+def pseudonyms(extract_id: str, rooms: Rooms, actor: Reader, cursor: Cursor = None) -> Response:
+    """The same pseudonyms as a file of one column, `pseudonym`, to anti-join with."""
+    lines = ["pseudonym", *rooms.recalls.pseudonyms(actor, extract_id, cursor)]
+    headers = {"Cache-Control": "private, no-store"}
+    return Response("\n".join(lines) + "\n", media_type="text/csv; charset=utf-8", headers=headers)

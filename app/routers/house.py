@@ -13,10 +13,13 @@ from app.auth.service import AuthService
 from app.catalog.service import CatalogService
 from app.cohorts.service import CohortService
 from app.cohorts.uploads import UploadService
+from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.findings.service import FindingService
 from app.requests.service import RequestService
+from app.withdrawals.receipts import ReceiptService
 from app.withdrawals.service import WithdrawalService
+from app.withdrawals.watching import WatchService
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,10 @@ class House:
     catalog: CatalogService
     requests: RequestService
     extracts: ExtractService
+    recalls: RecallService
     withdrawals: WithdrawalService
+    receipts: ReceiptService
+    watch: WatchService
     findings: FindingService
     feeds: FeedService
     alarms: AlarmService

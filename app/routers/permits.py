@@ -12,6 +12,7 @@ from app.routers.guards import requires, requires_any
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.schemas.api_extracts import OpenRecalls
 from app.schemas.api_parts import PageOf
 from app.schemas.api_requests import Acceptance, AgreementView, PermitView, Returned
 
@@ -34,6 +35,12 @@ Reader = Annotated[
 def list_held(rooms: Rooms, actor: Holder, page: Paged) -> dict[str, Any]:
     """Your permits, newest first."""
     return page.of(rooms.requests.permits(actor, page.after, page.take))
+
+
+@router.get("/recalls", response_model=PageOf[OpenRecalls])
+def open_recalls(rooms: Rooms, actor: Steward, page: Paged) -> dict[str, Any]:
+    """For stewards: whose holders have not said what became of recalled rows, and by when they should have."""
+    return page.of(rooms.recalls.open_of(actor, page.after, page.take))
 
 
 @router.get("/{permit_id}", response_model=PermitView)

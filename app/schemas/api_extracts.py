@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.schemas.api_parts import Day, View
+
 PERMIT = r"^prm_[0-9a-z]{26}$"
+RECALL = r"^rcl_[0-9a-z]{26}$"
 
 
 class _Body(BaseModel):
@@ -21,10 +24,18 @@ class ExtractOrder(_Body):
 
 
 class Attestation(_Body):
-    """What became of the recalled rows. `ground`: the legal ground of retaining, or the date of the freeze's end."""
+    """What became of the recalled rows. `ground` names the legal ground of retaining; a freeze needs `until`."""
 
     answer: Literal["destroyed", "retained", "frozen"]
-    ground: str = Field(default="", max_length=500)
+    ground: str = Field(default="", max_length=500, pattern=r"^[^\x00]*$")
+    until: Day | None = Field(
+        default=None, description="Last day of a freeze; after it the recall is due again."
+    )
+    recalls: list[Annotated[str, Field(pattern=RECALL)]] = Field(
+        default_factory=list,
+        max_length=10_000,
+        description="Ids of the recalls this is about; empty: all open ones.",
+    )
 
 
 class WithdrawalOrder(_Body):
@@ -58,7 +69,7 @@ class ExtractView(BaseModel):
     ready_at: datetime | None
     expires_at: datetime | None
     parts: list[dict[str, Any]] | None = None
-    recalls: list[dict[str, Any]] | None = None
+    recalls: list[RecallView] | None = None
 
 
 class ExtractPage(BaseModel):
@@ -68,11 +79,90 @@ class ExtractPage(BaseModel):
     next_cursor: str | None
 
 
+class RecallView(View):
+    """One recall. `pseudonym` is empty once the rows of a destroyed person are attested destroyed."""
+
+    id: str
+    pseudonym: str
+    state: Literal["open", "destroyed", "retained", "frozen"]
+    ground: str
+    until: date | None
+    at: datetime
+    due_at: datetime | None
+    overdue: bool
+    attested_at: datetime | None
+    receipt: str
+
+
+class PseudonymColumn(View):
+    """A column that holds pseudonyms of the project."""
+
+    table: str
+    column: str
+
+
+class ThroughParent(View):
+    """A table that reaches its person through another one: its rows go with their parent's."""
+
+    table: str
+    column: str
+    parent: str
+    parent_column: str
+
+
+class PartBrief(View):
+    """A part of the newest generation."""
+
+    table: str
+    name: str
+    sha256: str
+    rows: int
+    bytes: int
+
+
+class PartGone(View):
+    """A part that is closed or replaced; `receipt` is the withdrawal that closed it."""
+
+    table: str
+    name: str
+    state: str
+    successor: str | None
+    receipt: str | None
+
+
+class Recalls(View):
+    """What a holder has to delete, and the parts that take the old ones' places. `cursor` asks for later news."""
+
+    extract_id: str
+    generation: int
+    state: str
+    columns: list[PseudonymColumn]
+    through: list[ThroughParent]
+    parts: list[PartBrief]
+    gone: list[PartGone]
+    items: list[RecallView]
+    next_cursor: str | None
+    cursor: str | None
+
+
+class OpenRecalls(View):
+    """An extract whose holder has recalls to answer, for the stewards of its cohorts."""
+
+    id: str
+    project_id: str
+    permit_id: str
+    holder: str
+    permit_state: str
+    open: int
+    overdue: int
+    due_at: datetime | None
+
+
 class AttestationAnswer(BaseModel):
     """How many recalls were answered, and all of them as they stand."""
 
     attested: int
-    recalls: list[dict[str, Any]]
+    recalls: list[RecallView]
 
 
 class WithdrawalView(BaseModel):
@@ -87,6 +177,18 @@ class WithdrawalView(BaseModel):
     commitment: str | None = None
     taken_at: datetime
     closed_at: datetime | None
+
+
+class UnsettledView(View):
+    """A withdrawal on its way. `tries` above 1: something failed and is tried again; `failure` is the code of why."""
+
+    id: str
+    cohort_id: str
+    kind: str
+    state: str
+    taken_at: datetime
+    tries: int
+    failure: str | None
 
 
 class WithdrawalPage(BaseModel):

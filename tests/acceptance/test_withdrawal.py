@@ -233,8 +233,8 @@ def test_from_its_answer_to_its_receipt(story: Story) -> None:
 
     closed = story.receipt(taken)
     assert (closed["state"], closed["receipt"]["extracts_closed"]) == ("closed", 1)
-    told = {"extracts_closed", "taken_at", "blocked_at", "parts_closed", "recalls", "reissued_at"}
-    assert set(closed["receipt"]) == told
+    figures = {"extracts_closed", "taken_at", "blocked_at", "parts_closed", "recalls", "reissued_at"}
+    assert set(closed["receipt"]) == figures
     assert (closed["receipt"]["parts_closed"], closed["receipt"]["recalls"]) == (len(held), 1)
     assert one not in str(closed)
     service.refused(

@@ -41,7 +41,7 @@ from app.jobs.engine import InlineEngine
 from app.models import Cohort, DatasetVersion, Extract, Job, Part, Participant
 from app.requests import permits
 from app.withdrawals.service import WithdrawalService
-from app.withdrawals.service import tasks as withdrawal_tasks
+from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
 
 PEOPLE, ACTIVE = 100, 30  # people of the world, and how many of them the sequence may speak of

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client import generate_latest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from app import ledger
 from app.audit import verify
+from app.auth.policy import Actor
 from app.consents import register
+from app.engines.destruction import DestructionEngine
 from app.errors import Problem
 from app.jobs import execute
 from app.jobs.answers import Once
@@ -32,8 +36,10 @@ from app.models import (
     Permit,
     RecallNotice,
     Upload,
+    VaultTable,
     Withdrawal,
 )
+from app.schemas.api_extracts import UnsettledView
 from app.withdrawals.commitments import opens
 from tests.integration.destruction.house import House, make
 
@@ -277,6 +283,60 @@ def test_orphans_are_swept_and_what_is_named_stays(house: House) -> None:
     assert destruction.sweep() == 0  # it may be on its way into the database
     assert destruction.sweep(older_than=None) == 1
     assert set(house.objects()) == named | {"ver_of_another_database/person.parquet"}
+
+
+def test_what_others_see_moves_in_batches(house: House) -> None:
+    """The catalogue's numbers stay until min_cell people have gone; the institution reads the exact ones."""
+    dataset = house.built.house.catalog.search("", None, 10)[0]["id"]
+
+    def shown() -> list[int | None]:
+        return [table["people"] for table in house.built.house.catalog.detail(dataset)["tables"]]
+
+    before, exact = shown(), house.held()[house.world.version_id, "person"][-1].people
+    one = house.someone()
+    house.withdraw(one)
+    house.work()
+    newest = house.held()[house.world.version_id, "person"][-1]
+    assert newest.people == exact - 1
+    assert shown() == before
+    # The twelfth to go: plant that so many have gone since the number was last moved.
+    with house.world.db.unit_of_work() as session:
+        row = session.get_one(VaultTable, (newest.version_id, "person", newest.generation))
+        row.people_shown = row.people + 11
+    house.withdraw(house.someone())
+    house.work()
+    assert house.held()[house.world.version_id, "person"][-1].people_shown is None
+
+
+def test_stewards_see_what_is_on_its_way_and_what_fails(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steward = Actor("client:steward", "steward", "steward", None, frozenset())
+    foreign = Actor("client:foreign", "foreign", "steward", "ins_another", frozenset())
+    watch, discard = house.built.house.watch, DestructionEngine.discard
+    assert watch.unsettled(steward, None, 10) == []
+    taken = house.withdraw(house.someone())
+    for kind in ("narrow_block", "settle_withdrawal", "reissue_extract"):
+        run(house, kind)
+
+    def fails(*_args: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(DestructionEngine, "discard", fails)
+    with capture_logs():
+        run(house, "destroy_rows")
+    (shown,) = watch.unsettled(steward, None, 10)
+    assert (shown["id"], shown["state"], shown["tries"], shown["failure"]) == (
+        taken["id"], "destroying", 2, "internal",
+    )  # fmt: skip
+    UnsettledView.model_validate(shown)
+    assert watch.unsettled(foreign, None, 10) == []
+    assert watch.observe() == 1
+    assert 'baekman_withdrawals_open{state="destroying"} 1.0' in generate_latest().decode()
+    monkeypatch.setattr(DestructionEngine, "discard", discard)
+    house.work()
+    assert watch.unsettled(steward, None, 10) == []
+    assert watch.observe() == 0
 
 
 def test_every_chain_holds_afterwards(house: House) -> None:

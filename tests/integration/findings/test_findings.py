@@ -29,7 +29,7 @@ from app.jobs.engine import InlineEngine
 from app.models import AuditLine, Cohort, Consent, Extract, Finding, IdempotentAnswer, Job
 from app.routers import findings, problems
 from app.withdrawals.service import WithdrawalService
-from app.withdrawals.service import tasks as withdrawal_tasks
+from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
 from tests.integration.control_plane.world import KnownTokens, person
 from tests.world import World

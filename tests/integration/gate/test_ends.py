@@ -124,7 +124,16 @@ def test_an_extract_expires_and_its_bytes_go(world: World, clock: Moving) -> Non
     with world.db.read() as session:
         assert session.get_one(Extract, extract).state == "destroyed"
         assert listed(session, extract)
+        line = session.scalars(select(AuditLine).where(AuditLine.event == "extract.destroyed")).one()
+        held = {part["sha256"] for part in listed(session, extract)}
+    assert {part["sha256"] for part in line.data["parts"]} == held
     assert not any(world.gate.outbox.exists(f"{extract}/{name}") for name in released.parts)
+    with pytest.raises(Problem) as refused:  # under a permit that lives longer than its extract
+        extracts.check_part(extract, released.parts[0])
+    assert (refused.value.code, refused.value.extra) == (
+        "extract_expired",
+        {"receipt": f"{line.stream}#{line.number}"},
+    )
 
 
 def test_a_chore_that_fails_keeps_no_other_from_its_work() -> None:

@@ -152,7 +152,7 @@ def test_a_part_that_is_closed_or_lost_is_written_again(world: World) -> None:
     _release(world, extract)
     closed, lost = sorted(_parts(world, extract).values(), key=lambda p: str(p["name"]))[:2]
     with world.db.unit_of_work() as session:
-        block(session, extract, [(closed["table"], closed["position"])], "participant_withdrew")
+        block(session, extract, [(closed["table"], closed["position"])], "participant_withdrew", "wdr_1")
     path = world.var / "outbox" / extract / lost["name"]
     path.unlink()
     told = _release(world, extract)

@@ -1,0 +1,85 @@
+"""Withdrawals that are not closed yet: how far each is, how often something failed, and since when; for stewards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Gauge
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from app.auth import policy
+from app.auth.policy import Actor
+from app.clock import Clock
+from app.db import Database
+from app.models import BlockMark, Cohort, Job, Withdrawal
+
+OPEN = Gauge("baekman_withdrawals_open", "Withdrawals that are not closed.", ("state",))
+OLDEST = Gauge("baekman_withdrawal_oldest_seconds", "Age of the oldest withdrawal that is not closed.")
+STATES = ("taken", "blocked", "destroying")
+
+
+@dataclass(frozen=True)
+class WatchService:
+    """Looks at what is on its way."""
+
+    db: Database
+    clock: Clock
+
+    def unsettled(self, actor: Actor, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """Withdrawals of the cohorts that the actor serves or holds which are not closed, newest first. `tries` is how
+        often the job that failed most was begun, `failure` the code of its last refusal."""
+        query = (
+            select(Withdrawal, Cohort.institution_id)
+            .join(Cohort, Cohort.id == Withdrawal.cohort_id)
+            .where(Withdrawal.state != "closed")
+            .order_by(Withdrawal.id.desc())
+        )
+        if after:
+            query = query.where(Withdrawal.id < after)
+        found: list[dict[str, Any]] = []
+        with self.db.read() as session:
+            for row, institution_id in session.execute(query):
+                if not policy.may_read_receipt(actor, policy.CohortFacts(institution_id)).allowed:
+                    continue
+                tries, failure = _tries(session, row)
+                found.append(
+                    {
+                        "id": row.id, "cohort_id": row.cohort_id, "kind": row.kind, "state": row.state,
+                        "taken_at": row.taken_at, "tries": tries, "failure": failure,
+                    }
+                )  # fmt: skip
+                if len(found) == limit:
+                    break
+        return found
+
+    def observe(self) -> int:
+        """Set the metrics; how many withdrawals are not closed."""
+        query = select(Withdrawal.state, Withdrawal.taken_at).where(Withdrawal.state != "closed")
+        with self.db.read() as session:
+            rows = session.execute(query).all()
+        counts = Counter(row[0] for row in rows)
+        for state in STATES:
+            OPEN.labels(state).set(counts[state])
+        ages = [(self.clock() - row[1]).total_seconds() for row in rows]
+        OLDEST.set(max(ages, default=0.0))
+        return len(rows)
+
+
+def _tries(session: Session, row: Withdrawal) -> tuple[int, str | None]:
+    """Over the jobs that carry this withdrawal: the highest number of a try, and why the one before failed."""
+    extracts = select(BlockMark.extract_id).where(BlockMark.withdrawal_id == row.id)
+    carries = or_(
+        Job.subject == row.id,
+        (Job.kind.in_(("narrow_block", "reissue_extract"))) & Job.subject.in_(extracts),
+        (Job.kind == "destroy_rows") & (Job.subject == row.cohort_id),
+    )
+    since = (carries, Job.created_at >= row.taken_at)
+    tries = session.scalar(
+        select(func.max(Job.attempt)).where(*since, Job.state.in_(("waiting", "queued", "running")))
+    )
+    failed = select(Job.failure).where(*since, Job.state.in_(("retried", "failed")))
+    failure = session.scalar(failed.order_by(Job.finished_at.desc()).limit(1)) if (tries or 1) > 1 else None
+    return tries or 1, failure.get("code") if failure else None
