@@ -17,6 +17,7 @@ from app import ledger
 from app.audit import verify
 from app.auth.policy import Actor
 from app.consents import register
+from app.consents.identities import enrol
 from app.engines.destruction import DestructionEngine
 from app.errors import Problem
 from app.jobs import execute
@@ -151,14 +152,10 @@ def test_who_consents_again_is_a_new_participant(house: House) -> None:
     key = house.leaving[one]
     house.withdraw(one)
     house.work()
-    register_file = house.world.var / "register.csv"
-    register_file.write_text(f"participant_id,domain,state\n{one},all,granted\n")
     with house.world.db.unit_of_work() as session:
-        register.load_consents(
-            session, house.world.keyring, house.world.cohort_id, register_file,
-            at=house.built.clock(), actor="client:hospital",
-        )  # fmt: skip
         cohort = session.get_one(Cohort, house.world.cohort_id)
+        digest = register.hasher_of(house.world.keyring, cohort).digest(one)
+        enrol(session, cohort.id, [digest], house.built.clock())
         found = register.find(session, house.world.keyring, cohort, one)
         assert found is not None
         assert found > max(house.world.keys)

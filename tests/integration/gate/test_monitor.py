@@ -22,7 +22,7 @@ from app.extracts.watching import watch
 from app.jobs.engine import InlineEngine
 from app.models import Alarm, AuditLine, Cohort, Part
 from app.withdrawals.service import WithdrawalService
-from app.withdrawals.service import tasks as withdrawal_tasks
+from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
 from tests.world import World
 

@@ -70,6 +70,7 @@ RULES = [
         {"own"},
         dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
     ),
+    ("read_receipt", COHORT, {"own", "drb", "steward", "asking steward"}, {}),
     ("read_version", PUBLISHED, {"own", "drb", "steward", "asking steward"}, {}),
     (
         "change_version",
