@@ -8,7 +8,7 @@ from typing import Any
 from app.deid.choices import Chosen, chosen
 from app.deid.window import Window, Windows
 from app.schemas.dictionary import Code, Column, Dictionary, Title
-from app.schemas.plan import Plan
+from app.schemas.plan import Plan, PlannedTable
 
 # Transforms after which a value is still one that the dictionary's labels and unit speak of.
 _SAME_VALUES = frozenset({"keep", "clamp", "round_number", "roll_up", "generalise"})
@@ -42,6 +42,7 @@ def codebook(
                 "name": table.name,
                 "kind": table.kind,
                 "title": table.title.model_dump(),
+                **_cap(planned),
                 "columns": [
                     {
                         **_column(choice, found.get((table.name, choice.planned.name))),
@@ -80,6 +81,18 @@ def _column(choice: Chosen, levels: Sequence[int] | None) -> dict[str, Any]:
     if levels is not None:
         entry["levels"] = sorted(set(levels))
     return {**entry, **_unit(column, name), **_vocabulary(column)}
+
+
+def _cap(planned: PlannedTable) -> dict[str, Any]:
+    """A table that holds a choice of a person's rows says so: what is not there may have been."""
+    if planned.max_rows_per_person is None:
+        return {}
+    most = planned.max_rows_per_person
+    words = {
+        "ko": f"참여자마다 최대 {most}행만, 시기와 무관한 비밀 순서로 골라 제공합니다.",
+        "en": f"At most {most} rows of a person, chosen by a secret order that does not depend on when they were.",
+    }
+    return {"max_rows_per_person": most, "chosen_rows": words}
 
 
 def _window(window: Window | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
+from app.deid.caps import dictionary_findings
 from app.deid.dictionary_shape import near, pointer
 from app.errors import Finding
 from app.schemas.dictionary import Column, Dictionary, ForeignKey, RecordId, Table
@@ -34,6 +35,9 @@ def link_findings(dictionary: Dictionary) -> Iterator[Finding]:
     for i, table in enumerate(dictionary.tables):
         here = pointer("tables", i)
         yield from _participants(table, here)
+        yield from dictionary_findings(
+            table, tables.get((table.participant_via or "").partition(".")[0]), here
+        )
         if table.participant_via is not None:
             yield from _via(tables, table, here)
         for j, key in enumerate(table.foreign_keys):

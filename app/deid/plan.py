@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
+from app.deid.caps import cap_findings, unplaced_findings
 from app.deid.choices import Chosen, allowed, default, find, reason_of, weaknesses
 from app.deid.contradictions import privacy_findings, timeline_findings, twin_findings
 from app.deid.dictionary_shape import near, pointer
@@ -30,6 +31,7 @@ def draft(
     filter: Sequence[Condition],  # noqa: A002 - the plan's own word
     privacy: Privacy,
     version_id: str,
+    caps: Mapping[str, int] | None = None,
 ) -> Plan:
     """The plan that releases the asked columns by the default transform of their roles, checked.
 
@@ -37,6 +39,7 @@ def draft(
     true year of the same event stays behind unless named. None means so of every table about people (reference tables
     leave only when named). Participant columns and the reasons of missing values come along unasked.
     Tables and columns stand in the dictionary's order, so that equal wishes have equal hashes.
+    `caps` has the most rows of a person by event table; where none is asked for, the dictionary's comes along.
     Raises `Problem("plan_invalid")` with every finding at once.
     """
     asked = tables_and_columns
@@ -47,10 +50,13 @@ def draft(
     for table in dictionary.tables:
         if table.name in asked:
             columns = _planned(dictionary, table, asked[table.name], privacy)
-            tables += [PlannedTable(name=table.name, columns=columns)] if columns else []
-            silent = tables_and_columns is None or any(one.table == table.name for one in found)
+            cap = (caps or {}).get(table.name, table.max_rows_per_person)
+            one = PlannedTable(name=table.name, columns=columns, max_rows_per_person=cap)
+            tables += [one] if columns else []
+            silent = tables_and_columns is None or any(f.table == table.name for f in found)
             if not columns and not silent:
                 found.append(Finding("nothing_leaves", "no column of this table may leave", table.name))
+    found += unplaced_findings(caps or {}, [table.name for table in tables])
     if not tables:
         refuse_all("plan_invalid", _REFUSED, found or [Finding("nothing_asked", "no table is asked for")])
     plan = Plan(version_id=version_id, tables=tuple(tables), filter=tuple(filter), privacy=privacy)
@@ -81,6 +87,7 @@ def plan_findings(plan: Plan, dictionary: Dictionary) -> Iterator[Finding]:
             yield _unknown_table(dictionary, planned.name, pointer("tables", i))
             continue
         yield from _table_findings(table, planned, pointer("tables", i))
+        yield from cap_findings(dictionary, plan, table, planned, pointer("tables", i))
         for j, column in enumerate(planned.columns):
             here = pointer("tables", i, "columns", j)
             result = _resolve(dictionary, table, column, plan.privacy, here)

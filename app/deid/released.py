@@ -101,6 +101,7 @@ def dry_run(facts: Facts) -> dict[str, Any]:
                 "rows_in": facts.rows_in[t.name],
                 "rows_out": facts.rows_out(t.name),
                 "people": facts.people[t.name],
+                "max_rows_per_person": t.max_rows_per_person,
                 "outside_window": facts.outside.get(t.name, 0),
                 "outside_window_share": round(facts.outside_share(t.name), 6),
             }
@@ -163,6 +164,7 @@ def certificate(
             for name, n in facts.rolled_up.items()
         },
         "moved_dates": _moved_dates(facts),
+        "max_rows_per_person": _caps(facts),
         "measured_in_the_dry_run": measured,
         "attacker": {
             "ko": "준식별자를 아는 공격자(검사 모형)에 대해 각 표의 모든 집단이 k명 이상임을 "
@@ -177,6 +179,11 @@ def certificate(
             "en": "Pseudonymised data: personal data still. Re-identification must not be attempted.",
         },
     }
+
+
+def _caps(facts: Facts) -> dict[str, int]:
+    """Table -> the most rows of a person, as verified on the written bytes."""
+    return {t.name: t.max_rows_per_person for t in facts.plan.tables if t.max_rows_per_person is not None}
 
 
 def _moved_dates(facts: Facts) -> dict[str, Any] | None:

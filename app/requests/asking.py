@@ -44,7 +44,9 @@ def planned(
     conditions = [Condition.model_validate(condition) for condition in wish["filter"]]
     found = list(_unreachable(privacy, people))
     try:
-        plan = draft(dictionary, wish["tables"], conditions, privacy, version_id)
+        plan = draft(
+            dictionary, wish["tables"], conditions, privacy, version_id, wish.get("max_rows_per_person")
+        )
     except Problem as problem:
         problem.findings += found
         raise

@@ -47,6 +47,11 @@ class EditedRequest(Body):
     purpose: Free
     tables: dict[ColumnName, list[ColumnName]] | None = Field(default=None, max_length=200)
     filter: list[Condition] = Field(default_factory=list, max_length=50)
+    max_rows_per_person: dict[ColumnName, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="By event table: at most so many rows of a person leave; never more than the dictionary allows.",
+    )
     privacy: StricterPrivacy = Field(default_factory=StricterPrivacy)
     irb_reference: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")] = ""
     end_date: Day

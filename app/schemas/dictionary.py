@@ -189,6 +189,12 @@ class Table(Model):
         le=1,
         description="Stated share of rows whose person is not in the participant table; default: a setting.",
     )
+    max_rows_per_person: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda cap: cap is None,
+        description="Of an event table: at most so many rows of a person ever leave.",
+    )
     primary_key: tuple[Name, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     format: Literal["csv", "parquet"] = "csv"

@@ -24,6 +24,13 @@ class PlannedTable(Model):
 
     name: str
     columns: tuple[PlannedColumn, ...]
+    # Left out where unset, so that the hash of a plan without a cap is what it was.
+    max_rows_per_person: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda cap: cap is None,
+        description="Of an event table at most so many rows of a person leave.",
+    )
 
 
 class Condition(Model):

@@ -105,6 +105,23 @@ def test_more_people_than_expected_are_refused(release: Release) -> None:
     assert release.codes() == {"people_unexpected"}
 
 
+def test_more_rows_of_a_person_than_the_cap_are_refused(release: Release) -> None:
+    """Everyone has three visits with two laboratory rows each; the dictionary's cap counts as much as the plan's."""
+    visit, lab = (t for t in release.plan["tables"] if t["name"] in ("visit", "lab"))
+    visit["max_rows_per_person"], lab["max_rows_per_person"] = 3, 6
+    assert release.verdict().ok
+    visit["max_rows_per_person"], lab["max_rows_per_person"] = 2, 5
+    found = [(f.code, f.table, f.count) for f in release.verdict().refusals]
+    assert found == [("too_many_rows", "visit", PEOPLE), ("too_many_rows", "lab", PEOPLE)]
+    visit["max_rows_per_person"], lab["max_rows_per_person"] = 3, 6
+    release.db.execute("INSERT INTO visit SELECT * REPLACE (-serial AS serial) FROM visit WHERE rowid = 3")
+    release.paths.pop("visit")
+    assert ("too_many_rows", "visit", 1) in [(f.code, f.table, f.count) for f in release.verdict().refusals]
+    release.plan["tables"][1].pop("max_rows_per_person")
+    next(t for t in release.dictionary["tables"] if t["name"] == "visit")["max_rows_per_person"] = 2
+    assert "too_many_rows" in release.codes()
+
+
 def test_a_person_twice_in_the_participant_table_is_refused(release: Release) -> None:
     release.db.execute("INSERT INTO person SELECT * REPLACE ('x' AS disease) FROM person WHERE rowid = 5")
     assert "person_repeated" in release.codes()

@@ -139,6 +139,7 @@ class Shape:
     sensitive: bool
     relative: bool
     filtered: bool
+    cap: int | None = None
 
 
 shapes = st.builds(
@@ -149,6 +150,7 @@ shapes = st.builds(
     sensitive=st.booleans(),
     relative=st.booleans(),
     filtered=st.booleans(),
+    cap=st.sampled_from([None, 1, 2]),
 )
 # One change: whose consent (by place), to which domain, taken back or given again.
 changes = st.lists(
@@ -170,6 +172,9 @@ def _world(shape: Shape) -> Iterator[World]:
     document = copy.deepcopy(DICTIONARY)
     queries = {name: query.replace("{seed}", str(shape.seed)) for name, query in QUERIES.items()}
     planned = _planned(set(shape.tables), shape.families, shape.sensitive, shape.relative)
+    for table in planned:
+        if table["name"] in ("visit", "steps"):
+            table["max_rows_per_person"] = shape.cap
     privacy = {"k": 3, "reserve": 1, "max_suppression": 1.0}
     try:
         yield worlds.make(
@@ -252,7 +257,7 @@ def _must_be_equal(shape: Shape, rounds: list[list[tuple[int, str, bool]]]) -> l
     max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 @example(
-    Shape(7, EVERYTHING, True, True, True, False),
+    Shape(7, EVERYTHING, True, True, True, False, cap=2),
     [[(2, "clinical", False)], [(2, "clinical", True), (5, "clinical", False), (9, "lifelog", False)]],
 )
 @given(shapes, st.lists(changes, min_size=1, max_size=2))

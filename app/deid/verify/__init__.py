@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from app.deid.verify.caps import check_caps
 from app.deid.verify.cells import Cells
 from app.deid.verify.evidence import (
     REFUSALS,
@@ -109,6 +110,7 @@ def _judge(
         questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):
             findings += check_rare(questions, table, number, gathered, expectation)
+            findings += check_caps(questions, table, number, parts[table.name], expectation)
             if parts[table.name]:
                 findings += Cells(
                     questions, table, number, parts[table.name], surveys[table.name], expectation

@@ -161,6 +161,7 @@ REFUSALS: dict[str, str] = {
     "statistics_leak": "Column statistics tell values that are not in the part",
     "suppressed_person": "People who are not in the participant table have rows here",
     "table_unexpected": "A staged table is not in the plan",
+    "too_many_rows": "People with more rows than the plan or the dictionary allows of a person",
     "too_many_suppressed": "More people were left out than the plan allows",
     "transform_unknown": "The plan names a transform that the verifier does not know",
     "unknown_column": "The plan names a table or column that the dictionary does not have",

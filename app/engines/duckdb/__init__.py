@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from app.deid.choices import chosen
 from app.deid.window import Windows
+from app.engines.duckdb import caps, keeping, people, timeline
 from app.engines.duckdb import codes as rare
-from app.engines.duckdb import keeping, people, timeline
 from app.engines.duckdb.columns import joins
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
@@ -298,8 +298,9 @@ class DuckDbEngine:
         con = connect(self.limits, source.spill, readable)
         con.execute(f"CREATE SCHEMA {VAULT}")
         con.execute("CREATE TABLE excluded (key INTEGER)")
+        capped = {table.name for table in source.plan.tables if table.max_rows_per_person}
         for name, path in files.items():
-            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS FROM read_parquet({text(str(path))})")
+            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS {caps.file(path, name in capped)}")
         con.register("crosswalk_in", source.crosswalk)
         con.execute("CREATE TABLE x AS FROM crosswalk_in")
         con.unregister("crosswalk_in")

@@ -10,7 +10,7 @@ from app.deid.choices import Chosen, chosen
 from app.deid.filters import where
 from app.deid.fitting import hierarchy_spec
 from app.deid.transforms import Rendering
-from app.engines.duckdb import codes, timeline
+from app.engines.duckdb import caps, codes, timeline
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
@@ -26,12 +26,21 @@ class Filters:
     def __init__(self, con: duckdb.DuckDBPyConnection, source: Source) -> None:
         self.con, self.source = con, source
         self._made: dict[tuple[str, str], str] = {}
+        self._capped: dict[str, str] = {}
         self._tables = 0
 
     def on(self, table: Table) -> str:
-        """The rows `t` (of person `x0`) of a table that leave: all conditions on it, and the window of its dates."""
-        place = timeline.rows(self.source, table)
-        return self.of(table) if place == "true" else f"{self.of(table)} AND {place}"
+        """The rows `t` (of person `x0`) of a table that leave: all conditions on it, the window of its dates, and of
+        what is left no more of a person than the plan says."""
+        place, cap = timeline.rows(self.source, table), self._cap(table)
+        where = self.of(table) if place == "true" else f"{self.of(table)} AND {place}"
+        if cap is None:
+            return where
+        if table.name not in self._capped:
+            # Once for all questions and parts; the rows that are kept already meet everything else.
+            self._capped[table.name] = name = self._name()
+            caps.gather(self.con, table, cap, name, where)
+        return caps.kept(self._capped[table.name])
 
     def of(self, table: Table) -> str:
         """All conditions on a table as one predicate over its rows `t`; a missing value never passes."""
@@ -77,6 +86,10 @@ class Filters:
         rollup = codes.rollup_of(self.source.dictionary, table, choice)
         codes.build(self.con, rollup, name, f"FROM {stored(table)} t {joins} WHERE true")
         return name
+
+    def _cap(self, table: Table) -> int | None:
+        planned = (t for t in self.source.plan.tables if t.name == table.name)
+        return next((t.max_rows_per_person for t in planned), None)
 
     def _name(self) -> str:
         self._tables += 1

@@ -149,6 +149,18 @@ def test_unknown_columns_are_told_all_at_once_with_near_matches(world: World):
     assert near["measurment", None] == ["measurement"]
 
 
+def test_a_request_asks_for_the_most_rows_of_a_person(world: World):
+    _dataset, version = world.published()
+    wish = asking(version, max_rows_per_person={"measurement": 3})
+    made = world.ok("researcher", "POST", "/v1/requests", wish)
+    plan = world.ok("researcher", "GET", f"/v1/requests/{made['id']}")["plan"]
+    told = {t["name"]: t.get("max_rows_per_person") for t in plan["tables"]}
+    assert told == {"person": None, "measurement": 3}
+    wish = asking(version, max_rows_per_person={"person": 3, "measurements": 1})
+    answer = world.problem(422, "plan_invalid", "researcher", "POST", "/v1/requests", wish)
+    assert {one["code"] for one in answer["problems"]} == {"cap_not_allowed", "unknown_table"}
+
+
 def test_limits_are_made_stricter_never_looser(world: World):
     _dataset, version = world.published()
     strict = world.ok("researcher", "POST", "/v1/requests", asking(version, privacy={"k": 20}))

@@ -1,6 +1,7 @@
 """Plans: each role's default transform, ids consistent across tables, and every refusal, all at once."""
 
 import datetime as dt
+import json
 from typing import Any
 
 import duckdb
@@ -222,6 +223,50 @@ def test_a_plan_without_the_participant_table_releases_none_of_its_quasi_identif
 def test_safe_harbor_drafts_years():
     plan = wish({"visit": ["visit_date"]}, privacy=Privacy(k=11, preset="hipaa_safe_harbor"))
     assert planned(plan, "visit")["visit_date"] == ("truncate_date", {"to": "year"})
+
+
+def _capped(*names: str, most: int = 5) -> Dictionary:
+    document = DICTIONARY.model_dump(mode="json")
+    for table in document["tables"]:
+        if table["name"] in names:
+            table["max_rows_per_person"] = most
+    return Dictionary.model_validate_json(json.dumps(document))
+
+
+def test_a_cap_comes_from_the_dictionary_and_only_gets_stricter():
+    words = _capped("visit")
+    assert draft(words, {"visit": []}, (), PRIVACY, "ver_1").table("visit").max_rows_per_person == 5
+    asked = draft(words, {"visit": []}, (), PRIVACY, "ver_1", {"visit": 2})
+    assert asked.table("visit").max_rows_per_person == 2
+    for wrong in (6, None):
+        table = asked.table("visit").model_copy(update={"max_rows_per_person": wrong})
+        with pytest.raises(Problem) as refused:
+            check(asked.model_copy(update={"tables": (table,)}), words)
+        places = [(f.code, f.table, f.pointer) for f in refused.value.findings]
+        assert places == [("finer_than_dictionary", "visit", "/tables/0/max_rows_per_person")]
+
+
+def test_a_cap_where_it_cannot_be_is_refused():
+    """On the participant table, on a table that leads others to their person, on one that does not leave."""
+    with pytest.raises(Problem) as refused:
+        draft(DICTIONARY, {"person": [], "visit": [], "lab": []}, (), PRIVACY, "ver_1",
+              {"person": 1, "visit": 2, "labs": 3})  # fmt: skip
+    found = [(f.code, f.table) for f in refused.value.findings]
+    assert found == [("unknown_table", "labs"), ("cap_not_allowed", "person"), ("cap_not_allowed", "visit")]
+    assert draft(DICTIONARY, {"visit": []}, (), PRIVACY, "ver_1", {"visit": 2})
+    assert draft(DICTIONARY, {"visit": [], "lab": []}, (), PRIVACY, "ver_1", {"lab": 2})
+    with pytest.raises(Problem) as refused:
+        check_dictionary(_capped("person", "visit").model_dump(mode="json"))
+    assert [(f.code, f.table) for f in refused.value.findings] == [
+        ("contradiction", "person"), ("contradiction", "lab"),
+    ]  # fmt: skip
+
+
+def test_a_plan_without_a_cap_has_the_hash_it_had():
+    plan = draft(DICTIONARY, {"visit": []}, (), PRIVACY, "ver_1")
+    assert "max_rows_per_person" not in json.dumps(plan.model_dump(mode="json"))
+    capped = draft(DICTIONARY, {"visit": []}, (), PRIVACY, "ver_1", {"visit": 2})
+    assert plan_hash(capped) != plan_hash(plan)
 
 
 def test_a_drafted_plan_is_one_that_passes():
