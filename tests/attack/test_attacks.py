@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from app.auth.policy import Actor
 from app.cli import app
 from app.db import Database
-from app.deid import counts, pseudonyms, window
+from app.deid import counts, pseudonyms, risk, window
 from app.deid.attacks import Target
 from app.deid.attacks.values import hashed, spellings
 from app.deid.verify.cells import Cells
@@ -364,12 +364,19 @@ def test_a_filter_that_shreds_classes_releases_nothing(small: World) -> None:
         small.release(small.permit(plan))
 
 
-def test_two_recodings_of_the_same_people_are_told_to_the_steward(small: World, tmp_path: Path) -> None:
-    """What the dry run says of the meet is what an attacker finds in the bytes, who knows who is who."""
+def test_two_recodings_of_the_same_people_are_told_to_the_steward(
+    small: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the dry run says of the meet is what an attacker finds in the bytes, who knows who is who. Planted: a dry
+    run that lays the earlier release on itself; the bytes contradict it."""
     one, _ = _released(small, tmp_path / "a")
     privacy = small.plan.privacy.model_copy(update={"k": 30, "method": "global"})
     other = small.plan.model_copy(update={"privacy": privacy})
     told = small.gate.dry_run(other, worlds.PURPOSE, lambda **_: None)["risk"]["intersections"]
+    meet = risk.intersect
+    with monkeypatch.context() as fault:
+        fault.setattr(risk, "intersect", lambda first, _, *more: meet(first, first, *more))
+        blind = small.gate.dry_run(other, worlds.PURPOSE, lambda **_: None)["risk"]["intersections"]
     two = small.permit(other)
     small.release(two)
     crowds: Counter[Any] = Counter()
@@ -380,6 +387,7 @@ def test_two_recodings_of_the_same_people_are_told_to_the_steward(small: World, 
     assert told[0]["both"]["below_k_share"] == pytest.approx(below / sum(crowds.values()), abs=1e-6)
     assert told[0]["needs_signature"] == (below > 0)
     assert below > 0
+    assert blind[0]["both"]["below_k_share"] != pytest.approx(below / sum(crowds.values()), abs=1e-3)
 
 
 def _labels(world: World, extract: str) -> Iterator[tuple[int, Any]]:
