@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     count_budget_per_day: int = Field(
         default=200, ge=1, description="Masked counts one asker may have in a day."
     )
+    count_budget_institution_per_day: int = Field(
+        default=600,
+        ge=1,
+        description="Masked counts all askers of one institution may have together in a day.",
+    )
     extract_days: int = Field(
         default=90, ge=1, description="How long an extract can be downloaded, within its permit."
     )

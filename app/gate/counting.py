@@ -97,7 +97,13 @@ def _published(session: Session, version_id: str) -> tuple[Behind, Dictionary]:
 
 def _check_budget(gate: Gate, session: Session, reader: Actor) -> None:
     start = gate.clock().replace(hour=0, minute=0, second=0, microsecond=0)
-    if ledger_counts.answers_since(session, reader.subject, start) >= gate.settings.count_budget_per_day:
+    own = ledger_counts.answers_since(session, reader.subject, start)
+    # Askers of one institution can pool what they were told, so they share a budget too.
+    pooled = 0
+    if reader.institution_id:
+        pooled = ledger_counts.answers_to_institution_since(session, reader.institution_id, start)
+    most = gate.settings.count_budget_per_day, gate.settings.count_budget_institution_per_day
+    if own >= most[0] or pooled >= most[1]:
         raise Problem("count_budget_spent", "Ask again tomorrow (UTC).", headers={"Retry-After": "3600"})
 
 

@@ -40,6 +40,12 @@ def answers_since(session: Session, asker: str, since: datetime) -> int:
     return session.scalar(query) or 0
 
 
+def answers_to_institution_since(session: Session, institution_id: str, since: datetime) -> int:
+    """How many answers all askers of an institution together have had since a moment."""
+    query = select(func.count()).where(CountAnswer.institution_id == institution_id, CountAnswer.at >= since)
+    return session.scalar(query) or 0
+
+
 def too_close(session: Session, asked: Asked, members: BitMap, min_cell: int) -> bool:
     """Whether these people differ from those of an earlier answer to the asker, or to the asker's institution, by at
     least one and fewer than `min_cell`: the difference of the two answers would then speak of a few people."""
