@@ -22,7 +22,7 @@ from app.errors import Finding, Problem
 from app.jobs import JobContext, enqueue
 from app.keyring import Keyring
 from app.models import Cohort, Upload
-from app.schemas.register import USUAL_KIND
+from app.schemas.register import NARROWED, USUAL_KIND
 from app.storage.inbox import Inbox
 
 SYSTEM = "system"
@@ -111,13 +111,13 @@ class ConsentIntake:
         for kind, people in groupby(withdrawn, key=lambda one: one[0]):
             batch: list[list[Any]] = []
             for _kind, key, domains in people:
-                count += 1
+                count += kind != NARROWED
                 batch.append([key, domains])
                 if len(batch) == _WITHDRAWN_PER_JOB:
-                    _hand_on(session, cohort_id, kind, batch, now)
+                    hand_on(session, cohort_id, kind, batch, now)
                     batch = []
             if batch:
-                _hand_on(session, cohort_id, kind, batch, now)
+                hand_on(session, cohort_id, kind, batch, now)
         return count
 
     def _decide(
@@ -144,7 +144,8 @@ class ConsentIntake:
         )  # fmt: skip
 
 
-def _hand_on(session: Session, cohort_id: str, kind: str, people: list[list[Any]], at: Any) -> None:
+def hand_on(session: Session, cohort_id: str, kind: str, people: list[list[Any]], at: Any) -> None:
+    """Order that whoever left, `[key, domains]` each, leaves every copy, in the transaction of what they said."""
     arguments: dict[str, Any] = {"withdrawn": people}
     if kind != USUAL_KIND:
         arguments["kind"] = kind

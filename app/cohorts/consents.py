@@ -14,6 +14,7 @@ from app.auth import policy
 from app.auth.policy import Actor, CohortFacts
 from app.clock import Clock
 from app.cohorts import queries
+from app.cohorts.consent_intake import hand_on
 from app.consents import epochs, history, identities, linkage, minors, persons, register, return_tokens
 from app.db import Database
 from app.deid.counts import mask_plain
@@ -59,7 +60,11 @@ class ConsentService:
             if key is None:
                 raise not_found("participant")
             before = cohort.epoch
-            register.set_consent(session, cohort_id, key, body["domains"], said, at=now, actor=actor.subject)
+            left = register.set_consent(
+                session, cohort_id, key, body["domains"], said, at=now, actor=actor.subject
+            )
+            for kind, domains in left.items():
+                hand_on(session, cohort_id, kind, [[key, domains]], now)
             linked = self._linkage(session, body.get("linkage_token"), now)
             persons.say(
                 session, cohort, key, linkage=linked, may_link=body.get("may_link"),

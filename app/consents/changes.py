@@ -18,8 +18,10 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Select,
+    String,
     and_,
     case,
+    cast,
     false,
     func,
     insert,
@@ -35,6 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.consents.staging import CHANGES, LINES, PEOPLE, SAID, settle
 from app.consents.states import HOLDING, verb_of
 from app.models import Consent, ConsentChange, Participant, PersonChange
+from app.schemas.register import NARROWED
 
 _TOLD = 20  # line numbers told of one reason
 WITHDRAWN_SINCE, RECONSENT_NEEDED = "withdrawn_since", "reconsent_needed"
@@ -104,6 +107,7 @@ def find(connection: Connection) -> Found:
             *(line[name] for name in SAID),
             consent.state,
             _held(),
+            _narrows(),
         )
         .select_from(joined)
         .where(or_(consent.state.is_(None), _differs()))
@@ -152,12 +156,15 @@ def write(connection: Connection, cohort_id: str, epoch: int, at: datetime) -> N
 
 
 def withdrawn(connection: Connection) -> Iterator[tuple[str, int, list[str]]]:
-    """(kind, key, domains) of people whom copies may hold and who have withdrawn, by kind and key."""
+    """(kind, key, domains) of people whom copies may hold and who have withdrawn or narrowed their purposes, by kind
+    and key; NARROWED is the kind of the latter."""
     now = CHANGES.c
+    kind_of = case((now.narrows, NARROWED), else_=now.kind).label("kind_of")
+    gone = and_(now.state == "withdrawn", or_(now.was.in_(HOLDING), now.kind == "destroy"))
     query = (
-        select(now.kind, now.participant_key, now.domain)
-        .where(now.held.is_(None), now.state == "withdrawn", or_(now.was.in_(HOLDING), now.kind == "destroy"))
-        .order_by(now.kind, now.participant_key, now.domain)
+        select(kind_of, now.participant_key, now.domain)
+        .where(now.held.is_(None), or_(gone, now.narrows))
+        .order_by(kind_of, now.participant_key, now.domain)
     )
     last: tuple[str, int] | None = None
     domains: list[str] = []
@@ -187,6 +194,19 @@ def _differs() -> ColumnElement[bool]:
         (consent.state == "withdrawn", true()),
         else_=said,
     )
+
+
+def _narrows() -> ColumnElement[bool]:
+    """Whether a line names purposes, other than before, of what copies may rest on. Whether their own purpose is
+    among them is judged extract by extract, so that a widened one does no harm here."""
+    line, consent = LINES.c, Consent
+    named = and_(
+        line.state == "granted",
+        consent.state.in_(HOLDING),
+        line.purposes.is_distinct_from(consent.purposes),
+        cast(line.purposes, String) != "[]",
+    )
+    return func.coalesce(named, false())
 
 
 def _held() -> ColumnElement[str]:

@@ -44,6 +44,7 @@ class Writer:
         self.session, self.cohort, self.at = session, cohort, at
         self.count = 0
         self.withdrawn: dict[int, list[str]] = {}
+        self.narrowed: dict[int, list[str]] = {}
 
     def apply(self, wanted: Mapping[tuple[int, str], Statement], *, same_day: bool = True) -> dict[str, int]:
         """Make the register say this; by reason how many statements were held back.
@@ -61,6 +62,8 @@ class Writer:
                 continue
             if row is not None and row.state in HOLDING and said.state == "withdrawn":
                 self.withdrawn.setdefault(key, []).append(domain)
+            if row is not None and row.state in HOLDING and said.purposes and _narrows(row, said):
+                self.narrowed.setdefault(key, []).append(domain)
             self._write(row, key, domain, said)
         self.session.flush()
         return held
@@ -112,6 +115,11 @@ class Writer:
             participant_key=key, domain=domain, epoch=self.cohort.epoch, at=self.at, **values
         )
         self.session.add(change)
+
+
+def _narrows(row: Consent, said: Statement) -> bool:
+    """Whether a purpose that was agreed to, or any, may no longer be among those that are named now."""
+    return not row.purposes or not set(row.purposes) <= set(said.purposes)
 
 
 def check(domains: Sequence[str], said: Statement, today: date) -> None:

@@ -20,7 +20,7 @@ from app.consents.states import HOLDING
 from app.errors import Finding, Problem
 from app.keyring import Keyring
 from app.models import Cohort, Consent, Participant
-from app.schemas.register import DOMAINS, USUAL_KIND
+from app.schemas.register import DOMAINS, NARROWED, USUAL_KIND
 
 __all__ = [
     "DOMAINS", "Loaded", "Statement", "end", "ended", "find", "granted", "hasher_of", "load", "of_age", "set_consent",
@@ -120,8 +120,9 @@ def set_consent(
     *,
     at: datetime,
     actor: str,
-) -> list[str]:
-    """One person's word on some domains; the domains that copies may rest on and that are now withdrawn.
+) -> dict[str, list[str]]:
+    """One person's word on some domains; by kind, the domains that copies may rest on and that are now withdrawn, or
+    narrowed to other purposes (NARROWED).
 
     Problems: `invalid_request` with every finding, `conflict` where the word is not later than what it would undo.
     """
@@ -138,7 +139,8 @@ def set_consent(
             object_id=cohort_id, at=at,
             data={"changed": writer.count, "state": statement.state, "epoch": cohort.epoch},
         )  # fmt: skip
-    return writer.withdrawn.get(key, [])
+    withdrawn = {statement.kind or USUAL_KIND: writer.withdrawn.get(key, [])}
+    return {k: d for k, d in {**withdrawn, NARROWED: writer.narrowed.get(key, [])}.items() if d}
 
 
 def withdraw(

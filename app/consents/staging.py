@@ -55,10 +55,12 @@ LINES = Table(
     "load_lines", _META, Column("line", Integer), Column("n", Integer), Column("domain", String(20)), *_said(),
     prefixes=["TEMPORARY"],
 )  # fmt: skip
-# `was`: the state before, null where nothing was said; `held`: why the line may not change it, null where it may.
+# `was`: the state before, null where nothing was said; `held`: why the line may not change it, null where it may;
+# `narrows`: copies may rest on it and their purpose may no longer be among those agreed to.
 CHANGES = Table(
     "load_changes", _META, Column("line", Integer), Column("participant_key", Integer), Column("domain", String(20)),
-    *_said(), Column("was", String(20)), Column("held", String(20)), prefixes=["TEMPORARY"],
+    *_said(), Column("was", String(20)), Column("held", String(20)), Column("narrows", Boolean),
+    prefixes=["TEMPORARY"],
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ class Withdrawal(Base):
     cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
     participant_key: Mapped[int | None]
     domains: Mapped[list[Any]]
-    kind: Mapped[str] = mapped_column(String(20))  # no_further_contact | no_further_use | destroy
+    kind: Mapped[str] = mapped_column(String(20))  # no_further_contact | no_further_use | destroy | narrowed
     state: Mapped[str] = mapped_column(String(20))
     receipt: Mapped[dict[str, Any]]
     taken_at: Mapped[datetime]

@@ -10,6 +10,9 @@ GRANTED, WITHDRAWN = "granted", "withdrawn"
 SAID = (GRANTED, WITHDRAWN)
 KINDS = ("no_further_contact", "no_further_use", "destroy")
 USUAL_KIND = "no_further_use"
+NARROWED = "narrowed"
+"""Not a withdrawal of a domain: the person agrees to fewer purposes. Copies whose purpose is not among them lose the
+person as if they had withdrawn."""
 
 NEEDED = ("participant_id", "domain", "state")
 # Of the person as a whole: where a line says nothing of it, it stays as it was.

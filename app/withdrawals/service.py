@@ -23,6 +23,7 @@ from app.jobs import JobContext, answers, enqueue
 from app.jobs.answers import Once
 from app.keyring import Keyring
 from app.models import Cohort, Participant, Withdrawal
+from app.schemas.register import NARROWED, USUAL_KIND
 from app.storage.journal import Journal
 from app.withdrawals.commitments import commitment
 from app.withdrawals.journal import Replayed, entry_of, replay
@@ -75,7 +76,8 @@ class WithdrawalService:
             return kept
 
     def take_from_register(self, job: JobContext) -> None:
-        """Withdrawals that a consent register brought: the consents have changed already; the copies follow."""
+        """What a consent register brought, withdrawals and narrowed purposes: the consents have changed already; the
+        copies follow. Each extract judges by its own purpose whether it loses the person."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             cohort = session.get_one(Cohort, job.subject, with_for_update=True)
@@ -148,6 +150,8 @@ class WithdrawalService:
         self, session: Session, id_: str, cohort_id: str, key: int, domains: list[str], kind: str
     ) -> None:
         cohort = session.get_one(Cohort, cohort_id, with_for_update=True, populate_existing=True)
+        # The journal knows no purposes: until the register comes again, who narrowed theirs is taken to have withdrawn.
+        kind = USUAL_KIND if kind == NARROWED else kind
         self._carry(session, cohort, key, domains, kind, "platform", self.clock(), carried=True, id_=id_)
 
     def _write_down(self, session: Session, ids: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from app import backups
 from app.auth.policy import Actor
 from app.cli import app as shell
 from app.clock import utc_now
+from app.cohorts.consent_intake import hand_on
 from app.consents import register
 from app.consents.register import Statement
 from app.errors import Problem
@@ -61,10 +62,8 @@ class Site:
         with self.built.db.unit_of_work() as session:
             lost = register.set_consent(session, self.world.cohort_id, key, worlds.DOMAINS, Statement("withdrawn"),
                                         at=self.world.clock(), actor="client:hospital")  # fmt: skip
-            arguments = {"withdrawn": [[key, lost]]}
-            enqueue(
-                session, "take_withdrawals", subject=self.world.cohort_id, arguments=arguments, at=worlds.NOW
-            )
+            for kind, domains in lost.items():
+                hand_on(session, self.world.cohort_id, kind, [[key, domains]], worlds.NOW)
 
     def back_up(self) -> Path:
         backups.backup(self.settings, self.folder / "backup", utc_now())

@@ -14,7 +14,7 @@ from app.consents import register
 from app.consents.epochs import earliest_end
 from app.consents.purposes import holds
 from app.db import Database
-from app.models import Cohort, ConsentChange, Participant
+from app.models import Cohort, ConsentChange, Job, Participant
 from tests.integration.intake.world import COHORT, IntakeWorld, csv_bytes, problems
 from tests.integration.test_bad_inputs import dictionary
 
@@ -104,6 +104,31 @@ def test_who_withdraws_is_handed_on_once(world: IntakeWorld) -> None:
     assert epoch(world) == 2
 
 
+def test_who_names_fewer_purposes_is_handed_on_too(world: IntakeWorld) -> None:
+    world.upload("consents", csv_bytes(GOOD))
+    head = HEAD[:4]
+    upload = world.upload(
+        "consents",
+        csv_bytes(
+            [
+                head,
+                ["7", "clinical", "granted", "POA"],
+                ["7", "genomic", "granted", ""],
+                ["8", "clinical", "granted", "HMB"],
+            ]
+        ),
+    )
+    assert ((upload.report or {})["changed"], (upload.report or {})["withdrawn"]) == (3, 0)
+    with world.db.read() as session:
+        cohort = session.get_one(Cohort, COHORT)
+        seven, eight = (register.find(session, world.keyring, cohort, one) for one in "78")
+    # Whoever names nothing in particular agrees to more than before: no copy loses them.
+    assert world.withdrawn == [[seven, ["clinical"]], [eight, ["clinical"]]]
+    with world.db.read() as session:
+        jobs = session.scalars(select(Job).where(Job.kind == "take_withdrawals"))
+        assert [job.arguments["kind"] for job in jobs] == ["narrowed"]
+
+
 def test_one_persons_word(world: IntakeWorld) -> None:
     world.upload("consents", csv_bytes(GOOD))
     with world.db.unit_of_work() as session:
@@ -113,7 +138,7 @@ def test_one_persons_word(world: IntakeWorld) -> None:
         gone = register.set_consent(
             session, COHORT, eight, ["clinical", "genomic"], said, at=world.clock(), actor="a"
         )
-        assert gone == ["clinical"]
+        assert gone == {"no_further_use": ["clinical"]}
         assert register.withdraw(session, cohort, eight, ["clinical"], at=world.clock()) == 0
     assert (world.consents()[eight, "genomic"], epoch(world)) == ("withdrawn", 2)
     with world.db.read() as session:
