@@ -54,12 +54,18 @@ def moved(choices: list[Chosen]) -> list[Chosen]:
     return [c for c in choices if c.transform.name in MOVED and not c.is_reason]
 
 
-def windows(days_of: Mapping[Place, tuple[Days, Days]], shift_weeks: int, least: int) -> dict[Place, Window]:
+def windows(
+    days_of: Mapping[Place, tuple[Days, Days]],
+    shift_weeks: int,
+    least: int,
+    begun: Mapping[str, date] | None = None,
+) -> dict[Place, Window]:
     """The window of each column of moved dates; a column without any date has none.
 
     `days_of` has per (table, column) the distinct true days since 1970-01-01, ascending, and the people seen on each.
-    `least` (min_cell): no edge is told by fewer person-days. Raises `Problem("window_closed")` with every column whose
-    dates span too little for the shift.
+    `least` (min_cell): no edge is told by fewer person-days. `begun` has per table the day on which a vocabulary beside
+    its dates came into use: an edge inside the observation, before which no day is complete.
+    Raises `Problem("window_closed")` with every column whose dates span too little for the shift.
     """
     found: dict[Place, Window] = {}
     closed = []
@@ -68,6 +74,8 @@ def windows(days_of: Mapping[Place, tuple[Days, Days]], shift_weeks: int, least:
             continue
         ends = observed(days, people, least)
         margin = 7 * shift_weeks + 1  # one day more: what is dated with the edge itself never shows
+        if ends is not None and begun and table in begun:
+            ends = max(ends[0], (begun[table] - _EPOCH).days), ends[1]
         if ends is not None and ends[1] - ends[0] >= 2 * margin:
             found[table, column] = Window(_day(ends[0] + margin), _day(ends[1] - margin))
             continue

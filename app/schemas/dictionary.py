@@ -6,6 +6,7 @@ Source of the base format: Frictionless Table Schema / Data Package v1. Our prop
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,6 +83,11 @@ class Code(Model):
     version: str | None = None
     min_participants: int | None = Field(default=None, ge=1, description="Default: the plan's k.")
     roll_up: str | None = Field(default=None, description="Hierarchy to climb before a rare code is dropped.")
+    started: date | None = Field(
+        default=None,
+        exclude_if=lambda day: day is None,
+        description="First day on which any of its codes was in use, where it is not KCD or ICD-10-CM (a vaccine).",
+    )
 
 
 class Number(Model):

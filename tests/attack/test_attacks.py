@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from app.auth.policy import Actor
 from app.cli import app
 from app.db import Database
-from app.deid import counts, pseudonyms, risk, window
+from app.deid import counts, pseudonyms, risk, vocabularies, window
 from app.deid.attacks import Target
 from app.deid.attacks.values import hashed, spellings
 from app.deid.verify.cells import Cells
@@ -500,6 +500,35 @@ def test_the_last_relative_day_tells_no_date(
             errors.append((date(2025, 1, 1) - timedelta(last[name]) - kept[0]).days)
     error = float(np.median(np.abs(np.array(errors) - np.median(errors))))
     assert error < 10 if planted else error > 75
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_the_start_of_a_vocabulary_tells_no_shift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
+) -> None:
+    """Codes of KCD-8 beside dates, from its first day on: a person's first code, less that day, would be their shift.
+    Planted: no start is known; then the attack errs by some nine days."""
+    document, tables = deepcopy(worlds.DICTIONARY), deepcopy([worlds.PLAN_TABLES[0], worlds.PLAN_TABLES[2]])
+    role = {"kind": "code", "vocabulary": "kcd", "version": "8"}
+    document["tables"][2]["fields"][2] = {"name": "code", "role": role}
+    tables[1]["columns"][2] = {"name": "code", "transform": "roll_up", "params": {"min_participants": 5}}
+    coded = f"SELECT * EXCLUDE (count), CASE WHEN day >= '2021-01-01' THEN 'E11' END AS code FROM ({EDGE})"
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    queries = {"person": worlds.PEOPLE_SQL, "steps": coded}
+    world = worlds.make(db, tmp_path, dictionary=document, queries=queries, tables=tables)
+    extract = world.permit()
+    if planted:
+        monkeypatch.setattr(vocabularies, "start_of", lambda _: None)
+    world.release(extract)
+    shift = _secrets(world, extract)
+    secret = {name: shift[key] for key, name in world.pseudonyms(extract).items()}
+    query = "SELECT pid, min(day) FILTER (code IS NOT NULL) - DATE '2021-01-01' FROM parts GROUP BY pid"
+    rows = world.rows(extract, "steps", query)
+    truth = np.array([secret[name] for name, _ in rows], dtype=float)
+    error, told = _told(np.array([days for _, days in rows], dtype=float), truth)
+    blind = float(np.median(np.abs(truth)))
+    assert error < 12 if planted else (error > 0.7 * blind and told < 0.1), (error, told, blind)
+    db.dispose()
 
 
 def test_edges_of_a_downloaded_extract(small: World, tmp_path: Path) -> None:

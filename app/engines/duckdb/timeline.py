@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import duckdb
 import numpy as np
 
-from app.deid import window
+from app.deid import vocabularies, window
 from app.deid.choices import Chosen, chosen
 from app.deid.transforms import Rendering
 from app.deid.transforms.shift_date import is_event
@@ -35,7 +37,30 @@ def settle(con: duckdb.DuckDBPyConnection, source: Source) -> dict[Place, Window
                 found["n"].to_numpy().astype(np.int64),
             )
     privacy = source.plan.privacy
-    return window.windows(days_of, privacy.shift_weeks, privacy.min_cell)
+    return window.windows(days_of, privacy.shift_weeks, privacy.min_cell, _begun(con, source))
+
+
+def _begun(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, date]:
+    """Table -> the latest day on which codes that stand beside moved dates came into use."""
+    least, found = source.plan.privacy.min_cell, dict[str, date]()
+    for planned in source.plan.tables:
+        table = source.dictionary.table(planned.name)
+        dates = [_raw(choice) for choice in dated(source, table)]
+        for choice in chosen(planned, table) if dates else ():
+            start = vocabularies.start_of(choice.column)
+            if start is None or choice.is_reason or choice.transform.name == "drop":
+                continue
+            days = " UNION ALL ".join(
+                f"SELECT DISTINCT {OWN.day(raw)} AS day, x0.key FROM {stored(table)} t "
+                f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
+                f"WHERE {_raw(choice)} IS NOT NULL AND {is_event(raw, OWN)}"
+                for raw in dates
+            )
+            counted = f"SELECT count(*) FILTER (day < DATE '{start}'), count(*) FROM ({days})"
+            before, total = con.execute(counted).fetchall()[0]
+            if vocabularies.begins_then(before, total, least):
+                found[table.name] = max(start, found.get(table.name, start))
+    return found
 
 
 def dated(source: Source, table: Table) -> list[Chosen]:
