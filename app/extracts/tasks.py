@@ -20,7 +20,7 @@ from app.extracts.watching import reopen
 from app.jobs import JobContext, Task, enqueue
 from app.ledger.marks import settle
 from app.ledger.parts import block, listed
-from app.models import BlockMark, Job, RecallNotice
+from app.models import BlockMark, Job, RecallNotice, Withdrawal
 from app.schemas.plan import digest
 
 
@@ -109,7 +109,7 @@ class ExtractTasks:
                 data=data,
             )
             self._order_reissue(session, row.id, row.state, bool(closed))
-            enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=now)
+            self._order_settling(session, withdrawal_id)
         self._drop_closed(job.subject)
 
     def reissue(self, job: JobContext) -> None:
@@ -142,9 +142,20 @@ class ExtractTasks:
     def _settle(self, extract_id: str) -> None:
         """Let the receipts of the withdrawals that closed something here be written forward."""
         with self.service.db.unit_of_work() as session:
-            marks = session.scalars(select(BlockMark.withdrawal_id).where(BlockMark.extract_id == extract_id))
+            marks = session.scalars(
+                select(BlockMark.withdrawal_id)
+                .join(Withdrawal, Withdrawal.id == BlockMark.withdrawal_id)
+                .where(BlockMark.extract_id == extract_id, Withdrawal.state != "closed")
+            )
             for withdrawal_id in sorted(set(marks)):
-                enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
+                self._order_settling(session, withdrawal_id)
+
+    def _order_settling(self, session: Session, withdrawal_id: str) -> None:
+        # One job at a time for a receipt: each extract that a person was in would order another.
+        if (waiting := _not_begun(session, "settle_withdrawal", withdrawal_id)) is not None:
+            waiting.not_before = None
+        else:
+            enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
 
     def _drop_closed(self, extract_id: str) -> None:
         """The bytes of closed parts go at once, also where nothing will take their place. Under the extract's lock:
@@ -209,13 +220,7 @@ class ExtractTasks:
 
     def _order_reissue(self, session: Session, extract_id: str, state: str, closed: bool) -> None:
         # One that has not begun reads consent when it does, so that it takes along whoever has left until then.
-        waiting = session.scalar(
-            select(Job).where(
-                Job.subject == extract_id,
-                Job.kind == "reissue_extract",
-                Job.state.in_(("waiting", "queued")),
-            )
-        )
+        waiting = _not_begun(session, "reissue_extract", extract_id)
         if waiting is not None:
             waiting.not_before = None  # one that failed and waits is tried now: somebody else has left
         elif state == "ready" and closed:
@@ -231,6 +236,12 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
         "destroy_extract": extracts.destroy,
         "reopen_extract": lambda job: reopen(extracts.service, job.subject),
     }
+
+
+def _not_begun(session: Session, kind: str, subject: str) -> Job | None:
+    """A job of the kind that has yet to begin, locked so that it begins after this transaction and sees its changes."""
+    query = select(Job).where(Job.subject == subject, Job.kind == kind, Job.state.in_(("waiting", "queued")))
+    return session.scalar(query.order_by(Job.created_at, Job.id).limit(1).with_for_update())
 
 
 def _notify(
