@@ -6,8 +6,10 @@ it, because only the worker holds project keys.
 
 from __future__ import annotations
 
+import hmac
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -17,28 +19,52 @@ import pyarrow as pa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.consents import linking
 from app.consents.cohorts import Behind
+from app.consents.linking import Linkage
 from app.consents.queries import covered as consenting
 from app.deid import pseudonyms
 from app.models import Participant
 
 Keys = npt.NDArray[np.int32]
+Names = npt.NDArray[np.str_]
 _BATCH = 50_000
 
 
 @dataclass(frozen=True)
 class Crosswalk:
-    """The table handed to an engine (see `engines.protocol.Source`) and the people behind each domain."""
+    """The table handed to an engine (see `engines.protocol.Source`) and the people behind each domain.
+
+    `seeds` has, of every participant whom the project knows as linked, what the person's pseudonym is derived from.
+    """
 
     table: pa.Table
     covered: Mapping[str, Keys]
     epoch: int
     on: date
+    seeds: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def people(self) -> int:
         """How many people have a way out for at least one domain."""
-        return int(self.table.num_rows)
+        return len(np.unique(self.persons))
+
+    @property
+    def persons(self) -> Keys:
+        """For each row of the table the person: one of the person's keys."""
+        column = "person" if "person" in self.table.column_names else "key"
+        return np.asarray(self.table[column].to_numpy(), dtype=np.int32)
+
+    @property
+    def twins(self) -> pa.Table | None:
+        """(pseudonym, person) of everyone whom the register knows as one person with another one of the crosswalk:
+        k counts them once, whether or not the project may know. None where one cohort is asked for."""
+        if "counted" not in self.table.column_names:
+            return None
+        counted = self.table["counted"].to_numpy()
+        _found, place, size = np.unique(counted, return_inverse=True, return_counts=True)
+        twins = self.table.select(["pseudonym", "counted"]).rename_columns(["pseudonym", "person"])
+        return twins.filter(pa.array(size[place] > 1))
 
 
 def covered_now(
@@ -62,30 +88,108 @@ def build(
     shift_weeks: int,
     known: pa.Table | None = None,
     with_deceased: bool = True,
+    linkage: Linkage | None = None,
 ) -> Crosswalk:
     """The crosswalk of a project over the cohorts of a version, ordered by participant key; dates move by up to
     `shift_weeks`.
 
     Consent is always read now. `known` (key, pseudonym, shift_days; ascending by key) is what this project's last
-    generation derived from the same key, random ids and weeks, which never change: only others are derived again."""
+    generation derived from the same key, random ids and weeks, which never change: only others are derived again. With
+    `linkage`, participants of several cohorts who are the same person share pseudonym, rank, slice and shift, where
+    both agreed to be linked; else everybody is a person of their own, and nothing is `known`."""
     covered = covered_now(session, of, domains, purpose, on)
     if not with_deceased:
         covered = {d: np.setdiff1d(keys, _deceased(session, of)) for d, keys in covered.items()}
     anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
-    names, shifts = _derived(session, of.ids, project_key, anyone, 7 * shift_weeks, known)
+    person, columns, given = anyone, dict[str, Any](), dict[int, bytes]()
+    if of.only is None:
+        columns["counted"] = linking.representatives(session, of, anyone)
+    if linkage is not None and of.only is None:
+        sources = np.array(linking.sources_of_keys(session, linkage.names, anyone), dtype=np.str_)
+        held = linking.seeds(session, linkage.project_id)
+        person = _together(columns["counted"], sources, held, anyone, linkage.least)
+        ids, given = _seeded(random_ids(session, of.ids, anyone), anyone, person, held, project_key)
+        columns["person"] = person
+        found, place = np.unique(person, return_inverse=True)
+        ids = ids[np.searchsorted(anyone, found)]
+        names = pseudonyms.pseudonyms(project_key, ids)
+        shifts = pseudonyms.shift_days(project_key, ids, 7 * shift_weeks)
+    else:
+        place = np.arange(len(anyone))
+        names, shifts = _derived(session, of.ids, project_key, anyone, 7 * shift_weeks, known)
     order = _order(names)
-    rank = np.empty(len(anyone), dtype=np.int32)
-    rank[order] = np.arange(len(anyone), dtype=np.int32)
-    columns: dict[str, Any] = {
+    rank = np.empty(len(names), dtype=np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    table: dict[str, Any] = {
         "key": anyone,
-        "rank": rank,
-        "pseudonym": pa.array(names, pa.binary()).cast(pa.string()),
-        "slice": slices(names),
-        "shift_days": shifts,
+        "rank": rank[place],
+        "pseudonym": pa.array(names[place], pa.binary()).cast(pa.string()),
+        "slice": slices(names)[place],
+        "shift_days": shifts[place],
     }
     for domain, keys in covered.items():
-        columns[f"in_{domain}"] = np.isin(anyone, keys)
-    return Crosswalk(pa.table(columns), covered, of.epoch, on)
+        table[f"in_{domain}"] = np.isin(anyone, keys)
+    return Crosswalk(pa.table({**table, **columns}), covered, of.epoch, on, given)
+
+
+def _together(person: Keys, sources: Names, held: Mapping[int, bytes], keys: Keys, least: int) -> Keys:
+    """The persons without links that would single people out: a set of sources that fewer than `least` people have in
+    common is not linked. Whom the project was given as one before stays one: its holder knows already."""
+    sets = _sets(sources, person)
+    _found, place, size = np.unique(person, return_inverse=True, return_counts=True)
+    is_linked = size[place] > 1
+    before = np.isin(person, person[np.isin(keys, np.array(sorted(held), dtype=np.int32))])
+    few = [name for name in np.unique(sets[is_linked]) if len(np.unique(person[sets == name])) < least]
+    apart = is_linked & ~before & np.isin(sets, few)
+    return np.where(apart, keys, person).astype(np.int32)
+
+
+def _seeded(
+    ids: pseudonyms.Ids, keys: Keys, person: Keys, held: Mapping[int, bytes], project_key: bytes
+) -> tuple[pseudonyms.Ids, dict[int, bytes]]:
+    """The ids that pseudonyms are derived from, those of linked people replaced by their seed; and these seeds by key.
+
+    Whose other participant has left keeps the seed, and so the pseudonym; who is linked no more, though both are still
+    here, goes back to their own.
+    """
+    made, given = ids.copy(), dict[int, bytes]()
+    secret = pseudonyms.subkey(project_key, "linked")
+    members: dict[int, list[int]] = {}
+    for i, one in enumerate(person.tolist()):
+        members.setdefault(one, []).append(i)
+    holders = Counter(held[key] for key in keys.tolist() if key in held)
+    for places in members.values():
+        own = [int(keys[i]) for i in places]
+        earlier = sorted(held[key] for key in own if key in held)
+        if len(own) > 1:
+            first = ids[places[0]].tobytes()
+            seed = earlier[0] if earlier else hmac.digest(secret, first, "sha256")[: pseudonyms.ID_BYTES]
+        elif earlier and holders[earlier[0]] == 1:
+            seed = earlier[0]
+        else:
+            continue
+        for i, key in zip(places, own, strict=True):
+            made[i], given[key] = np.frombuffer(seed, dtype=np.uint8), seed
+    return made, given
+
+
+def _sets(sources: Names, person: Keys) -> Names:
+    """For each row the names of all sources of its person, sorted, joined by a plus."""
+    of_person: dict[int, set[str]] = {}
+    for one, name in zip(person.tolist(), sources.tolist(), strict=True):
+        of_person.setdefault(one, set()).add(name)
+    named = {one: "+".join(sorted(names)) for one, names in of_person.items()}
+    return np.array([named[one] for one in person.tolist()], dtype=np.str_)
+
+
+def project_ids(session: Session, of: Behind, project_id: str, keys: Keys) -> pseudonyms.Ids:
+    """What the pseudonyms of these keys (sorted) are derived from in a project: their random ids, or the seed of whom
+    it knows as linked. Two keys of one person have the same."""
+    ids, held = random_ids(session, of.ids, keys).copy(), linking.seeds(session, project_id)
+    for i, key in enumerate(keys.tolist()):
+        if (seed := held.get(key)) is not None:
+            ids[i] = np.frombuffer(seed, dtype=np.uint8)
+    return ids
 
 
 def _derived(
@@ -166,11 +270,13 @@ def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseud
 
 
 def named(
-    session: Session, cohort_ids: Sequence[str], keys: Keys, project_key: bytes, pseudonym: str
+    session: Session, of: Behind, project_id: str, keys: Keys, project_key: bytes, pseudonym: str
 ) -> int | None:
-    """Which of these people (sorted keys) a project knows by this pseudonym; None where it is none of them."""
+    """Which of these people (sorted keys) a project knows by this pseudonym; None where it is none of them. Of a linked
+    person it is their first participant among the keys."""
     if not len(keys):
         return None
-    names = pseudonyms.pseudonyms(project_key, random_ids(session, cohort_ids, keys))
-    found = keys[names == pseudonym.encode()]
+    ids, first = np.unique(project_ids(session, of, project_id, keys), axis=0, return_index=True)
+    names = pseudonyms.pseudonyms(project_key, ids)
+    found = keys[first[names == pseudonym.encode()]]
     return int(found[0]) if len(found) else None

@@ -98,6 +98,12 @@ CODES: dict[str, tuple[int, str, str]] = {
         "접근 토큰이 없거나 유효하지 않습니다",
     ),
     "length_required": (411, "The length of the body must be announced", "본문의 길이를 알려야 합니다"),
+    "mapping_invalid": (422, "The mapping cannot be accepted", "매핑을 받아들일 수 없습니다"),
+    "mapping_unfinished": (
+        409,
+        "The mapping leaves something unmapped",
+        "매핑되지 않은 항목이 있습니다",
+    ),
     "method_not_allowed": (405, "The method is not allowed here", "허용되지 않는 메서드입니다"),
     "not_found": (404, "There is no such thing here", "찾을 수 없습니다"),
     "outcome_worse_than_reviewed": (

@@ -35,6 +35,9 @@ from app.findings.service import FindingService
 from app.findings.tasks import FindingTasks
 from app.findings.tasks import tasks as finding_tasks
 from app.gate import Gate, wipe_spill
+from app.integrations.checking import CheckService
+from app.integrations.checking import tasks as integration_tasks
+from app.integrations.service import IntegrationService
 from app.jobs import MUST_END, Task, requeue_failed
 from app.jobs.answers import forget_answers
 from app.jobs.chores import Chore, Chores
@@ -55,6 +58,7 @@ from app.routers import (
     extracts,
     findings,
     institutions,
+    integrations,
     oauth,
     operations,
     permits,
@@ -89,6 +93,7 @@ ROUTERS = (
     cohorts,
     consents,
     datasets,
+    integrations,
     uploads,
     catalog,
     progress,
@@ -125,7 +130,8 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     vault, outbox = Vault.open((room / "vault").as_uri()), Outbox.open((room / "outbox").as_uri())
     limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
     memory = Memory.open((room / "memory").as_uri())
-    gate = Gate(db, clock, settings, keyring, engine(settings.engine, limits, vault), outbox, memory)
+    running = engine(settings.engine, limits, vault)
+    gate = Gate(db, clock, settings, keyring, running, outbox, memory)
     uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
     checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
     intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original)
@@ -137,6 +143,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         uploads=uploads,
         cohorts=CohortService(db, clock, settings, keyring),
         catalog=CatalogService(db, clock, settings, gate),
+        integrations=IntegrationService(db, clock, settings),
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),
         recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
@@ -150,6 +157,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     )
     tasks = {
         **cohort_tasks(intake, validation, destruction),
+        **integration_tasks(CheckService(db, clock, settings, running)),
         **request_tasks(house.requests),
         **extract_tasks(ExtractTasks(house.extracts, gate, settings.recall_days)),
         **withdrawal_tasks(house.withdrawals),

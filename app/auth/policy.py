@@ -57,6 +57,7 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
 
 REASONS: dict[str, str] = {
     "applicant_only": "Only the applicant may do this.",
+    "drafter_only": "Only the institution that drafts the integration may do this.",
     "holder_only": "Only the holder of the project may do this.",
     "institution_only": "Only the institution that holds the cohort may do this.",
     "not_published": "The dataset version is not published.",
@@ -106,6 +107,15 @@ class CohortFacts:
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
     """A dataset version and the institution that holds its cohort; `also` those of the other sources, if united."""
+
+    institution_id: str
+    state: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationFacts:
+    """An integration: `institution_id` drafts it, `also` hold the data that it unites."""
 
     institution_id: str
     state: str
@@ -300,6 +310,47 @@ must_change_version = _must("dataset version", may_change_version)
 must_publish_version = _must("dataset version", may_publish_version)
 must_find_version = _must("dataset version", may_find_version)
 must_upload = _must("upload", may_upload)
+
+
+# Integrations
+
+
+def may_draft_integration(actor: Actor, facts: IntegrationFacts) -> Decision:
+    """Begin one: an institution, in its own name."""
+    return _own_only(actor, facts.institution_id)
+
+
+def may_read_integration(actor: Actor, facts: IntegrationFacts) -> Decision:
+    """Who drafts it, and everyone whose data it unites, with their stewards."""
+    return _own_or_steward(actor, facts.institution_id, facts.also)
+
+
+def may_change_integration(actor: Actor, facts: IntegrationFacts) -> Decision:
+    """Set its mapping, hand it in, take it back: who drafts it."""
+    if _owns(actor, facts.institution_id):
+        return _YES
+    return _seen("drafter_only") if may_read_integration(actor, facts).visible else _UNSEEN
+
+
+def may_review_integration(actor: Actor, facts: IntegrationFacts) -> Decision:
+    """Approve, return and publish: a steward of the data that it unites; who drafted it does not wave it through."""
+    if actor.role == "steward" and actor.institution_id in (None, *facts.also):
+        return _YES
+    return _seen("steward_only") if may_read_integration(actor, facts).visible else _UNSEEN
+
+
+def may_withdraw_integration(actor: Actor, facts: IntegrationFacts) -> Decision:
+    """Take it out of use: any institution whose data it unites, and who drafted it."""
+    if any(_owns(actor, one) for one in (facts.institution_id, *facts.also)):
+        return _YES
+    return _seen("institution_only") if may_read_integration(actor, facts).visible else _UNSEEN
+
+
+must_draft_integration = _must("institution", may_draft_integration)
+must_read_integration = _must("integration", may_read_integration)
+must_change_integration = _must("integration", may_change_integration)
+must_review_integration = _must("integration", may_review_integration)
+must_withdraw_integration = _must("integration", may_withdraw_integration)
 
 
 # Requests and decisions

@@ -72,6 +72,20 @@ def unusable(session: Session, version_id: str) -> list[str]:
     return sorted(session.scalars(query))
 
 
+def related(session: Session, version_id: str) -> list[str]:
+    """The versions that speak of the same people: this one, its sources, and the united versions that it is a source of
+    with theirs. Two answers about any of them are held against each other."""
+    united = select(VersionSource.version_id).where(
+        or_(VersionSource.version_id == version_id, VersionSource.source_version_id == version_id)
+    )
+    rows = session.execute(
+        select(VersionSource.version_id, VersionSource.source_version_id).where(
+            VersionSource.version_id.in_(united)
+        )
+    )
+    return sorted({version_id, *(one for row in rows for one in row)})
+
+
 def _query(version_id: str) -> Select[Cohort]:
     sources = select(VersionSource.source_version_id).where(VersionSource.version_id == version_id)
     return (

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.consents.return_tokens import text_of
-from app.models import Consent, ConsentChange, Finding, Participant, PersonChange
+from app.models import Consent, ConsentChange, Finding, LinkedPerson, Participant, PersonChange
 
 # Column by column, what becomes of it when its person is destroyed. tests/architecture/test_forgetting.py finds every
 # column that speaks of a participant, so that a new one is decided on before it lands.
@@ -24,6 +24,7 @@ FORGOTTEN = {
     "findings.return_token": "emptied, with the text: what was found of them goes too",
     "consents.*": "deleted",
     "person_changes.*": "deleted",
+    "linked_people.*": "deleted: who was linked to whom in which project",
     "consent_changes.purposes": "emptied",
     "consent_changes.valid_until": "emptied",
     "consent_changes.by_proxy": "emptied",
@@ -62,7 +63,7 @@ def forget(session: Session, keys: Sequence[int], at: datetime) -> int:
         person.return_token, person.linkage = secrets.token_bytes(16), None
         person.may_link, person.deceased, person.destroyed_at = False, False, at
     session.flush()
-    for table in (Consent, PersonChange):
+    for table in (Consent, LinkedPerson, PersonChange):
         session.execute(delete(table).where(table.participant_key.in_(keys)))
     session.execute(
         update(ConsentChange)

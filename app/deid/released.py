@@ -10,6 +10,7 @@ from app.deid import counts, window
 from app.deid.codebook import codebook
 from app.errors import Finding, Problem, refuse_all
 from app.schemas.dictionary import Dictionary
+from app.schemas.mapping import SOURCE
 from app.schemas.plan import Plan
 
 STEPS = ("registered", "consented", "filtered", "released")
@@ -166,6 +167,7 @@ def certificate(
         "moved_dates": _moved_dates(facts),
         "max_rows_per_person": _caps(facts),
         "measured_in_the_dry_run": measured,
+        **_sources(facts),
         "attacker": {
             "ko": "준식별자를 아는 공격자(검사 모형)에 대해 각 표의 모든 집단이 k명 이상임을 "
             "기록된 바이트에서 검증하였습니다. "
@@ -202,6 +204,33 @@ def _moved_dates(facts: Facts) -> dict[str, Any] | None:
         "이동 폭을 드러내지 않도록 기간 밖의 행과 날짜는 제외하였습니다.",
         "en": "Moved dates leave only within the days that are complete whatever a person's shift, so that neither the "
         "first day nor the cut-off of the data tells it. Rows and dates outside are left out.",
+    }
+
+
+def _sources(facts: Facts) -> dict[str, Any]:
+    """Of a united version: where the rows come from, and what of people who take part in several sources is known."""
+    named = [
+        c for t in facts.dictionary.tables if t.kind == "participant" for c in t.fields if c.name == SOURCE
+    ]
+    if SOURCE not in facts.dictionary.hierarchies or not named:
+        return {}
+    linked = {
+        "ko": "여러 출처에 있는 같은 사람은, 모든 동의가 연계를 허용하는 경우 하나의 가명을 가집니다. "
+        "출처별 행의 조합마다 k명 이상임을 검증하였습니다.",
+        "en": "A person of several sources has one pseudonym where every consent of theirs allows linkage. Every "
+        "combination of a person's rows was verified to be shared by at least k people.",
+    }
+    apart = {
+        "ko": "연계가 승인되지 않아, 여러 출처에 있는 사람은 출처마다 다른 가명을 가집니다. k는 알려진 범위에서 "
+        "사람 수로 세었습니다. 같은 사람의 두 가명이 내용으로 맞춰질 위험은 남으며 승인자가 받아들였습니다.",
+        "en": "Linkage was not approved: a person of several sources has a pseudonym in each. k counts people, as far "
+        "as the register knows them. That two pseudonyms of one person are matched by what they hold is a risk "
+        "that remains and was accepted with the approval.",
+    }
+    return {
+        "sources": sorted(named[0].labels),
+        "linkage": facts.plan.linkage,
+        "linkage_means": linked if facts.plan.linkage else apart,
     }
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import importlib
 
-from app.engines.protocol import Classes, Engine, Groups, Kept, Limits, NotLocal, Run, Source, StagedPart
+from app.engines.protocol import (
+    Classes,
+    Engine,
+    Groups,
+    Kept,
+    Limits,
+    Member,
+    NotLocal,
+    Run,
+    Source,
+    StagedPart,
+    Unmapped,
+)
 from app.storage.vault import Vault
 
 __all__ = [
@@ -13,10 +25,12 @@ __all__ = [
     "Groups",
     "Kept",
     "Limits",
+    "Member",
     "NotLocal",
     "Run",
     "Source",
     "StagedPart",
+    "Unmapped",
     "engine",
 ]
 

@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.deid.window import Windows
-from app.schemas.dictionary import Dictionary
+from app.schemas.dictionary import Dictionary, Table
+from app.schemas.mapping import MappedTable
 from app.schemas.plan import Condition, Plan
 
 Keys = npt.NDArray[np.int32]
+MOST_LISTED = 200  # of the unmapped values of one column
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,41 @@ class Limits:
     rows_per_part: int
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One source's part of a united table: its name, its own table and vault object, and how it is mapped."""
+
+    source: str
+    table: Table
+    object_name: str
+    mapped: MappedTable
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """What a source's rows hold in one column that the mapping does not name: at most `MOST_LISTED` values, units or
+    codes, the commonest first, each with its rows and distinct people; and how many there are in all. A value that the
+    united hierarchy does not cover is told by its number alone (`code` of a HierarchyError)."""
+
+    source: str
+    table: str
+    column: str
+    what: str  # value | unit | code | hierarchy
+    entries: tuple[tuple[str | None, int, int], ...]
+    distinct: int
+    detail: str = ""
+
+
 @dataclass(frozen=True)
 class Source:
-    """What an engine reads: the checked tables (name -> vault object) and the crosswalk, which is the only way out.
+    """What an engine reads: the checked tables (name -> vault object), or united ones (name -> what each source adds),
+    and the crosswalk, which is the only way out.
 
-    `crosswalk` has one row a person whose consent covers the purpose now: key int32, rank int32 (order of the
+    `crosswalk` has one row a participant whose consent covers the purpose now: key int32, rank int32 (order of the
     pseudonyms), pseudonym text, slice uint32 (its first 32 bits), shift_days int32, and one boolean
-    `in_<domain>` a consent domain. `pads` key the ids of records, staff and families (`pseudonyms.pads`).
+    `in_<domain>` a consent domain. Over several cohorts it has `counted` int32, the same for whom k counts once; and
+    where they are linked `person` int32, the same for whom the project knows as one (each one of that person's keys).
+    `pads` key the ids of records, staff and families (`pseudonyms.pads`).
     `forebears` names the vault objects that a table comes from by the destruction of people alone.
     `windows` are those pinned by an earlier release; None: the run finds them (see `deid.window`).
     """
@@ -47,6 +77,12 @@ class Source:
     spill: Path
     forebears: Mapping[str, frozenset[str]] = field(default_factory=dict)
     windows: Windows | None = None
+    united: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether people of several cohorts are known to be the same."""
+        return "person" in self.crosswalk.column_names
 
 
 @dataclass(frozen=True)
@@ -175,6 +211,9 @@ class Engine(Protocol):
 
     def files(self, source: Source) -> dict[str, Path]:
         """The vault's files of the source's tables, to read and never to write."""
+
+    def unmapped(self, source: Source) -> list[Unmapped]:
+        """What the rows under united tables hold that their mapping does not name; the crosswalk is not asked."""
 
     def places(
         self, source: Source, participant_key: int, parts: Mapping[str, int], slice_: int

@@ -98,7 +98,8 @@ def by_extract(session: Session, actor: Actor, after: str | None, limit: int) ->
 def view(row: RecallNotice) -> View:
     """A recall as its holder sees it; the pseudonym is empty once a destroyed person's rows are attested destroyed."""
     return {
-        "id": row.id, "pseudonym": row.pseudonym, "state": row.state, "ground": row.ground,
+        "id": row.id, "pseudonym": row.pseudonym, "source": row.source,
+        "state": row.state, "ground": row.ground,
         "until": row.frozen_until, "at": row.at, "due_at": row.due_at, "overdue": row.overdue_at is not None,
         "attested_at": row.attested_at, "receipt": row.withdrawal_id,
     }  # fmt: skip

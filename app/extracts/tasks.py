@@ -32,6 +32,10 @@ class Found(Protocol):
         """As the holder of the project knows them."""
 
     @property
+    def source(self) -> str | None:
+        """Of a united version, the source whose rows are meant."""
+
+    @property
     def lost(self) -> tuple[str, ...]:
         """The domains of the extract that they took back."""
 
@@ -97,7 +101,7 @@ class ExtractTasks:
             # Whoever took back nothing of this extract, or said so before, gives its holder nothing to delete.
             if row.generation > 0 and found.lost:
                 due_at = now + timedelta(days=self.recall_days)
-                _notify(session, row.id, withdrawal_id, found.pseudonym, now, due_at)
+                _notify(session, row.id, withdrawal_id, found, now, due_at)
             data = {"withdrawal": withdrawal_id, "parts_closed": len(closed)}
             record(
                 session,
@@ -245,14 +249,15 @@ def _not_begun(session: Session, kind: str, subject: str) -> Job | None:
 
 
 def _notify(
-    session: Session, extract_id: str, withdrawal_id: str, pseudonym: str, now: datetime, due_at: datetime
+    session: Session, extract_id: str, withdrawal_id: str, found: Found, now: datetime, due_at: datetime
 ) -> None:
     session.add(
         RecallNotice(
             id=new_id("rcl"),
             withdrawal_id=withdrawal_id,
             extract_id=extract_id,
-            pseudonym=pseudonym,
+            pseudonym=found.pseudonym,
+            source=found.source,
             state="open",
             ground="",
             at=now,

@@ -20,7 +20,14 @@ from app.engines import Classes, Groups, Kept, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
 from app.gate.reissuing import Last
-from app.gate.sources import Pinned, dictionary_of, forebears, vault_objects
+from app.gate.sources import (
+    Pinned,
+    dictionary_of,
+    forebears,
+    linkage_of,
+    united_tables,
+    vault_objects,
+)
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
@@ -59,19 +66,20 @@ def build(
     gate: Gate,
     plan: Plan,
     purpose: Mapping[str, Any],
-    project_key: bytes,
+    project: tuple[str | None, bytes],
     pinned: Pinned | None,
     spill: Path,
     progress: Progress,
     last: Last | None = None,
 ) -> Staged:
-    """Build and verify a release of `plan` in `spill`; a Problem where the verifier refuses.
+    """Build and verify a release of `plan` in `spill`, for the project of this id (None: a dry run) and key; a Problem
+    where the verifier refuses.
 
     With the `last` generation, only the parts that differ from it are written, and verified together with the evidence
     of the others; the bytes are those of a whole build. Raises NotLocal where that cannot be told."""
     progress(step="consent")
     known = last.remembered.kept.tables.get("people") if last else None
-    source, walk = _source(gate, plan, purpose, project_key, spill, known)
+    source, walk = _source(gate, plan, purpose, project, spill, known)
     if pinned and pinned.windows is not None:
         source = replace(source, windows=window.from_json(pinned.windows))
     dictionary, staging = source.dictionary, spill / "staged"
@@ -94,7 +102,7 @@ def build(
     progress(step="verify")
     evidence = last.remembered.evidence if last else None
     verdict = _verified(
-        gate.settings, plan, dictionary, parts, eligible, groups, windows, spill, held, evidence
+        gate.settings, plan, dictionary, parts, eligible, groups, windows, walk.twins, spill, held, evidence
     )
     return Staged(
         plan=plan,
@@ -232,14 +240,16 @@ def _source(
     gate: Gate,
     plan: Plan,
     purpose: Mapping[str, Any],
-    project_key: bytes,
+    project: tuple[str | None, bytes],
     spill: Path,
     known: pa.Table | None,
 ) -> tuple[Source, crosswalk.Crosswalk]:
+    project_id, project_key = project
     with gate.db.read() as session:
         dictionary = dictionary_of(session, plan.version_id)
         tables = vault_objects(session, plan, dictionary)
         earlier = forebears(session, plan.version_id)
+        united = united_tables(session, plan, dictionary)
         domains = {dictionary.table(t.name).domain for t in plan.tables} | {dictionary.people.domain}
         walk = crosswalk.build(
             session,
@@ -251,9 +261,10 @@ def _source(
             shift_weeks=plan.privacy.shift_weeks,
             known=known,
             with_deceased=deceased.may_be_in(gate.settings.deceased, plan, dictionary),
+            linkage=linkage_of(session, plan, project_id),
         )
     pads = pseudonyms.pads(project_key)
-    source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine", earlier)
+    source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine", earlier, united=united)
     return settled(gate.engine, source), walk
 
 
@@ -265,6 +276,7 @@ def _verified(
     eligible: pa.Table,
     groups: Groups,
     windows: window.Windows,
+    twins: pa.Table | None,
     spill: Path,
     held: tuple[released.PartFacts, ...],
     evidence: verify.Evidence | None,
@@ -279,6 +291,7 @@ def _verified(
         dictionary=dictionary,
         k=plan.privacy.k,
         eligible=eligible,
+        twins=twins,
         people_before=groups.attrition["filtered"],
         recorded={p.path: verify.Recorded(p.sha256, p.rows, p.position) for p in parts},
         windows={place: (w.first, w.last) for place, w in windows.items()},

@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 from app import crosswalk
 from app.audit import institution_stream, record
 from app.auth.policy import Actor
-from app.consents import cohorts
+from app.consents import cohorts, linking
 from app.consents.cohorts import Behind
 from app.deid import counts, plan
 from app.engines import Source
 from app.engines.ancestry import settled
 from app.errors import Problem, not_found
-from app.gate.sources import dictionary_of, vault_objects
+from app.gate.sources import dictionary_of, united_tables, vault_objects
 from app.ledger import counts as ledger_counts
 from app.models import DatasetVersion
 from app.schemas.counts import CountQuestion, question_hash
@@ -69,7 +69,14 @@ def _settle(
     try:
         with gate.db.unit_of_work() as session:
             of = cohorts.lock(session, asked.version_id)
-            close = ledger_counts.too_close(session, asked, members, gate.settings.min_cell)
+            close = ledger_counts.too_close(
+                session,
+                asked,
+                members,
+                gate.settings.min_cell,
+                cohorts.related(session, asked.version_id),
+                linking.as_people(session, of),
+            )
             if not close:
                 ledger_counts.keep(session, asked, members, given, now)
             _note(session, of, reader, asked, "count.refused" if close else "count.answered", now)
@@ -126,10 +133,20 @@ def _members(
     with gate.db.read() as session:
         covered = crosswalk.covered_now(session, of, domains, None, gate.clock().date())
         objects = vault_objects(session, wanted, dictionary)
-    anyone = np.unique(np.concatenate(list(covered.values()))).astype(np.int32)
-    columns: dict[str, Any] = {f"in_{d}": np.isin(anyone, keys) for d, keys in covered.items()}
+        united = united_tables(session, wanted, dictionary)
+        anyone = np.unique(np.concatenate(list(covered.values()))).astype(np.int32)
+        columns: dict[str, Any] = {f"in_{d}": np.isin(anyone, keys) for d, keys in covered.items()}
+        if of.only is None:  # people are counted, never participants: whoever is in two cohorts counts once
+            known, person = linking.anyones_representative(session, of)
+            columns["person"] = person[np.searchsorted(known, anyone)]
     source = Source(
-        dictionary, drafted, objects, pa.table({"key": anyone, **columns}), (b"", b""), spill / "engine"
+        dictionary,
+        drafted,
+        objects,
+        pa.table({"key": anyone, **columns}),
+        (b"", b""),
+        spill / "engine",
+        united=united,
     )
     members = gate.engine.matching(settled(gate.engine, source), drafted.filter)
     return BitMap(members.astype(np.uint32)), _record_keys(gate, of, members)

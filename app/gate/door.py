@@ -12,10 +12,11 @@ from prometheus_client import Counter
 
 from app.auth.policy import Actor
 from app.clock import Clock
+from app.consents import linking
 from app.consents.cohorts import behind, unusable
 from app.consents.feeds import must_not_be_silent
 from app.consents.queries import covers
-from app.crosswalk import slices
+from app.crosswalk import project_ids, slices
 from app.db import Database
 from app.deid import pseudonyms, released
 from app.engines import Engine, NotLocal, Source
@@ -24,7 +25,7 @@ from app.gate import counting, recording, remembering
 from app.gate.building import Staged, apart, build, facts_of, nobody, spill_folder
 from app.gate.measuring import measured
 from app.gate.reissuing import last_generation
-from app.gate.sources import Pinned, dictionary_of, vault_objects
+from app.gate.sources import Pinned, dictionary_of, united_tables, vault_objects
 from app.gate.tracing import Traced, trace
 from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
@@ -57,11 +58,13 @@ class Released:
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
     """A person in an extract: the holder's pseudonym for them, the domains of the extract that consent covers no
-    more, and the places of rows that may not leave any more."""
+    more, and the places of rows that may not leave any more. `source` names the rows meant, where a united version
+    holds rows of the person from others too."""
 
     pseudonym: str
     lost: tuple[str, ...]
     places: tuple[tuple[str, int], ...]
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Gate:
         """What the plan would release now: built and verified like a release, under a throw-away key, then wiped."""
         with spill_folder(self.settings.var) as spill:
             key = self.keyring.unwrap(self.keyring.new())
-            staged = build(self, plan, purpose, key, None, spill, progress)
+            staged = build(self, plan, purpose, (None, key), None, spill, progress)
             return {**released.dry_run(facts_of(staged)), **measured(self, staged, spill, progress)}
 
     def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
@@ -113,7 +116,6 @@ class Gate:
             extract = session.get_one(Extract, extract_id)
             permit = session.get_one(Permit, extract.permit_id)
             plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, permit.version_id)
-            person = session.get_one(Participant, participant_key)
             key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
             pinned = pinned_recoding(session, extract.project_id, permit.version_id)
             present = {str(dictionary.table(t.name).domain) for t in plan.tables}
@@ -122,14 +124,19 @@ class Gate:
             on = self.clock().date()
             lost = {d for d in asked if not covers(session, of.ids, participant_key, d, permit.purpose, on)}
             tables = vault_objects(session, plan, dictionary)
-        ids = np.frombuffer(person.random_id, dtype=np.uint8).reshape(1, -1)
+            united = united_tables(session, plan, dictionary)
+            ids = project_ids(session, of, extract.project_id, np.array([participant_key], dtype=np.int32))
+            sources = linking.names_of_sources(session, permit.version_id)
+            source_name = sources.get(session.get_one(Participant, participant_key).cohort_id)
         names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
         with spill_folder(self.settings.var) as spill:
-            source = Source(dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine")
+            source = Source(
+                dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine", united=united
+            )
             counts = pinned.parts if pinned else {}
             places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
         leaving = tuple(p for p in places if dictionary.table(p[0]).domain in lost)
-        return Whereabouts(names[0].decode(), tuple(sorted(lost)), leaving)
+        return Whereabouts(names[0].decode(), tuple(sorted(lost)), leaving, source_name)
 
     def trace(self, extract_id: str, pseudonym: str) -> Traced | None:
         """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""
@@ -168,7 +175,7 @@ class Gate:
         progress: Progress,
     ) -> Staged:
         """Steps 2 to 4: the parts that differ from the last generation where that can be told, else all of them."""
-        asked = (self, permit.plan, permit.purpose, key, pinned)
+        asked = (self, permit.plan, permit.purpose, (permit.project_id, key), pinned)
         try:
             last = last_generation(self, extract_id, key)
             staged = build(*asked, apart(spill, "again"), progress, last)

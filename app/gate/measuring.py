@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import ledger
 from app.consents.cohorts import behind
-from app.crosswalk import random_ids
+from app.crosswalk import project_ids
 from app.deid import pseudonyms, risk
 from app.deid.report import page
 from app.gate.building import Staged
@@ -84,14 +84,23 @@ def _labels_of(
         return None
     rows = pa.concat_tables(held)
     keys = np.array(ledger.members(session, extract.id).to_array(), dtype=np.int32)
-    ids = random_ids(session, behind(session, permit.version_id).ids, keys)
+    ids = project_ids(session, behind(session, permit.version_id), extract.project_id, keys)
     secret = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
+    ids, first = np.unique(ids, axis=0, return_index=True)  # of a linked person one key stands for all
     names = pa.array(pseudonyms.pseudonyms(secret, ids), pa.binary()).cast(pa.string())
     place = pc.index_in(rows[name], value_set=names)
     known = pc.is_valid(place)
-    return pa.table(
-        {"key": pa.array(keys).take(place.filter(known)), **{c: rows[c].filter(known) for c in labels}}
-    )
+    rows_held = {
+        "key": pa.array(keys[first]).take(place.filter(known)),
+        **{c: rows[c].filter(known) for c in labels},
+    }
+    return _one_row_a_person(pa.table(rows_held))
+
+
+def _one_row_a_person(table: pa.Table) -> pa.Table:
+    """Linked people have a row a source, with the same labels but for the source: the first one stands for them."""
+    _keys, first = np.unique(table["key"].to_numpy(), return_index=True)
+    return table if len(first) == table.num_rows else table.take(pa.array(np.sort(first)))
 
 
 def _label_columns(plan: Plan, dictionary: Dictionary) -> tuple[str, list[str]] | None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import ledger
 from app.audit import project_stream, record
-from app.consents import cohorts, epochs
+from app.consents import cohorts, epochs, linking
 from app.consents.cohorts import Behind
 from app.crosswalk import covered_now
 from app.deid import released, window
@@ -50,6 +50,7 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
             _must_not_differ_by_few(session, extract, permit, staged)
         ledger_parts.stage(session, extract_id, generation, _new_parts(staged))
         people = ledger.enter(session, extract_id, staged.members)
+        linking.remember(session, permit.project_id, staged.crosswalk.seeds)
         ledger_parts.pin(
             session,
             permit.project_id,
@@ -106,6 +107,18 @@ def _must_all_consent(
         staged_people = np.intersect1d(before, staged.members)
         if not np.isin(staged_people, covered[domain]).all():
             raise SomeoneLeft
+    _must_still_be_linked(session, staged, of)
+
+
+def _must_still_be_linked(session: Session, staged: Staged, of: Behind) -> None:
+    """Whoever is one person in the staged parts still is one by the word of all of their participants."""
+    keys = np.asarray(staged.crosswalk.table["key"].to_numpy(), dtype=np.int32)
+    staged_as = staged.crosswalk.persons
+    if (staged_as != keys).any():
+        now = linking.representatives(session, of, keys)
+        _together, first = np.unique(staged_as, return_index=True)
+        if (now != now[first][np.searchsorted(_together, staged_as)]).any():
+            raise SomeoneLeft
 
 
 def _must_not_differ_by_few(session: Session, extract: Extract, permit: LivePermit, staged: Staged) -> None:
@@ -115,13 +128,16 @@ def _must_not_differ_by_few(session: Session, extract: Extract, permit: LivePerm
     People who have left meanwhile are no difference: they are compared as they can be reached now. Later generations
     are the same extract without those who left, which their holder is told of anyway.
     """
+    of = cohorts.behind(session, permit.version_id)
     here = BitMap(staged.audience["key"].to_numpy().astype(np.uint32))
     reachable = BitMap(staged.crosswalk.table["key"].to_numpy().astype(np.uint32))
     project = session.get_one(Project, permit.project_id)
-    earlier = list(counts.people_counted(session, project.holder, project.institution_id, permit.version_id))
+    related = cohorts.related(session, permit.version_id)
+    earlier = list(counts.people_counted(session, project.holder, project.institution_id, related))
     others = select(Extract.id).where(Extract.project_id == project.id, Extract.id != extract.id)
     earlier += [ledger.members(session, other) for other in session.scalars(others)]
-    close = sum(0 < len((held & reachable) ^ here) < staged.plan.privacy.min_cell for held in earlier)
+    one = linking.as_people(session, of)
+    close = sum(0 < len(one((held & reachable) ^ here)) < staged.plan.privacy.min_cell for held in earlier)
     if close:
         detail = (
             f"{close} earlier answers or extracts speak of almost the same people; filter for another group."

@@ -5,34 +5,50 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.consents import linking
+from app.consents.cohorts import sources_of
+from app.consents.linking import Linkage
 from app.deid.hierarchies import references
-from app.errors import Finding, Problem
+from app.engines import Member
+from app.engines.members import dictionary_of, members_of, newest
 from app.ledger.parts import Pinned
-from app.models import DatasetVersion, VaultTable
+from app.models import Integration, VaultTable
 from app.schemas.dictionary import Dictionary
+from app.schemas.mapping import Mapping
 from app.schemas.plan import Plan
 
-__all__ = ["Pinned", "dictionary_of", "forebears", "vault_objects"]
-
-
-def dictionary_of(session: Session, version_id: str) -> Dictionary:
-    """The dictionary of a version."""
-    return Dictionary.model_validate(session.get_one(DatasetVersion, version_id).dictionary)
+__all__ = ["Pinned", "dictionary_of", "forebears", "linkage_of", "united_tables", "vault_objects"]
 
 
 def vault_objects(session: Session, plan: Plan, dictionary: Dictionary) -> dict[str, str]:
     """Table -> vault object of its newest generation: the planned tables, the participant table, and the reference
-    tables that hierarchies are read from."""
-    query = select(VaultTable).where(VaultTable.version_id == plan.version_id).order_by(VaultTable.generation)
-    held = {row.table_name: row.object_name for row in session.scalars(query)}
+    tables that hierarchies are read from. None of a united version, whose tables are `united_tables`."""
+    if sources_of(session, plan.version_id):
+        return {}
+    return newest(session, plan.version_id, _wanted(plan, dictionary))
+
+
+def united_tables(session: Session, plan: Plan, dictionary: Dictionary) -> dict[str, tuple[Member, ...]]:
+    """Of a united version, the same tables with what each source adds, read through the mapping that was published."""
+    if not sources_of(session, plan.version_id):
+        return {}
+    document = session.scalars(
+        select(Integration.mapping).where(Integration.version_id == plan.version_id)
+    ).one()
+    return members_of(session, Mapping.model_validate(document), _wanted(plan, dictionary))
+
+
+def linkage_of(session: Session, plan: Plan, project_id: str | None) -> Linkage | None:
+    """Who may be one person under this plan: None where it does not link, or has one source."""
+    if not plan.linkage or not sources_of(session, plan.version_id):
+        return None
+    names = linking.names_of_sources(session, plan.version_id)
+    return Linkage(names, project_id, plan.privacy.k + plan.privacy.reserve)
+
+
+def _wanted(plan: Plan, dictionary: Dictionary) -> set[str]:
     wanted = {t.name for t in plan.tables} | {dictionary.people.name}
-    wanted |= references(dictionary.hierarchies).keys()
-    if missing := sorted(wanted - held.keys()):
-        found = [
-            Finding("table_not_in_vault", "the version holds no checked rows of it", table=t) for t in missing
-        ]
-        raise Problem("version_not_ready", "Tables of the plan are not in the vault.", found)
-    return {name: held[name] for name in sorted(wanted)}
+    return wanted | references(dictionary.hierarchies).keys()
 
 
 def forebears(session: Session, version_id: str) -> dict[str, frozenset[str]]:

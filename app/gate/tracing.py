@@ -40,5 +40,5 @@ def trace(gate: Gate, extract_id: str, pseudonym: str) -> Traced | None:
         still = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *covered.values()]))
         held = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
         people = np.intersect1d(held, still).astype(np.int32)
-        found = named(session, of.ids, people, key, pseudonym)
+        found = named(session, of, extract.project_id, people, key, pseudonym)
         return None if found is None else Traced(session.get_one(Participant, found).cohort_id, found)

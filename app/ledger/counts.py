@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,20 +46,29 @@ def answers_to_institution_since(session: Session, institution_id: str, since: d
     return session.scalar(query) or 0
 
 
-def too_close(session: Session, asked: Asked, members: BitMap, min_cell: int) -> bool:
+def too_close(
+    session: Session,
+    asked: Asked,
+    members: BitMap,
+    min_cell: int,
+    related: Sequence[str],
+    people: Callable[[BitMap], BitMap],
+) -> bool:
     """Whether these people differ from those of an earlier answer to the asker, or to the asker's institution, by at
-    least one and fewer than `min_cell`: the difference of the two answers would then speak of a few people."""
-    counted = people_counted(session, asked.asker, asked.institution_id, asked.version_id)
-    return any(0 < len(earlier ^ members) < min_cell for earlier in counted)
+    least one and fewer than `min_cell`: the difference of the two answers would then speak of a few people.
+
+    Earlier answers about the `related` versions count; `people` makes one of the keys of a linked person."""
+    counted = people_counted(session, asked.asker, asked.institution_id, related)
+    return any(0 < len(people(earlier) ^ members) < min_cell for earlier in counted)
 
 
 def people_counted(
-    session: Session, asker: str, institution_id: str | None, version_id: str
+    session: Session, asker: str, institution_id: str | None, version_ids: Sequence[str]
 ) -> Iterator[BitMap]:
-    """The people of every answer about a version that the asker, or the asker's institution, has had."""
+    """The people of every answer about these versions that the asker, or the asker's institution, has had."""
     own = CountAnswer.asker == asker
     whose = or_(own, CountAnswer.institution_id == institution_id) if institution_id else own
-    query = select(CountAnswer.members).where(CountAnswer.version_id == version_id, whose)
+    query = select(CountAnswer.members).where(CountAnswer.version_id.in_(version_ids), whose)
     for members in session.scalars(query.execution_options(yield_per=100)):
         yield BitMap.deserialize(members)
 

@@ -10,6 +10,7 @@ from app.models.figures import DailyFigures, ShownFigures
 from app.models.findings import Finding
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
 from app.models.institutions import Institution
+from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
 from app.models.jobs import IdempotentAnswer, Job
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
 from app.models.withdrawals import Destruction, RecallNotice, Withdrawal
@@ -38,8 +39,11 @@ __all__ = [
     "Finding",
     "IdempotentAnswer",
     "Institution",
+    "Integration",
+    "IntegrationApproval",
     "Job",
     "LedgerChunk",
+    "LinkedPerson",
     "Part",
     "Participant",
     "Permit",

@@ -59,6 +59,9 @@ class RecallNotice(Base):
     withdrawal_id: Mapped[str] = mapped_column(ForeignKey("withdrawals.id"), index=True)
     extract_id: Mapped[str] = mapped_column(ForeignKey("extracts.id"), index=True)
     pseudonym: Mapped[str] = mapped_column(String(16))
+    source: Mapped[str | None] = mapped_column(
+        String(40)
+    )  # of a united version: only the rows of this source
     state: Mapped[str] = mapped_column(String(20))  # open | destroyed | retained | frozen
     ground: Mapped[str] = mapped_column(default="")
     at: Mapped[datetime]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from app.errors import Finding, Problem, refuse_all
 from app.models import AccessRequest
 from app.requests import queries
 from app.schemas.dictionary import Dictionary
+from app.schemas.mapping import SOURCE
 from app.schemas.plan import Condition, Plan, Privacy
 from app.settings import Settings
 from app.standards import duo
@@ -34,25 +35,46 @@ def planned(
     version_id: str,
     wish: Mapping[str, Any],
     people: int = 0,
+    *,
+    united: bool = False,
 ) -> Plan:
     """The plan for the wished tables, filter and limits, checked against the dictionary and the version's `people`.
 
     Problems: `plan_invalid` with every unknown column and its near matches; a limit looser than the platform's; a k
-    that the cohort cannot reach; no quasi-identifier left that k would be counted over.
+    that the cohort cannot reach; no quasi-identifier left that k would be counted over; linkage where there is nothing
+    to link. Of a `united` version every table of people keeps the name of each row's source, asked for or not.
     """
     dictionary, privacy = Dictionary.model_validate(document), limits(settings, wish["privacy"])
     conditions = [Condition.model_validate(condition) for condition in wish["filter"]]
-    found = list(_unreachable(privacy, people))
-    try:
-        plan = draft(
-            dictionary, wish["tables"], conditions, privacy, version_id, wish.get("max_rows_per_person")
+    found, tables = list(_unreachable(privacy, people)), wish["tables"]
+    if united and tables is not None:
+        tables = {name: _with_source(dictionary, name, columns) for name, columns in tables.items()}
+    if wish.get("linkage") and not united:
+        found.append(
+            Finding("nothing_to_link", "only people of several cohorts are linked", pointer="/linkage")
         )
+    try:
+        caps = wish.get("max_rows_per_person")
+        plan = draft(dictionary, tables, conditions, privacy, version_id, caps)
     except Problem as problem:
         problem.findings += found
         raise
     found += _nothing_to_count(plan, dictionary)
+    if united:
+        found += [
+            Finding(
+                "cap_of_united", "rows of several institutions cannot be capped by person yet", table=t.name
+            )
+            for t in plan.tables
+            if t.max_rows_per_person
+        ]
     refuse_all("plan_invalid", "No release of these people can keep to what is asked.", found)
-    return plan
+    return plan.model_copy(update={"linkage": True}) if wish.get("linkage") else plan
+
+
+def _with_source(dictionary: Dictionary, name: str, columns: Sequence[str]) -> list[str]:
+    has = any(t.name == name and t.kind != "reference" for t in dictionary.tables)
+    return [*columns, SOURCE] if has and columns and SOURCE not in columns else list(columns)
 
 
 def limits(settings: Settings, wish: Mapping[str, Any]) -> Privacy:

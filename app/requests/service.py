@@ -13,7 +13,7 @@ from app.audit import institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
-from app.consents.cohorts import Behind
+from app.consents.cohorts import Behind, sources_of
 from app.db import Database, new_id
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
@@ -300,7 +300,10 @@ class RequestService:
         must_lie_ahead(body["end_date"], now.date())
         facts = queries.facts_of_asker(session, actor.subject, actor.institution_id)
         version, _of = queries.version(session, version_id)
-        plan = planned(self.settings, version.dictionary or {}, version_id, body, version.people)
+        united = bool(sources_of(session, version_id))
+        plan = planned(
+            self.settings, version.dictionary or {}, version_id, body, version.people, united=united
+        )
         return {
             "title": body["title"], "summary": body["summary"], "purpose": must_be_a_purpose(body["purpose"], facts),
             "plan": plan.model_dump(mode="json"), "plan_hash": plan_hash(plan),

@@ -16,6 +16,7 @@ from app.cohorts.uploads import UploadService
 from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.findings.service import FindingService
+from app.integrations.service import IntegrationService
 from app.requests.service import RequestService
 from app.withdrawals.receipts import ReceiptService
 from app.withdrawals.service import WithdrawalService
@@ -30,6 +31,7 @@ class House:
     uploads: UploadService
     cohorts: CohortService
     catalog: CatalogService
+    integrations: IntegrationService
     requests: RequestService
     extracts: ExtractService
     recalls: RecallService

@@ -84,6 +84,7 @@ class RecallView(View):
 
     id: str
     pseudonym: str
+    source: str | None = None
     state: Literal["open", "destroyed", "retained", "frozen"]
     ground: str
     until: date | None

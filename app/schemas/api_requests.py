@@ -52,6 +52,10 @@ class EditedRequest(Body):
         max_length=200,
         description="By event table: at most so many rows of a person leave; never more than the dictionary allows.",
     )
+    linkage: bool = Field(
+        default=False,
+        description="Of a united version: people known to be the same in several cohorts get one pseudonym.",
+    )
     privacy: StricterPrivacy = Field(default_factory=StricterPrivacy)
     irb_reference: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")] = ""
     end_date: Day

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from app.schemas.dictionary import Model, Name
 
@@ -82,6 +82,16 @@ class Plan(Model):
     tables: tuple[PlannedTable, ...] = Field(min_length=1)
     filter: tuple[Condition, ...] = ()
     privacy: Privacy = Privacy()
+    linkage: bool = Field(
+        default=False,
+        description="People of several cohorts who are known to be the same have one pseudonym; the steward decides.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A plan without linkage looks as it did before there was any, and so keeps the hash that was approved."""
+        document: dict[str, Any] = serialised(self)
+        return document if self.linkage else {k: v for k, v in document.items() if k != "linkage"}
 
     def table(self, name: str) -> PlannedTable:
         """The planned table of that name; KeyError where absent."""

@@ -208,8 +208,9 @@ def _whole(world: World, extract: str) -> dict[tuple[str, int], str] | None:
         permit = must_be_live(session, session.get_one(Extract, extract).permit_id, world.clock().date())
         pinned = pinned_recoding(session, permit.project_id, permit.version_id)
     key = world.keyring.unwrap(permit.key_wrapped)
+    project = (permit.project_id, key)
     with spill_folder(world.var) as spill, suppress(Problem):
-        staged = build(world.gate, permit.plan, permit.purpose, key, pinned, spill, lambda **_: None)
+        staged = build(world.gate, permit.plan, permit.purpose, project, pinned, spill, lambda **_: None)
         return {(p.table, p.position): p.sha256 for p in facts_of(staged).parts}
     return None
 

@@ -61,7 +61,8 @@ class Expectation:
     `recorded` is what the manifest says; `forbidden` are texts (say, source identifiers) that no cell may equal.
     `standing` has (table, position) of the parts that are released already and stay, as the ledger records them, and
     `held` the evidence of an earlier verdict on them: they are not read again, but judged together with the staged
-    ones.
+    ones. `twins` (pseudonym, person) names pseudonyms that are one person, who counts once towards k; with it nothing
+    stands, everything is read.
     `windows` has for each (table, column) of moved dates the first and the last day that they may leave by; a column of
     shifted dates without one may hold none.
     The stricter of `k` and the plan's own k applies.
@@ -77,6 +78,7 @@ class Expectation:
     standing: Mapping[tuple[str, int], Recorded] = field(default_factory=dict)
     held: Evidence | None = None
     windows: Mapping[tuple[str, str], tuple[date, date]] = field(default_factory=dict)
+    twins: pa.Table | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.deid.verify import whole
 from app.deid.verify.evidence import Expectation, Guess, refusal
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.order import persons
@@ -46,21 +47,29 @@ def check_people(
     reader.load("allowed", expectation.eligible)
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
-    if roster is not None:
+    personal = [(number, table) for number, table in enumerate(tables) if table.personal]
+    several = expectation.twins is not None
+    if roster is None:
+        reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
+    elif expectation.twins is not None:
+        told = _told(roster, gathered, expectation.plan)
+        census.classes, twice = whole.members(
+            reader, tables, roster, gathered, told, expectation.twins, expectation
+        )
+        census.refuse("person_repeated", twice, table=roster.name)
+    else:
         # Of parts that stay a verdict has said so, and parts share nobody.
         single = surveys[roster.name].single
         rows, labels = _told(roster, gathered, expectation.plan)
         _roster(reader, roster, rows, labels, single, k, census)
-    else:
-        reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
-    personal = [(number, table) for number, table in enumerate(tables) if table.personal]
-    if roster is not None and any(t is not roster or t.of_role("sensitive") for _, t in personal):
-        _members(reader, rows, labels, "unit" if roster.of_role("family_id") else "p")
+        if any(t is not roster or t.of_role("sensitive") for _, t in personal):
+            _members(reader, rows, labels, "unit" if roster.of_role("family_id") else "p")
     for number, table in personal:
         _consent(reader, table, number, census)
         if table is not roster:
             _present(reader, table, number, roster, expectation, census)
-            families = roster is not None and bool(roster.of_role("family_id"))
+        if table is not roster or several:
+            families = several or (roster is not None and bool(roster.of_role("family_id")))
             _cells(reader, table, number, k, families, census)
         for out in table.of_role("sensitive"):
             _sensitive(reader, table, number, gathered, out.name, out.column.role, census)

@@ -16,6 +16,7 @@ TRANSFORMS = KEYED | {
     "shift_date", "truncate_date",
 }  # fmt: skip
 REASON_SUFFIX = "__missing"
+SOURCE = "source"  # the column of a united table that names the source of the row
 NEVER_LEAVE = frozenset({"direct_identifier", "free_text", "linkage_token"})
 NEVER_RAW = frozenset({"participant_id", "record_id", "provider_id", "family_id"})
 

@@ -18,8 +18,22 @@ from app.engines.duckdb import codes as rare
 from app.engines.duckdb.columns import joins
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
+from app.engines.duckdb.united import Unites
+from app.engines.duckdb.unmapped import left_unmapped, not_covered
 from app.engines.duckdb.writing import position_of, write_table
-from app.engines.protocol import Classes, Groups, Kept, Keys, Limits, Place, Progress, Run, Source, StagedPart
+from app.engines.protocol import (
+    Classes,
+    Groups,
+    Kept,
+    Keys,
+    Limits,
+    Place,
+    Progress,
+    Run,
+    Source,
+    StagedPart,
+    Unmapped,
+)
 from app.schemas.dictionary import Table
 from app.schemas.plan import Condition
 from app.storage.vault import Vault
@@ -64,7 +78,7 @@ class DuckDbRun:
     def audience(self) -> pa.Table:
         """(key, pseudonym) of everyone who had consent and passed the filter, the suppressed too."""
         keys = "SELECT key FROM inside UNION SELECT key FROM excluded"
-        query = f"SELECT key, pseudonym FROM x SEMI JOIN ({keys}) k USING (key) ORDER BY key"
+        query = f"SELECT key, pseudonym FROM x SEMI JOIN ({keys}) k ON k.key = x.person ORDER BY x.key"
         return self.con.sql(query).to_arrow_table()
 
     def smallest_group(self) -> int | None:
@@ -86,7 +100,7 @@ class DuckDbRun:
         named = self.dictionary.table(table)
         if named.kind == "reference":
             return 0
-        return self._number(f"SELECT count(DISTINCT key) FROM ({self._keys(named)})")
+        return self._number(f"SELECT count(DISTINCT person) FROM ({self._keys(named, 'person')})")
 
     def part_counts(self) -> dict[str, int]:
         """Parts per table = clamp(rows / rows_per_part, 1, 256), over the rows that will be written."""
@@ -170,12 +184,12 @@ class DuckDbRun:
         """Read once what does not depend on who is in the extract."""
         people.gather_having(self.con, self.source, self.filters)
 
-    def _keys(self, table: Table) -> str:
+    def _keys(self, table: Table, of: str = "key") -> str:
         if table.kind == "event":
             having = people.having(self.source, table)
-            return f"SELECT key FROM {having} JOIN cross_ USING (key) WHERE in_{table.domain}"
+            return f"SELECT cross_.{of} FROM {having} h JOIN cross_ ON cross_.key = h.key WHERE in_{table.domain}"
         rows = self._rows(table)
-        return " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons_of(table))))
+        return " UNION ".join(f"SELECT x{n}.{of} {rows}" for n in range(len(persons_of(table))))
 
     def _roll_up(self, table: Table) -> dict[str, str]:
         """The mapping table of each rolled-up column of a table."""
@@ -195,9 +209,12 @@ class DuckDbRun:
         """`anchor_date` of the crosswalk: the person's earliest date that leaves as a relative day."""
         self.con.execute("ALTER TABLE cross_ ADD COLUMN anchor_date DATE")
         if each := timeline.anchors(self.source):
-            days = f"SELECT key, min(day) AS day FROM ({' UNION ALL '.join(each)}) GROUP BY key"
+            days = (
+                "SELECT c.person, min(e.day) AS day "
+                f"FROM ({' UNION ALL '.join(each)}) e JOIN cross_ c ON c.key = e.key GROUP BY c.person"
+            )
             self.con.execute(
-                f"UPDATE cross_ SET anchor_date = d.day FROM ({days}) d WHERE d.key = cross_.key"
+                f"UPDATE cross_ SET anchor_date = d.day FROM ({days}) d WHERE d.person = cross_.person"
             )
 
     def _number(self, query: str) -> int:
@@ -235,13 +252,13 @@ class DuckDbEngine:
             con.close()
 
     def matching(self, source: Source, conditions: tuple[Condition, ...]) -> Keys:
-        """The keys of the people of the crosswalk who meet all conditions (an event condition: in any row)."""
+        """The people of the crosswalk who meet all conditions (an event condition: in any row); linked ones once."""
         con = self._connect(source)
         try:
-            anyone = f"SELECT key FROM x WHERE in_{source.dictionary.people.domain}"
+            anyone = f"SELECT person FROM x WHERE in_{source.dictionary.people.domain}"
             query = " INTERSECT ".join([anyone, *self._meeting(con, source, conditions)])
-            found = con.sql(f"SELECT key FROM ({query}) ORDER BY key").to_arrow_table()
-            return np.asarray(found["key"].to_numpy(), dtype=np.int32)
+            found = con.sql(f"SELECT DISTINCT person FROM ({query}) ORDER BY person").to_arrow_table()
+            return np.asarray(found["person"].to_numpy(), dtype=np.int32)
         finally:
             con.close()
 
@@ -281,28 +298,62 @@ class DuckDbEngine:
             clause = filters.one(condition)
             person = persons_of(table)[0]
             queries.append(
-                f"SELECT x.key FROM {stored(table)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
+                f"SELECT x.person FROM {stored(table)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
                 f"WHERE {clause}"
             )
         return queries
 
     def files(self, source: Source) -> dict[str, Path]:
-        """The vault's files of the source's tables, to read and never to write."""
-        scratch = source.spill / "vault"
-        scratch.mkdir(exist_ok=True)
-        return {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
+        """The vault's files of the source's tables, to read and never to write. A united table has none: it is written
+        into the spill of the job, for whoever cannot read it as a view."""
+        found = {
+            name: self.vault.local_path(object_, _scratch(source)) for name, object_ in source.tables.items()
+        }
+        if source.united:
+            con = self._vault(source).con
+            try:
+                for name in source.united:
+                    found[name] = written = _scratch(source) / f"united-{name}.parquet"
+                    if not written.exists():
+                        con.execute(
+                            f"COPY (FROM {VAULT}.{quoted(name)}) TO {text(str(written))} (FORMAT parquet)"
+                        )
+            finally:
+                con.close()
+        return found
 
-    def _connect(self, source: Source) -> duckdb.DuckDBPyConnection:
-        files = self.files(source)
-        readable = sorted({path.parent for path in files.values()} | {source.spill.parent})
-        con = connect(self.limits, source.spill, readable)
+    def _vault(self, source: Source) -> Unites:
+        """A connection, and in it every table of the source as a view over the objects of the vault."""
+        scratch = _scratch(source)
+        files = {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
+        objects = {member.object_name for members in source.united.values() for member in members}
+        paths = {name: self.vault.local_path(name, scratch) for name in sorted(objects)}
+        used = {path.parent for path in [*files.values(), *paths.values()]}
+        con = connect(self.limits, source.spill, sorted(used | {source.spill.parent}))
         con.execute(f"CREATE SCHEMA {VAULT}")
-        con.execute("CREATE TABLE excluded (key INTEGER)")
         capped = {table.name for table in source.plan.tables if table.max_rows_per_person}
         for name, path in files.items():
             con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS {caps.file(path, name in capped)}")
+        unites = Unites(con, paths)
+        for name, members in source.united.items():
+            unites.view(source.dictionary.table(name), members)
+        return unites
+
+    def unmapped(self, source: Source) -> list[Unmapped]:
+        """What the rows of the sources hold that the mapping does not name, with how many rows and people have it."""
+        unites = self._vault(source)
+        try:
+            return [*left_unmapped(unites, source), *not_covered(unites, source)]
+        finally:
+            unites.con.close()
+
+    def _connect(self, source: Source) -> duckdb.DuckDBPyConnection:
+        con = self._vault(source).con
+        con.execute("CREATE TABLE excluded (key INTEGER)")
         con.register("crosswalk_in", source.crosswalk)
-        con.execute("CREATE TABLE x AS FROM crosswalk_in")
+        absent = {"person", "counted"} - set(source.crosswalk.column_names)
+        same = "".join(f", key AS {name}" for name in sorted(absent))
+        con.execute(f"CREATE TABLE x AS SELECT *{same} FROM crosswalk_in")
         con.unregister("crosswalk_in")
         ipad, opad = source.pads
         blobs = {"ipad": pa.array([ipad], pa.binary()), "opad": pa.array([opad], pa.binary())}
@@ -310,6 +361,12 @@ class DuckDbEngine:
         con.execute("CREATE TABLE secrets AS FROM secrets_in")
         con.unregister("secrets_in")
         return con
+
+
+def _scratch(source: Source) -> Path:
+    folder = source.spill / "vault"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 ENGINE = DuckDbEngine

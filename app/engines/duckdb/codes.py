@@ -60,11 +60,13 @@ def build(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str) 
 def gather_pairs(
     con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str, only: str = "true"
 ) -> None:
-    """Make `<name>_people` (v, key), distinct, over `rows`; `only` is a further predicate over the rows `t`."""
+    """Make `<name>_people` (v, key), distinct, over `rows` (with each person's crosswalk row as `x0`, `x1`).
+
+    `only` is a further predicate over the rows `t`. `key` is what k counts: one of the participants of a person."""
     column = f"t.{quoted(rollup.column.name)}"
     each = " UNION ".join(
-        f"SELECT {column} AS v, t.{person} AS key {rows} AND {column} IS NOT NULL AND ({only})"
-        for person in persons_of(rollup.table)
+        f"SELECT {column} AS v, x{n}.counted AS key {rows} AND {column} IS NOT NULL AND ({only})"
+        for n, _person in enumerate(persons_of(rollup.table))
     )
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_people AS SELECT DISTINCT v, key FROM ({each})")
 

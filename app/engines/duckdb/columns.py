@@ -11,6 +11,7 @@ from app.engines.duckdb.people import quasi_identifiers
 from app.engines.duckdb.sql import persons_of, quoted
 from app.engines.protocol import Source
 from app.schemas.dictionary import Column, Table
+from app.schemas.mapping import SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,21 @@ def rendering_of(table: Table, column: Column) -> Rendering:
     )
 
 
+def _is_source(source: Source, choice: Chosen) -> bool:
+    return source.is_linked and choice.column.name == SOURCE
+
+
 def _expression(source: Source, choice: Chosen, codes: dict[str, str]) -> str:
     if choice.transform.name == "roll_up":
         return f"{codes[choice.column.name]}.released"
     if choice.transform.name == "generalise":
         names = [c.name for c in quasi_identifiers(source)]
-        return f"l.label_{names.index(choice.column.name)}"
+        label = f"l.label_{names.index(choice.column.name)}"
+        # The source is never generalised: a label is one source, or all sources of a linked person, whose rows each
+        # tell their own.
+        return (
+            f"CASE WHEN {label} IS NOT NULL THEN t.{quoted(SOURCE)} END"
+            if _is_source(source, choice)
+            else label
+        )
     return f"t.{quoted(choice.planned.name)}"

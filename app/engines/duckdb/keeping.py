@@ -40,8 +40,10 @@ def keep(
     outside: Mapping[str, int],
 ) -> Kept | None:
     """The people of the crosswalk with the class they left in (null: they did not), the labels of the classes, who has
-    rows in which event table, and of each code its people and what it leaves as."""
-    if _filters_on_codes(source):
+    rows in which event table, and of each code its people and what it leaves as.
+
+    Nothing of a united version: people there have several keys, and the next build is a whole one."""
+    if _filters_on_codes(source) or source.united:
         return None
     domains = ", ".join(f"x.{quoted(name)}" for name in domains_of(source))
     tables = {

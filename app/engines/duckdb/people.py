@@ -15,6 +15,7 @@ from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Classes, Groups, Source
 from app.schemas.dictionary import Column, Table
+from app.schemas.mapping import SOURCE
 
 UNLABELLED = -2  # people who consent to other domains than the participant table's: they have no labels
 
@@ -44,23 +45,52 @@ def event_tables(source: Source) -> list[Table]:
 def gather(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> dict[str, int]:
     """Make `people` (key, family, qi_<i>, sv_<i>): those of the participant table with consent who pass the filter.
 
-    `family` is one text a family, and a person's own where no family is known. Answers the attrition counts.
+    `key` is the person's (see `Source`), so that whoever takes part in two cohorts and is linked counts once.
+    `family` is one text a family, and a person's own where no family is known (of all participants the register knows
+    to be the same, linked or not). Answers the attrition counts.
     """
     people, table = source.dictionary.people, stored(source.dictionary.people)
     columns = [f"t.{quoted(c.name)} AS qi_{i}" for i, c in enumerate(quasi_identifiers(source))]
     columns += [f"t.{quoted(c.name)} AS sv_{i}" for i, c in enumerate(sensitive_columns(source))]
     consented = f"FROM {table} t JOIN x ON t.__participant = x.key AND x.in_{people.domain}"
     con.execute(
-        f"CREATE OR REPLACE TABLE people AS SELECT x.key, {', '.join([_family(people), *columns])} "
+        f"CREATE OR REPLACE TABLE people AS SELECT x.person AS key, {', '.join([_family(people), *columns])} "
         f"{consented} WHERE {filters.on(people)}"
     )
+    if source.is_linked:
+        _gather_persons(con, source, filters)
     filtered = _number(con, "SELECT count(*) FROM people")
     con.execute("DELETE FROM people WHERE key IN (FROM excluded)")
     return {
         "registered": _number(con, f"SELECT count(*) FROM {table}"),
-        "consented": _number(con, f"SELECT count(*) {consented}"),
+        "consented": _number(
+            con, f"SELECT count({'DISTINCT x.person' if source.is_linked else '*'}) {consented}"
+        ),
         "filtered": filtered,
     }
+
+
+def _gather_persons(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> None:
+    """One row a person of `people`, and `people_rows` as they were. The tuple of a person whom two sources know is that
+    of the person: the set of the sources that any table tells of, and of each quasi-identifier the value that they
+    agree on, else none."""
+    con.execute("CREATE OR REPLACE TABLE people_rows AS FROM people")
+    told = " UNION ".join(
+        f"SELECT x.person AS key, t.{quoted(SOURCE)} AS v FROM {stored(table)} t "
+        f"JOIN x ON t.{person} = x.key AND x.in_{table.domain} WHERE {filters.on(table)}"
+        for table in [source.dictionary.people, *event_tables(source)]
+        for person in persons_of(table)
+    )
+    sets = f"SELECT key, string_agg(v, '+' ORDER BY v) AS sources FROM ({told}) GROUP BY key"
+    columns = ["min(family) AS family"]
+    for i, column in enumerate(quasi_identifiers(source)):
+        one = f"CASE WHEN count(DISTINCT qi_{i}) = 1 THEN min(qi_{i}) END"
+        columns.append(f"{'min(s.sources)' if column.name == SOURCE else one} AS qi_{i}")
+    columns += [f"min(sv_{i}) AS sv_{i}" for i, _ in enumerate(sensitive_columns(source))]
+    con.execute(
+        f"CREATE OR REPLACE TABLE people AS SELECT r.key, {', '.join(columns)} FROM people_rows r "
+        f"JOIN ({sets}) s ON s.key = r.key GROUP BY r.key"
+    )
 
 
 def gather_outsiders(con: duckdb.DuckDBPyConnection, source: Source) -> None:
@@ -68,9 +98,11 @@ def gather_outsiders(con: duckdb.DuckDBPyConnection, source: Source) -> None:
     be judged for them, so where there is one they stay out."""
     people = source.dictionary.people
     filtered = any(c.table == people.name for c in source.plan.filter)
+    inside = f"SELECT person FROM x WHERE in_{people.domain}"
+    elsewhere = f"AND person NOT IN ({inside})" if source.is_linked else ""
     con.execute(
-        "CREATE OR REPLACE TABLE outsiders AS SELECT key FROM x "
-        f"WHERE NOT in_{people.domain} AND {'false' if filtered else 'true'}"
+        "CREATE OR REPLACE TABLE outsiders AS SELECT DISTINCT person AS key FROM x "
+        f"WHERE NOT in_{people.domain} AND {'false' if filtered else 'true'} {elsewhere}"
     )
 
 
@@ -92,15 +124,18 @@ def gather_presence(con: duckdb.DuckDBPyConnection, source: Source, filters: Fil
     """Make `present_<i>` (key) per event or link table: the people with rows there that would leave."""
     for i, table in enumerate(event_tables(source)):
         if table.kind == "event":
-            each = f"SELECT key FROM having_{i} JOIN x USING (key) JOIN inside USING (key) WHERE x.in_{table.domain}"
+            each = (
+                f"SELECT x.person AS key FROM having_{i} h JOIN x ON x.key = h.key "
+                f"JOIN inside i ON i.key = x.person WHERE x.in_{table.domain}"
+            )
         else:
             persons = persons_of(table)
             joins = " ".join(
-                f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.key"
+                f"JOIN x x{n} ON t.{p} = x{n}.key AND x{n}.in_{table.domain} JOIN inside i{n} ON i{n}.key = x{n}.person"
                 for n, p in enumerate(persons)
             )
             rows = f"FROM {stored(table)} t {joins} WHERE {filters.on(table)}"
-            each = " UNION ".join(f"SELECT x{n}.key {rows}" for n in range(len(persons)))
+            each = " UNION ".join(f"SELECT x{n}.person AS key {rows}" for n in range(len(persons)))
         con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT DISTINCT key FROM ({each})")
 
 
@@ -180,7 +215,7 @@ def classify(con: duckdb.DuckDBPyConnection, source: Source, classes: Classes) -
     refresh_inside(con)
     con.execute(
         f"CREATE OR REPLACE TABLE cross_ AS SELECT x.*, coalesce(l.class, {UNLABELLED}) AS class FROM x "
-        "JOIN inside USING (key) LEFT JOIN labelled l USING (key)"
+        "JOIN inside i ON i.key = x.person LEFT JOIN labelled l ON l.key = x.person"
     )
     return suppressed
 
@@ -201,9 +236,10 @@ def smallest_group(con: duckdb.DuckDBPyConnection, source: Source) -> int | None
         "SELECT key FROM people",
         *(f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))),
     ]
-    # Who is in no family is one alone, and a person is in the table once.
+    # Who is in no family is one alone, and a person is in the table once; of several cohorts some are there twice.
     families = source.dictionary.people.of_role("family_id")
-    count = "count(DISTINCT family)" if families else "count(*)"
+    several = "counted" in source.crosswalk.column_names
+    count = "count(DISTINCT family)" if families or several else "count(*)"
     each = [
         f"SELECT {count} AS n FROM labelled JOIN people USING (key) SEMI JOIN ({keys}) k USING (key) "
         "GROUP BY class"
@@ -216,7 +252,7 @@ def smallest_group(con: duckdb.DuckDBPyConnection, source: Source) -> int | None
 def _family(people: Table) -> str:
     families = people.of_role("family_id")
     known = f"'f' || CAST(t.{quoted(families[0].name)} AS VARCHAR)" if families else "NULL"
-    return f"coalesce({known}, 'p' || x.key) AS family"
+    return f"coalesce({known}, 'p' || x.counted) AS family"
 
 
 def _codes(found: pa.Table, keys: list[str]) -> tuple[tuple[list[object], ...], npt.NDArray[np.int32]]:
@@ -237,10 +273,14 @@ def _histograms(
         f"p.qi_{i} IS NOT DISTINCT FROM t.qi_{i}" for i in range(len(quasi_identifiers(source)))
     )
     histograms = {}
+    # A linked person holds every value that any of their sources has of them.
+    rows = "JOIN people_rows r USING (key)" if source.is_linked else ""
     for i, column in enumerate(sensitive_columns(source)):
+        value = f"{'r' if source.is_linked else 'p'}.sv_{i}"
         counted = con.sql(
-            f"SELECT t.tuple, p.sv_{i} AS v, count(*) AS n FROM people p JOIN tuples t ON {match or 'true'} "
-            f"WHERE p.sv_{i} IS NOT NULL GROUP BY ALL ORDER BY ALL"
+            f"SELECT t.tuple, {value} AS v, count({'DISTINCT p.key' if source.is_linked else '*'}) AS n "
+            f"FROM people p {rows} JOIN tuples t ON {match or 'true'} "
+            f"WHERE {value} IS NOT NULL GROUP BY ALL ORDER BY ALL"
         ).to_arrow_table()
         values = pc.unique(counted["v"])
         table = np.zeros((size, len(values)), dtype=np.int64)

@@ -23,6 +23,7 @@ from app.cohorts.states import step
 from app.db import Database
 from app.errors import Problem
 from app.findings.service import FindingService
+from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
 from app.jobs.engine import InlineEngine
 from app.keyring import Keyring
@@ -138,6 +139,7 @@ class World:
             uploads=cast("Any", None),
             cohorts=CohortService(self.db, clock, settings, keyring),
             catalog=CatalogService(self.db, clock, settings, self.gate),
+            integrations=IntegrationService(self.db, clock, settings),
             requests=RequestService(self.db, clock, settings, keyring, self.gate),
             extracts=cast("Any", None),
             recalls=cast("Any", None),

@@ -13,6 +13,7 @@ from app.auth.policy import (
     CohortFacts,
     Decision,
     InstitutionFacts,
+    IntegrationFacts,
     ProjectFacts,
     RequestFacts,
     Scope,
@@ -41,6 +42,7 @@ YES, UNSEEN = "yes", "unseen"
 COHORT, DRAFT, PUBLISHED = CohortFacts("a"), VersionFacts("a", "draft"), VersionFacts("a", "published")
 REQUEST = RequestFacts("client:asker", "a", "submitted")
 PROJECT = ProjectFacts("client:asker", "a")
+UNITED = IntegrationFacts("a", "in_review", ("a", "b"))
 
 # rule, facts, who is allowed, who is told why not; all others are told that there is no such thing
 RULES = [
@@ -86,6 +88,31 @@ RULES = [
         UploadFacts("a"),
         {"own"},
         dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    (
+        "draft_integration",
+        UNITED,
+        {"own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    ("read_integration", UNITED, {"own", "other", "drb", "steward", "far steward", "asking steward"}, {}),
+    (
+        "change_integration",
+        UNITED,
+        {"own"},
+        dict.fromkeys(("other", "drb", "steward", "far steward", "asking steward"), "drafter_only"),
+    ),
+    (
+        "review_integration",
+        UNITED,
+        {"drb", "steward", "far steward", "asking steward"},
+        dict.fromkeys(("own", "other"), "steward_only"),
+    ),
+    (
+        "withdraw_integration",
+        UNITED,
+        {"own", "other"},
+        dict.fromkeys(("drb", "steward", "far steward", "asking steward"), "institution_only"),
     ),
     (
         "create_request",

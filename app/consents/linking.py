@@ -1,0 +1,103 @@
+"""Who is one person among the participants of several cohorts, asked of the register at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.consents.cohorts import Behind
+from app.consents.linkage import linked
+from app.models import Dataset, DatasetVersion, LinkedPerson, Participant, VersionSource
+
+Keys = npt.NDArray[np.int32]
+_BATCH = 50_000
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """The permit's word that people are linked: `names` has the source's name of each cohort, `project_id` whose memory
+    of earlier links counts (None: a dry run), `least` the fewest people that a set of sources may have in common."""
+
+    names: Mapping[str, str]
+    project_id: str | None
+    least: int
+
+
+def names_of_sources(session: Session, version_id: str) -> dict[str, str]:
+    """Cohort -> the name under which a united version holds its rows."""
+    query = (
+        select(Dataset.cohort_id, VersionSource.name)
+        .join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
+        .join(VersionSource, VersionSource.source_version_id == DatasetVersion.id)
+        .where(VersionSource.version_id == version_id)
+    )
+    return {str(cohort_id): name for cohort_id, name in session.execute(query)}
+
+
+def representatives(session: Session, of: Behind, keys: Keys) -> Keys:
+    """For each of the keys (sorted) the smallest of them that is the same person: itself where nobody is linked.
+
+    Linked are those who brought the same token and agreed to it in both cohorts (`linkage.linked`).
+    """
+    known = linked(session, of.ids)
+    person = known.person[np.searchsorted(known.keys, keys)]
+    _people, first, of_key = np.unique(person, return_index=True, return_inverse=True)
+    return keys[first][of_key].astype(np.int32)
+
+
+def anyones_representative(session: Session, of: Behind) -> tuple[Keys, Keys]:
+    """(keys, representatives) of everyone in the cohorts, whether or not they consent: for comparing sets of people."""
+    known = linked(session, of.ids)
+    _people, first, of_key = np.unique(known.person, return_index=True, return_inverse=True)
+    return known.keys, known.keys[first][of_key].astype(np.int32)
+
+
+def as_people(session: Session, of: Behind) -> Callable[[BitMap], BitMap]:
+    """What turns a set of participant keys into one of people: of the keys of one person, one is left."""
+    if len(of.cohorts) == 1:
+        return lambda keys: keys
+    known, first = anyones_representative(session, of)
+    other = dict(zip(known[known != first].tolist(), first[known != first].tolist(), strict=True))
+    second = BitMap(other)
+
+    def people(keys: BitMap) -> BitMap:
+        return (keys - second) | BitMap(other[key] for key in keys & second)
+
+    return people
+
+
+def sources_of_keys(session: Session, names: Mapping[str, str], keys: Keys) -> list[str]:
+    """The name of the source of each key (sorted)."""
+    found: dict[int, str] = {}
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        query = select(Participant.key, Participant.cohort_id).where(
+            Participant.cohort_id.in_(list(names)), Participant.key.between(int(batch[0]), int(batch[-1]))
+        )
+        found.update((key, names[cohort_id]) for key, cohort_id in session.execute(query))
+    return [found[key] for key in keys.tolist()]
+
+
+def seeds(session: Session, project_id: str | None) -> dict[int, bytes]:
+    """Participant key -> seed, of everyone whom the project was given as linked."""
+    query = select(LinkedPerson.participant_key, LinkedPerson.seed).where(
+        LinkedPerson.project_id == project_id
+    )
+    return {row[0]: row[1] for row in session.execute(query)} if project_id else {}
+
+
+def remember(session: Session, project_id: str, given: Mapping[int, bytes]) -> None:
+    """Keep the seeds that a generation was made with; what is remembered already stays."""
+    known = seeds(session, project_id)
+    new = {key: seed for key, seed in given.items() if key not in known}
+    session.add_all(
+        LinkedPerson(project_id=project_id, participant_key=key, seed=seed)
+        for key, seed in sorted(new.items())
+    )
+    session.flush()

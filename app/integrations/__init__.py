@@ -1,0 +1,1 @@
+"""Integrations: several cohorts under one dictionary by a mapping that is checked, reviewed and published."""
