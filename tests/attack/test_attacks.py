@@ -323,7 +323,7 @@ def test_all_but_one_is_refused(small: World, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ledger_counts, "too_close", lambda *_: False)
     assert _count(small, {**AGE, "at_least": 0}) is not None
     with small.db.read() as session:
-        spoken = list(ledger_counts.people_counted(session, READER.subject, None, small.version_id))
+        spoken = list(ledger_counts.people_counted(session, READER.subject, None, [small.version_id]))
     # The earlier answer is history; the new one does not speak of the person who left.
     assert sorted(small.keys[2] in members for members in spoken) == [False, True]
 
