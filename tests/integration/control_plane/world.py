@@ -22,6 +22,7 @@ from app.cohorts.service import CohortService
 from app.cohorts.states import step
 from app.db import Database
 from app.errors import Problem
+from app.extracts.recalls import RecallService
 from app.findings.service import FindingService
 from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
@@ -142,7 +143,7 @@ class World:
             integrations=IntegrationService(self.db, clock, settings),
             requests=RequestService(self.db, clock, settings, keyring, self.gate),
             extracts=cast("Any", None),
-            recalls=cast("Any", None),
+            recalls=RecallService(self.db, clock, settings.recall_days, settings.recall_grace_days),
             withdrawals=cast("Any", None),
             receipts=cast("Any", None),
             watch=cast("Any", None),
