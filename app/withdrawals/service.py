@@ -23,13 +23,11 @@ from app.jobs import JobContext, answers, enqueue
 from app.jobs.answers import Once
 from app.keyring import Keyring
 from app.models import Cohort, Participant, Withdrawal
-from app.schemas.register import NARROWED, USUAL_KIND
+from app.schemas.register import DOMAINS, KINDS, NARROWED, USUAL_KIND
 from app.storage.journal import Journal
 from app.withdrawals.commitments import commitment
 from app.withdrawals.journal import Replayed, entry_of, replay
 
-DOMAINS = ("clinical", "genomic", "lifelog", "public", "recontact")
-KINDS = ("no_further_use", "no_further_contact", "destroy")
 REASON = "participant_withdrew"
 
 
