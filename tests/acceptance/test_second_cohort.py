@@ -212,7 +212,7 @@ def test_dates_move_by_one_shift_a_person(delivered: Delivered) -> None:
         if one in moved:
             expected = sorted(date.fromisoformat(day) + shift for day in days[one])
             assert sorted(moved[one]) == expected
-    assert len(set(shifts.values())) > 50
+    assert len(set(shifts.values())) > 30  # of 52, drawn by a random key
     assert not any(shift.days == 0 for shift in shifts.values())
 
 

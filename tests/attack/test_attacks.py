@@ -461,8 +461,9 @@ def test_the_cut_off_tells_no_shift(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert found["last"][0] < 10
         assert found["first"][0] < 10
     else:
-        assert all(error > 0.9 * blind and told < 0.05 for error, told in found.values()), (found, blind)
-        assert blind > 75
+        # Project keys are random: by chance a run falls below these once in many millions.
+        assert all(error > 0.7 * blind and told < 0.1 for error, told in found.values()), (found, blind)
+        assert blind > 60
 
 
 @pytest.mark.parametrize("planted", [False, True])
