@@ -93,8 +93,8 @@ def states() -> Iterator[str]:
 
 def scopes() -> Iterator[str]:
     """Scopes by role and by route."""
-    yield from _head("Scopes", "app/auth/policy.py and the routes")
-    yield "A scope says what a token may try. `app/auth/policy.py` then says on which object: outside your institution"
+    yield from _head("Scopes", "app/auth/policy/ and the routes")
+    yield "A scope says what a token may try. `app/auth/policy/` then says on which object: outside your institution"
     yield "or project an object is 404, inside without the right 403 with the reason."
     yield ""
     roles = sorted(ROLE_SCOPES)
