@@ -17,10 +17,10 @@ from app.extracts import queries
 from app.extracts.service import ExtractService
 from app.extracts.states import step
 from app.extracts.watching import reopen
-from app.jobs import JobContext, Task, enqueue
+from app.jobs import JobContext, Task, order
 from app.ledger.marks import settle
 from app.ledger.parts import block, listed
-from app.models import BlockMark, Job, RecallNotice, Withdrawal
+from app.models import BlockMark, RecallNotice, Withdrawal
 from app.schemas.plan import digest
 
 
@@ -156,10 +156,7 @@ class ExtractTasks:
 
     def _order_settling(self, session: Session, withdrawal_id: str) -> None:
         # One job at a time for a receipt: each extract that a person was in would order another.
-        if (waiting := _not_begun(session, "settle_withdrawal", withdrawal_id)) is not None:
-            waiting.not_before = None
-        else:
-            enqueue(session, "settle_withdrawal", subject=withdrawal_id, at=self.service.clock())
+        order(session, "settle_withdrawal", withdrawal_id, self.service.clock())
 
     def _drop_closed(self, extract_id: str) -> None:
         """The bytes of closed parts go at once, also where nothing will take their place. Under the extract's lock:
@@ -223,12 +220,10 @@ class ExtractTasks:
             self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
 
     def _order_reissue(self, session: Session, extract_id: str, state: str, closed: bool) -> None:
-        # One that has not begun reads consent when it does, so that it takes along whoever has left until then.
-        waiting = _not_begun(session, "reissue_extract", extract_id)
-        if waiting is not None:
-            waiting.not_before = None  # one that failed and waits is tried now: somebody else has left
-        elif state == "ready" and closed:
-            enqueue(session, "reissue_extract", subject=extract_id, at=self.service.clock())
+        # One that has not begun reads consent when it does, so that it takes along whoever has left until then; one
+        # that failed and waits is tried now: somebody else has left.
+        wanted = state == "ready" and closed
+        order(session, "reissue_extract", extract_id, self.service.clock(), wanted=wanted)
 
 
 def tasks(extracts: ExtractTasks) -> dict[str, Task]:
@@ -240,12 +235,6 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
         "destroy_extract": extracts.destroy,
         "reopen_extract": lambda job: reopen(extracts.service, job.subject),
     }
-
-
-def _not_begun(session: Session, kind: str, subject: str) -> Job | None:
-    """A job of the kind that has yet to begin, locked so that it begins after this transaction and sees its changes."""
-    query = select(Job).where(Job.subject == subject, Job.kind == kind, Job.state.in_(("waiting", "queued")))
-    return session.scalar(query.order_by(Job.created_at, Job.id).limit(1).with_for_update())
 
 
 def _notify(

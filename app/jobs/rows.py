@@ -118,6 +118,18 @@ def backoff(attempt: int) -> timedelta:
     return min(LONGEST_WAIT, timedelta(seconds=4 ** min(attempt - 1, 8)))
 
 
+def order(session: Session, kind: str, subject: str, at: datetime, *, wanted: bool = True) -> None:
+    """One job of a kind and subject is enough, for it sees everything that is committed before it begins: one that
+    has not begun is let begin now, and else, where it is `wanted`, there is a new one."""
+    query = select(Job).where(Job.subject == subject, Job.kind == kind, Job.state.in_(("waiting", "queued")))
+    # Locked, so that it begins after this transaction and sees its changes.
+    held = session.scalar(query.order_by(Job.created_at, Job.id).limit(1).with_for_update())
+    if held is not None:
+        held.not_before = None
+    elif wanted:
+        enqueue(session, kind, subject=subject, at=at)
+
+
 def waiting(session: Session, at: datetime, most: int = 100) -> list[str]:
     """Ids of the rows that may be handed over now, oldest first."""
     due = or_(Job.not_before.is_(None), Job.not_before <= at)

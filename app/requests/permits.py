@@ -12,6 +12,7 @@ from app.audit import project_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.errors import Finding, Problem
+from app.jobs import order
 from app.requests import queries
 from app.requests.states import step_permit
 
@@ -74,7 +75,9 @@ def suspend_by_platform(session: Session, permit_id: str, reason: str, now: date
 
 
 def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str, now: datetime) -> View:
-    """suspend | resume | revoke, by a steward of the cohort. The reason is kept in the chain by its length alone."""
+    """suspend | resume | revoke, by a steward of the cohort. The reason is kept in the chain by its length alone.
+
+    While a permit is suspended nothing is built: what withdrawals closed meanwhile is built when it is resumed."""
     row, project, of = queries.permit(session, permit_id, lock=True)
     policy.must_manage_permit(actor, queries.permit_facts(project, of))
     row.state = step_permit(row.state, verb)
@@ -82,4 +85,7 @@ def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str,
         session, stream=project_stream(project.id), event=EVENTS[verb], actor=actor.subject, object_id=row.id,
         at=now, data={"state": row.state, "note_length": len(note)},
     )  # fmt: skip
+    if verb == "resume":
+        for extract_id in queries.closed_extracts(session, row.id):
+            order(session, "reissue_extract", extract_id, now)
     return queries.permit_view(row, project)

@@ -18,8 +18,10 @@ from app.models import (
     Dataset,
     DatasetVersion,
     DryRun,
+    Extract,
     Institution,
     Job,
+    Part,
     Permit,
     Project,
     Review,
@@ -221,6 +223,13 @@ def _served(actor: Actor) -> ColumnElement[bool]:
         .correlate(AccessRequest)
     )
     return and_(seen, held)
+
+
+def closed_extracts(session: Session, permit_id: str) -> list[str]:
+    """The extracts of a permit that are handed out with parts closed in them, for withdrawals."""
+    query = select(Extract.id).join(Part, Part.extract_id == Extract.id).where(Part.state == "blocked")
+    query = query.where(Extract.permit_id == permit_id, Extract.state == "ready")
+    return sorted(set(session.scalars(query)))
 
 
 def _waits_for(actor: Actor) -> ColumnElement[bool]:

@@ -40,7 +40,7 @@ from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
 from app.jobs import enqueue, execute
 from app.jobs.engine import InlineEngine
-from app.models import Cohort, DatasetVersion, Extract, Job, Part, Participant
+from app.models import Cohort, DatasetVersion, Extract, Job, Part, Participant, Permit
 from app.requests import permits
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
@@ -264,6 +264,7 @@ class Sequence(RuleBasedStateMachine):
             failed = select(Job.kind, Job.failure).where(Job.state == "failed")
             told = [(kind, (failure or {}).get("code")) for kind, failure in session.execute(failed)]
         assert [one for one in told if one[1] == "internal"] == []
+        self._nothing_is_left_closed()
 
     # -- what must hold
 
@@ -278,6 +279,19 @@ class Sequence(RuleBasedStateMachine):
             for pseudonym in self._people_of(extract, part.name):
                 one = (known[pseudonym], domain)
                 assert self.said[one].covers(today) or one in self.under_way, (part.table_name, part.state)
+
+    def _nothing_is_left_closed(self) -> None:
+        """Where a permit is live, what a withdrawal closed is built without them, or will be tried again."""
+        with self.db.read() as session:
+            stuck = (
+                select(Part.extract_id)
+                .join(Extract, Extract.id == Part.extract_id)
+                .join(Permit, Permit.id == Extract.permit_id)
+                .where(Part.state == "blocked", Extract.state == "ready", Permit.state == "active")
+                .where(Permit.valid_until >= self.clock.now.date())
+            )
+            tried = select(Job.subject).where(Job.kind == "reissue_extract", Job.state == "waiting")
+            assert set(session.scalars(stuck)) <= set(session.scalars(tried))
 
     def _classes_hold(self, extract: str) -> None:
         """Over what was handed out together and is in circulation: the parts that are open, and those that are closed
