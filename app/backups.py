@@ -95,7 +95,7 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
 
 
 def _embedded(settings: Settings) -> Path:
-    if settings.database_url is not None:
+    if settings.database_url is not None or settings.vault_url or settings.outbox_url:
         raise BackupError(
             "this is for the embedded default; back up your database and stores by their own means"
         )

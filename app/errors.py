@@ -133,6 +133,7 @@ CODES: dict[str, tuple[int, str, str]] = {
     "range_not_satisfiable": (416, "The range lies outside the file", "요청 범위가 파일을 벗어났습니다"),
     "request_timeout": (408, "The body stopped coming", "본문 전송이 중단되었습니다"),
     "reviews_required": (409, "The reviews have not been settled", "심의가 아직 끝나지 않았습니다"),
+    "store_unavailable": (503, "The object store does not answer", "객체 저장소가 응답하지 않습니다"),
     "too_many_requests": (429, "Too many requests", "요청이 너무 많습니다"),
     "tus_version_unsupported": (
         412,

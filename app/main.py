@@ -71,7 +71,8 @@ from app.routers import (
 )
 from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
-from app.settings import Settings
+from app.settings import Room, Settings
+from app.storage.access import Access
 from app.storage.inbox import Inbox
 from app.storage.journal import Journal
 from app.storage.memory import Memory
@@ -126,10 +127,11 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     db = Database(settings.database)
     keyring = open_keyring(settings)
     room = settings.var.resolve()
-    inbox = Inbox.open((room / "inbox").as_uri(), room / "spill" / "inbox")
-    vault, outbox = Vault.open((room / "vault").as_uri()), Outbox.open((room / "outbox").as_uri())
+    inbox = Inbox.open(settings.store_url("inbox"), room / "spill" / "inbox", access(settings, "inbox"))
+    vault = Vault.open(settings.store_url("vault"), access(settings, "vault"))
+    outbox = Outbox.open(settings.store_url("outbox"), access(settings, "outbox"))
     limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
-    memory = Memory.open((room / "memory").as_uri())
+    memory = Memory.open(settings.store_url("memory"), access(settings, "memory"))
     running = engine(settings.engine, limits, vault)
     gate = Gate(db, clock, settings, keyring, running, outbox, memory)
     uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
@@ -192,6 +194,14 @@ def hang(house: House, app: FastAPI) -> FastAPI:
     state_scopes(app)
     assert_every_route_guarded(app)
     return app
+
+
+def access(settings: Settings, room: Room) -> Access:
+    """How a room reaches its store."""
+    key_id, secret = settings.store_key(room)
+    return Access(
+        settings.s3_endpoint, settings.s3_region, key_id, secret, settings.s3_encryption, settings.s3_kms_key
+    )
 
 
 def _intake_limits(settings: Settings) -> IntakeLimits:

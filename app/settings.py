@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Room = Literal["inbox", "vault", "outbox", "memory"]
 
 
 class Settings(BaseSettings):
@@ -26,6 +28,31 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = Field(
         None,
         description="Base64 of 32 bytes that wrap project and cohort keys; unset: made once under `var`.",
+    )
+    inbox_url: str | None = Field(
+        None,
+        description="Store of what arrives: `file:///folder` or `s3://bucket/prefix`; unset: under `var`.",
+    )
+    vault_url: str | None = Field(None, description="Store of checked tables; unset: under `var`.")
+    outbox_url: str | None = Field(None, description="Store of released parts; unset: under `var`.")
+    memory_url: str | None = Field(
+        None, description="Store of what a build leaves for the next one, sealed; unset: under `var`."
+    )
+    inbox_key_id: str | None = Field(None, description="Access key id of the inbox's S3 store.")
+    inbox_secret: SecretStr | None = Field(None, description="Secret access key of the inbox's S3 store.")
+    vault_key_id: str | None = Field(None, description="Access key id of the vault's S3 store.")
+    vault_secret: SecretStr | None = Field(None, description="Secret access key of the vault's S3 store.")
+    outbox_key_id: str | None = Field(None, description="Access key id of the outbox's S3 store.")
+    outbox_secret: SecretStr | None = Field(None, description="Secret access key of the outbox's S3 store.")
+    memory_key_id: str | None = Field(None, description="Access key id of the memory's S3 store.")
+    memory_secret: SecretStr | None = Field(None, description="Secret access key of the memory's S3 store.")
+    s3_endpoint: str | None = Field(None, description="URL of an S3 server other than Amazon's.")
+    s3_region: str | None = Field(None, description="Region of the S3 stores.")
+    s3_encryption: Literal["none", "AES256", "aws:kms"] = Field(
+        "none", description="Encryption that the S3 server is asked for with every object that is written."
+    )
+    s3_kms_key: str | None = Field(
+        None, description="Key of the server's KMS where it encrypts by `aws:kms`."
     )
     engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs extracts.")
     engine_memory: str = Field("2GB", description="Memory limit of one engine.")
@@ -125,6 +152,18 @@ class Settings(BaseSettings):
     def journal_path(self) -> Path:
         """The journal of withdrawals in force."""
         return self.journal or self.var.resolve() / "withdrawals.journal"
+
+    def store_url(self, room: Room) -> str:
+        """The URL of the store of a room; a folder under `var` where none is set."""
+        return self._of(room, "url") or (self.var.resolve() / room).as_uri()
+
+    def store_key(self, room: Room) -> tuple[str | None, str | None]:
+        """Key id and secret of the store of a room; None where the machine itself is given them."""
+        secret: SecretStr | None = self._of(room, "secret")
+        return self._of(room, "key_id"), secret and secret.get_secret_value()
+
+    def _of(self, room: Room, what: str) -> Any:
+        return getattr(self, f"{room}_{what}")
 
     @property
     def database(self) -> str:

@@ -37,6 +37,7 @@ WHAT_TO_DO: dict[str, str] = {
     "range_not_satisfiable": "Ask for a range inside the length in `Content-Range`.",
     "request_timeout": "Send HEAD to the upload and go on from its Upload-Offset.",
     "reviews_required": "Enter the outcome of both boards (DRB and IRB) first.",
+    "store_unavailable": "Try again after `Retry-After` seconds; nothing that was accepted is lost.",
     "too_many_requests": "Wait as long as `Retry-After` says.",
     "tus_version_unsupported": "Send `Tus-Resumable: 1.0.0`.",
     "unsupported_media_type": "Send the media type that `detail` names.",

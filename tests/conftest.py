@@ -1,13 +1,19 @@
 """What every test may ask for: an empty database on either engine; and the seconds each kind of test took."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres import NoPostgres, fresh_database, running_server
+
+if TYPE_CHECKING:
+    from tests.s3 import Server
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +35,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     else:
         with fresh_database(request.getfixturevalue("postgres_url")) as url:
             yield url
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running S3 server with a bucket and a key for each room."""
+    from tests.s3 import running  # here: few tests need it, all would wait for its imports
+
+    with running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 class SecondsPerKind:

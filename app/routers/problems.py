@@ -103,7 +103,7 @@ def _declared(status: int) -> dict[str, Any]:
 
 # What every route may answer besides its success; one declaration for all of them. `ProblemBody` is put among the
 # schemas by `model` at 500, the others refer to it.
-_STATUSES = (401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 428, 429)
+_STATUSES = (401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 428, 429, 503)
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: _declared(status) for status in _STATUSES}
 PROBLEMS[500] = {**_declared(500), "model": ProblemBody}
 

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.storage.store import Store, Stored, checked, make_private_folder, open_store
+from app.storage.access import AMBIENT, Access
+from app.storage.kinds import open_store
+from app.storage.store import Store, Stored, checked, make_private_folder
 
 
 class Busy(Exception):
@@ -55,9 +57,13 @@ class Inbox:
         self._spill = make_private_folder(spill)
 
     @classmethod
-    def open(cls, url: str, spill: Path) -> Inbox:
+    def open(cls, url: str, spill: Path, access: Access = AMBIENT) -> Inbox:
         """The inbox behind one store URL, with its spill folder."""
-        return cls(open_store(url), spill)
+        return cls(open_store(url, access), spill)
+
+    def probe(self) -> None:
+        """Whether the store keeps its promises; see `Store.probe`."""
+        self._store.probe()
 
     def prepare(self, name: str) -> None:
         """Make the empty file of a new upload, durably; a name is begun once."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.storage.store import Store, open_store
+from app.storage.access import AMBIENT, Access
+from app.storage.kinds import open_store
+from app.storage.store import Store
 
 
 class Memory:
@@ -14,9 +16,13 @@ class Memory:
         self._store = store
 
     @classmethod
-    def open(cls, url: str) -> Memory:
+    def open(cls, url: str, access: Access = AMBIENT) -> Memory:
         """The memory behind one store URL."""
-        return cls(open_store(url))
+        return cls(open_store(url, access))
+
+    def probe(self) -> None:
+        """Whether the store keeps its promises; see `Store.probe`."""
+        self._store.probe()
 
     def put(self, path: Path, extract_id: str, generation: int) -> None:
         """Keep a copy of the file as what is remembered of the extract, in the place of all that was."""

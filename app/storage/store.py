@@ -1,7 +1,4 @@
-"""One place for whole objects: written once under a name, read in ranges, never changed in place.
-
-A store is one URL. A new kind is one more entry in `KINDS`; tests/spec/test_stores.py then runs over it by itself.
-"""
+"""One place for whole objects: written once under a name, read in ranges, never changed in place."""
 
 from __future__ import annotations
 
@@ -9,16 +6,20 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import AlreadyExistsError
-from obstore.store import LocalStore, MemoryStore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from app.errors import Problem
 
 CHUNK = 1 << 20  # bytes; 1 MiB chunks are on par with nginx, 64 KiB chunks reach a quarter of it
+FETCH = 8 * CHUNK  # bytes asked of a server at once; a slow reader then holds no connection open
+WHOLE = 8 * CHUNK  # a file up to this size is written in one request, under its name at once
 STAGING = "staging"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
 
@@ -46,31 +47,39 @@ def checked(name: str) -> str:
 class Store:
     """Objects under names. Two writers of one name end in one object: the first stands, the same bytes are fine."""
 
-    def __init__(self, objects: LocalStore | MemoryStore, root: Path | None = None) -> None:
+    def __init__(self, objects: LocalStore | MemoryStore | S3Store, root: Path | None = None) -> None:
         self._objects = objects
         self._root = root  # where objects are plain files of this machine
 
     def put_file(self, path: Path, name: str) -> Stored:
         """Store a copy of the file and say what was stored; `NameTaken` where the name holds other bytes.
 
-        The object appears whole or not at all: it is staged under a random name, then copied on condition that
-        the name is free. Memory stays at a few chunks. Where objects are files it is durable on return.
+        The object appears whole or not at all: written on condition that the name is free, or, where it is large or a
+        file, staged under a random name and then copied on that condition. Memory stays at a few chunks. Where objects
+        are files it is durable on return.
         """
-        checked(name)
+        reading = _Digest(path)
+        try:
+            with _speaking():
+                if self._root is None and path.stat().st_size <= WHOLE:
+                    self._objects.put(checked(name), b"".join(reading), mode="create", use_multipart=False)
+                else:
+                    self._put_staged(reading, checked(name))
+        except AlreadyExistsError:
+            if self.digest(name) != (reading.bytes, reading.hex):
+                raise NameTaken(name) from None
+        self._sync_folder(name)
+        return Stored(name, reading.bytes, reading.hex)
+
+    def _put_staged(self, reading: _Digest, name: str) -> None:
         staged = f"{STAGING}/{secrets.token_hex(16)}"
         self._make_folders(staged, name)
-        reading = _Digest(path)
         self._objects.put(staged, iter(reading), chunk_size=5 * CHUNK, max_concurrency=4)
         try:
             self._seal(staged)
             self._objects.copy(staged, name, overwrite=False)
-        except AlreadyExistsError:
-            if self.digest(name) != (reading.bytes, reading.hex):
-                raise NameTaken(name) from None
         finally:
             self._objects.delete(staged)
-        self._sync_folder(name)
-        return Stored(name, reading.bytes, reading.hex)
 
     def adopt_file(self, path: Path, name: str) -> Stored:
         """Like `put_file`, but the store takes the file over: no copy where it lies on the store's own disk.
@@ -103,18 +112,23 @@ class Store:
         if self._root is not None:
             yield from _file_chunks(self._root / checked(name), start, end)
             return
-        for position in range(start, end, CHUNK):
-            stop = min(position + CHUNK, end)
-            yield bytes(self._objects.get_range(checked(name), start=position, end=stop))
+        for position in range(start, end, FETCH):
+            with _speaking():
+                block = memoryview(
+                    self._objects.get_range(checked(name), start=position, end=min(position + FETCH, end))
+                )
+            for begin in range(0, len(block), CHUNK):
+                yield bytes(block[begin : begin + CHUNK])
 
     def size(self, name: str) -> int:
         """The size in bytes; `FileNotFoundError` where there is none."""
-        return int(self._objects.head(checked(name))["size"])
+        with _speaking():
+            return int(self._objects.head(checked(name))["size"])
 
     def exists(self, name: str) -> bool:
         """Whether the name holds an object."""
         try:
-            self._objects.head(checked(name))
+            self.size(name)
         except FileNotFoundError:
             return False
         return True
@@ -122,7 +136,8 @@ class Store:
     def delete(self, name: str) -> None:
         """Remove the object; it is no error where it is gone already."""
         try:
-            self._objects.delete(checked(name))
+            with _speaking():
+                self._objects.delete(checked(name))
         except FileNotFoundError:
             return
         self._sync_folder(name)
@@ -130,12 +145,13 @@ class Store:
     def names(self, under: str | None = None, *, before: datetime | None = None) -> list[str]:
         """Every name, or those under a folder, or those written before a moment, sorted; what is being staged has none
         yet."""
-        found = [
-            meta["path"]
-            for batch in self._objects.list(under)
-            for meta in batch
-            if before is None or meta["last_modified"] < before
-        ]
+        with _speaking():
+            found = [
+                meta["path"]
+                for batch in self._objects.list(under)
+                for meta in batch
+                if before is None or meta["last_modified"] < before
+            ]
         return sorted(name for name in found if not name.startswith(f"{STAGING}/"))
 
     def fetch(self, name: str, to: Path) -> None:
@@ -176,11 +192,41 @@ class Store:
 
     def sweep(self, before: datetime) -> int:
         """Remove what was staged before that moment and never finished (the process died); how many."""
-        batches = self._objects.list(STAGING)
-        dead = [meta["path"] for batch in batches for meta in batch if meta["last_modified"] < before]
-        if dead:
-            self._objects.delete(dead)
+        with _speaking():
+            batches = self._objects.list(STAGING)
+            dead = [meta["path"] for batch in batches for meta in batch if meta["last_modified"] < before]
+            if dead:
+                self._objects.delete(dead)
         return len(dead)
+
+    def probe(self) -> None:
+        """Try what every promise rests on: a name that is taken stays taken, and what is deleted leaves no version.
+
+        A `Problem` where the store cannot be reached, lets a write over a write, or keeps what is deleted.
+        """
+        name = f"{STAGING}/probe-{secrets.token_hex(16)}"
+        self._make_folders(name)
+        with _speaking():
+            self._objects.put(name, b"1", mode="create", use_multipart=False)
+            try:
+                version = self._objects.head(name)["version"]
+                over = self._writes_over(name)
+            finally:
+                self._objects.delete(name)
+        if over:
+            raise Problem("store_unavailable", "The object store lets one write replace another.")
+        if version not in (None, "null"):
+            raise Problem(
+                "store_unavailable",
+                "The object store keeps versions of what is deleted; nothing could be destroyed there.",
+            )
+
+    def _writes_over(self, name: str) -> bool:
+        try:
+            self._objects.put(name, b"2", mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        return True
 
     def _make_folders(self, *names: str) -> None:
         if self._root is None:
@@ -200,6 +246,23 @@ class Store:
     def _sync_folder(self, name: str) -> None:
         if self._root is not None:
             _sync((self._root / name).parent)
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """What the store's library says in our words; its own hold hosts, buckets and names of objects."""
+    try:
+        yield
+    except (AlreadyExistsError, FileNotFoundError):
+        raise
+    except NotFoundError:
+        raise FileNotFoundError from None
+    except BaseError:
+        raise Problem(
+            "store_unavailable",
+            "The object store did not answer as it should; nothing was changed that is not whole.",
+            headers={"Retry-After": "30"},
+        ) from None
 
 
 class _Digest:
@@ -248,26 +311,3 @@ def make_private_folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.chmod(0o700)
     return path
-
-
-def _file(url: str) -> Store:
-    parts = urlsplit(url)
-    if parts.netloc or not parts.path.startswith("/"):
-        raise ValueError("a file store is file:///and/an/absolute/folder")
-    root = make_private_folder(Path(unquote(parts.path)))
-    return Store(LocalStore(root), root)
-
-
-def _memory(_url: str) -> Store:
-    return Store(MemoryStore())
-
-
-KINDS: dict[str, Callable[[str], Store]] = {"file": _file, "memory": _memory}
-
-
-def open_store(url: str) -> Store:
-    """The store behind the URL: `file:///folder` or, for tests and tries, `memory://`; else a ValueError."""
-    scheme = urlsplit(url).scheme
-    if scheme not in KINDS:
-        raise ValueError(f"no store of the kind {scheme!r}; known: {', '.join(sorted(KINDS))}")
-    return KINDS[scheme](url)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from app.storage.store import Store, Stored, open_store
+from app.storage.access import AMBIENT, Access
+from app.storage.kinds import open_store
+from app.storage.store import Store, Stored
 
 
 class Vault:
@@ -15,9 +17,13 @@ class Vault:
         self._store = store
 
     @classmethod
-    def open(cls, url: str) -> Vault:
+    def open(cls, url: str, access: Access = AMBIENT) -> Vault:
         """The vault behind one store URL."""
-        return cls(open_store(url))
+        return cls(open_store(url, access))
+
+    def probe(self) -> None:
+        """Whether the store keeps its promises; see `Store.probe`."""
+        self._store.probe()
 
     def put_file(self, path: Path, name: str) -> Stored:
         """Keep a copy of the file under the name; the same bytes again are fine, others a `NameTaken`."""

@@ -3,33 +3,51 @@
 import hashlib
 import os
 import stat
+import urllib.error
+import urllib.request
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from app.errors import Problem
+from app.storage import s3 as s3_store
+from app.storage.access import AMBIENT, Access
 from app.storage.inbox import Busy, Inbox
+from app.storage.kinds import KINDS, open_store
+from app.storage.memory import Memory
 from app.storage.outbox import Outbox
-from app.storage.store import CHUNK, KINDS, NameTaken, Store, checked, open_store
+from app.storage.store import CHUNK, NameTaken, Store, checked
 from app.storage.vault import Vault
+from tests import s3 as s3_server
 
-# How a test reaches a store of each kind. A kind of `KINDS` that is not here fails the suite: no store goes untested.
-ADDRESS: dict[str, Callable[[Path], str]] = {
-    "file": lambda folder: (folder / "objects of a store").as_uri(),
-    "memory": lambda _folder: "memory://",
+# How a test reaches a room's store of each kind. A kind that is not here fails the suite: none goes untested.
+ADDRESS: dict[str, Callable[[Path, str], str]] = {
+    "file": lambda folder, room: (folder / f"{room} of a store").as_uri(),
+    "memory": lambda _folder, _room: "memory://",
+    "s3": lambda _folder, room: f"s3://{room}/{uuid.uuid4().hex}",
 }
+Place = Callable[[str], tuple[str, Access]]
 
 
 @pytest.fixture(params=sorted(KINDS))
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return ADDRESS[request.param](tmp_path)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """The URL of a room's store and the way there."""
+
+    def of(room: str) -> tuple[str, Access]:
+        url = ADDRESS[request.param](tmp_path, room)
+        return url, request.getfixturevalue("s3").access(room) if request.param == "s3" else AMBIENT
+
+    return of
 
 
 @pytest.fixture
-def store(url: str) -> Store:
-    return open_store(url)
+def store(place: Place) -> Store:
+    return open_store(*place("vault"))
 
 
 @pytest.fixture
@@ -170,12 +188,13 @@ def test_a_name_stays_inside_the_store(store: Store, file: Path, name: str) -> N
         checked(name)
 
 
-def test_the_three_rooms_share_nothing(tmp_path: Path, url: str, file: Path) -> None:
-    def place(room: str) -> str:
-        return url.replace("objects", room)
-
-    inbox = Inbox.open(place("inbox"), tmp_path / "spill")
-    vault, outbox = Vault.open(place("vault")), Outbox.open(place("outbox"))
+def test_the_rooms_share_nothing(tmp_path: Path, place: Place, file: Path) -> None:
+    url, access = place("inbox")
+    inbox = Inbox.open(url, tmp_path / "spill", access)
+    vault, outbox = Vault.open(*place("vault")), Outbox.open(*place("outbox"))
+    memory = Memory.open(*place("memory"))
+    for room in (inbox, vault, outbox, memory):
+        room.probe()
     vault.put_file(file, "person")
     assert vault.list() == ["person"]
     assert not outbox.exists("person")
@@ -190,8 +209,9 @@ def test_the_three_rooms_share_nothing(tmp_path: Path, url: str, file: Path) -> 
     assert not outbox.exists("part")
 
 
-def test_an_upload_grows_by_one_hand_and_is_sealed(tmp_path: Path, url: str) -> None:
-    inbox = Inbox.open(url, tmp_path / "spill")
+def test_an_upload_grows_by_one_hand_and_is_sealed(tmp_path: Path, place: Place) -> None:
+    url, access = place("inbox")
+    inbox = Inbox.open(url, tmp_path / "spill", access)
     inbox.prepare("upl_1")
     with pytest.raises(FileExistsError):
         inbox.prepare("upl_1")
@@ -244,7 +264,94 @@ def test_what_a_dead_process_staged_is_swept(tmp_path: Path, file: Path) -> None
     assert store.exists("part")
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "file://host/x", "file:x", "", "var"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/x",
+        "file://host/x",
+        "file:x",
+        "",
+        "var",
+        "s3:///x",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x?y=z",
+    ],
+)
 def test_an_address_that_is_no_store_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="store"):
         open_store(url)
+
+
+def test_a_large_file_ends_on_the_same_condition(store: Store, tmp_path: Path) -> None:
+    """Above `WHOLE` a file is staged, in parts where it is sent to a server; nothing of the staging is left."""
+    large, other = tmp_path / "large", tmp_path / "other"
+    large.write_bytes(os.urandom(9 * CHUNK + 1))
+    other.write_bytes(os.urandom(9 * CHUNK + 1))
+    assert store.put_file(large, "part") == store.put_file(large, "part")
+    with pytest.raises(NameTaken):
+        store.put_file(other, "part")
+    assert b"".join(store.chunks("part")) == large.read_bytes()
+    assert store.sweep(datetime.now(UTC) + timedelta(hours=1)) == 0
+
+
+def test_a_store_is_probed_and_leaves_nothing(store: Store) -> None:
+    store.probe()
+    assert store.sweep(datetime.now(UTC) + timedelta(hours=1)) == 0
+
+
+def test_a_store_that_writes_over_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_writes_over", lambda _name: True)
+    with pytest.raises(Problem) as refused:
+        store.probe()
+    assert refused.value.code == "store_unavailable"
+
+
+@pytest.mark.parametrize("room", s3_server.ROOMS)
+def test_a_key_opens_its_own_room_only(s3: s3_server.Server, tmp_path: Path, room: str) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    for other in s3_server.ROOMS:
+        store = open_store(f"s3://{other}/{uuid.uuid4().hex}", s3.access(room))
+        if other == room:
+            store.put_file(tmp_path / "x", "x")
+            assert store.names() == ["x"]
+        else:
+            for act in (
+                lambda s=store: s.put_file(tmp_path / "x", "x"),
+                store.names,
+                lambda s=store: s.size("x"),
+            ):
+                with pytest.raises(Problem) as refused:
+                    act()
+                assert refused.value.code == "store_unavailable"
+                assert s3.keys[room][1] not in str(refused.value)
+
+
+def test_what_is_unsigned_or_signed_wrongly_is_refused(s3: s3_server.Server, tmp_path: Path) -> None:
+    """The server is a real one: were it to take anything, the tests above would prove nothing."""
+    (tmp_path / "x").write_bytes(b"x")
+    mine = s3.access("vault")
+    open_store("s3://vault/signed", mine).put_file(tmp_path / "x", "x")
+    for wrong in (replace(mine, secret="0" * 40), replace(mine, key_id="nobody")):
+        with pytest.raises(Problem):
+            open_store("s3://vault/signed", wrong).size("x")
+    with pytest.raises(urllib.error.HTTPError) as unsigned:
+        urllib.request.urlopen(f"{s3.endpoint}/vault/signed/x", timeout=10)
+    unsigned.value.close()
+    assert unsigned.value.code == 403
+
+
+def test_a_server_that_is_gone_is_told_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(s3_store._RETRY, "max_retries", 0)
+    store = open_store("s3://vault/x", Access("http://127.0.0.1:1", "us-east-1", "key", "secret-word"))
+    (tmp_path / "x").write_bytes(b"x")
+    for act in (
+        lambda: store.put_file(tmp_path / "x", "x"),
+        lambda: store.exists("x"),
+        store.names,
+        store.probe,
+    ):
+        with pytest.raises(Problem) as refused:
+            act()
+        assert (refused.value.code, refused.value.status) == ("store_unavailable", 503)
+        assert "secret-word" not in str(refused.value)
+        assert "127.0.0.1" not in str(refused.value)

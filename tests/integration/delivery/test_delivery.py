@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from app.errors import Problem
 from app.routers.files import deliver
+from app.storage.kinds import open_store
 from app.storage.outbox import Outbox
-from app.storage.store import Store, Stored, open_store
+from app.storage.store import Store, Stored
 from tests.integration.uploads.server import file_app, running
 
 MIB = 1 << 20
