@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     def store_key(self, room: Room) -> tuple[str | None, str | None]:
         """Key id and secret of the store of a room; None where the machine itself is given them."""
         secret: SecretStr | None = self._of(room, "secret")
-        return self._of(room, "key_id"), secret and secret.get_secret_value()
+        return self._of(room, "key_id"), None if secret is None else secret.get_secret_value()
 
     def _of(self, room: Room, what: str) -> Any:
         return getattr(self, f"{room}_{what}")

@@ -7,7 +7,7 @@ that condition; a server that ignores it fails `Store.probe`.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from obstore.store import S3Store
@@ -16,7 +16,7 @@ from app.storage.access import Access
 from app.storage.store import Store
 
 if TYPE_CHECKING:  # types alone; the library has no such names when it runs
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 # A server that is down is told within half a minute: the callers' jobs try again later and for longer.
 _RETRY: RetryConfig = {
@@ -32,12 +32,14 @@ def open_bucket(url: str, access: Access) -> Store:
     if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("an S3 store is s3://bucket or s3://bucket/prefix")
     client: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
-    config: dict[str, Any] = {"region": access.region or "us-east-1", "copy_if_not_exists": "multipart"}
+    config: S3Config = {"region": access.region or "us-east-1", "copy_if_not_exists": "multipart"}
     if access.endpoint is not None:
-        config |= {"endpoint": access.endpoint, "virtual_hosted_style_request": False}
+        config["endpoint"] = access.endpoint
+        config["virtual_hosted_style_request"] = False
         client["allow_http"] = urlsplit(access.endpoint).scheme == "http"
     if access.key_id is not None:
-        config |= {"access_key_id": access.key_id, "secret_access_key": access.secret or ""}
+        config["access_key_id"] = access.key_id
+        config["secret_access_key"] = access.secret or ""
     if access.encryption != "none":
         config["server_side_encryption"] = access.encryption
     if access.kms_key is not None:
