@@ -1,4 +1,4 @@
-"""The shell: serve, demo, migrate, backup, restore, bootstrap, verify-receipt, deid, attack.
+"""The shell: serve, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -50,6 +50,7 @@ def serve(
     settings = _settings()
     if "public_url" not in settings.model_fields_set:
         settings.public_url = f"http://{host}:{port}"
+    _refuse_unfit(settings)
     first = _first_start(settings)
     if first is not None:
         typer.echo("First start: the platform's administration client, shown this once.")
@@ -136,6 +137,54 @@ def restore(folder: Annotated[Path, typer.Argument(help="What `backup` wrote.")]
     typer.echo(f"Restored as of {made['made_at']}; {replayed.taken} later withdrawals were taken anew.")
 
 
+@app.command()
+def rewrap(as_json: Json = False) -> None:
+    """Wrap every key anew by the current master key; older ones may be taken away after that. Also while serving."""
+    from app.clock import utc_now
+    from app.db import Database
+    from app.keyring import KeyringError, open_keyring
+    from app.operating.rewrapping import rewrap as wrap_anew
+
+    settings = _settings()
+    db = Database(settings.database)
+    try:
+        done = wrap_anew(db, utc_now, open_keyring(settings))
+    except KeyringError as error:
+        typer.echo(
+            f"{error}. Give it by BAEKMAN_OLDER_MASTER_KEYS or its file, and run this again.", err=True
+        )
+        raise typer.Exit(1) from None
+    finally:
+        db.dispose()
+    typer.echo(json.dumps(done) if as_json else "\n".join(f"{n:>8} {name}" for name, n in done.items()))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at settings, database, keys, jobs, audit chains and stores; say what ails and what to do; change nothing."""
+    from dataclasses import asdict
+
+    from app.keyring import KeyringError
+    from app.main import build
+    from app.operating.doctor import examine, worst
+
+    settings = _settings()
+    try:
+        built = build(settings)
+    except (KeyringError, ValueError) as error:
+        typer.echo(f"These settings make no service: {error}", err=True)
+        raise typer.Exit(1) from None
+    checks = examine(settings, built.db, built.probes, built.clock())
+    built.db.dispose()
+    if as_json:
+        typer.echo(json.dumps({"state": worst(checks), "checks": [asdict(check) for check in checks]}))
+    for check in [] if as_json else checks:
+        typer.echo(
+            f"{check.state:<8} {check.name}: {check.detail}" + (f" {check.hint}" if check.hint else "")
+        )
+    raise typer.Exit(1 if worst(checks) == "failed" else 0)
+
+
 @app.command(name="verify-receipt")
 def verify_receipt(
     file: Annotated[Path, typer.Argument(help="A receipt as GET /v1/withdrawals/{id}/receipt gave it.")],
@@ -183,6 +232,18 @@ def play_demo(
     from app import demo as story
 
     raise typer.Exit(story.play(folder, as_json=as_json))
+
+
+def _refuse_unfit(settings: Settings) -> None:
+    """In production, end here where something speaks against the settings, and say all of it."""
+    from app.operating.production import objections
+
+    against = objections(settings) if settings.production else []
+    for finding in against:
+        typer.echo(f"{finding.code} {finding.pointer}: {finding.detail} {finding.hint}", err=True)
+    if against:
+        typer.echo(f"Not started: {len(against)} reasons; BAEKMAN_PRODUCTION asks for none.", err=True)
+        raise typer.Exit(78)
 
 
 def _first_start(settings: Settings) -> dict[str, str] | None:

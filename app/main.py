@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +119,8 @@ class Built:
     db: Database
     clock: Clock
     settings: Settings
+    probes: dict[str, Callable[[], object]]
+    """What must answer besides the database, by name."""
 
 
 def build(settings: Settings, clock: Clock = utc_now) -> Built:
@@ -165,7 +167,13 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         **withdrawal_tasks(house.withdrawals),
         **finding_tasks(FindingTasks(house.findings, gate)),
     }
-    return Built(house, tasks, destruction, db, clock, settings)
+    probes: dict[str, Callable[[], object]] = {
+        "inbox": inbox.probe,
+        "vault": vault.probe,
+        "outbox": outbox.probe,
+        "memory": memory.probe,
+    }
+    return Built(house, tasks, destruction, db, clock, settings, probes)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:

@@ -25,9 +25,33 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "http://127.0.0.1:8000", description="Base of every URL we hand out; also the OAuth issuer."
     )
+    production: bool = Field(
+        default=False,
+        description="Refuse to start where something speaks against these settings for real people's data, and list "
+        "all of it.",
+    )
+    jobs: Literal["embedded", "separate"] = Field(
+        "embedded",
+        description="Whether `baekman serve` also works off the jobs, or leaves them to `baekman worker` processes.",
+    )
     master_key: SecretStr | None = Field(
         None,
-        description="Base64 of 32 bytes that wrap project and cohort keys; unset: made once under `var`.",
+        description="Base64 of 32 bytes that wrap project and cohort keys; unset, and no file or command: made once "
+        "under `var`.",
+    )
+    master_key_file: Path | None = Field(default=None, description="File with the master key, in base64.")
+    master_key_command: str | None = Field(
+        None,
+        description="Program in front of a KMS that wraps and unwraps keys; it is called with `id`, `wrap` or "
+        "`unwrap`.",
+    )
+    older_master_keys: SecretStr | None = Field(
+        None,
+        description="Master keys that still open what they wrapped, in base64 with commas between, until `baekman "
+        "rewrap` has run.",
+    )
+    older_master_keys_file: Path | None = Field(
+        default=None, description="The same from a file, a key a line."
     )
     inbox_url: str | None = Field(
         None,

@@ -102,6 +102,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "integration.submitted": "A mapping was handed in.",
     "integration.superseded": "A newer version of the united dataset was published.",
     "integration.withdrawn": "An institution took a united version out of use.",
+    "key.rewrapped": "Every wrapped key was wrapped anew by the master key of this id.",
     "key.rotated": "The issuer signs with a new key; the old one still verifies.",
     "monitor.looked": "Every open part was searched for people who had been recalled: how many, and how many leaks.",
     "part.blocked": "The parts that hold a person who left were closed.",

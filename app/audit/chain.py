@@ -81,16 +81,17 @@ def verify(session: Session, stream: str) -> tuple[int, Break | None]:
     """The number of lines of the stream, and the first break in it, reading in batches."""
     previous, number = GENESIS, 0
     lines = select(AuditLine).where(AuditLine.stream == stream).order_by(AuditLine.number)
-    for line in session.scalars(lines.execution_options(yield_per=1000)):
-        number += 1
-        if line.number != number:
-            return number, Break(stream, number, "missing")
-        expected = line_digest(
-            previous, stream, number, line.at, line.event, line.actor, line.object_id, line.data
-        )
-        if line.previous != previous or line.digest != expected:
-            return number, Break(stream, number, "altered")
-        previous = line.digest
+    with session.scalars(lines.execution_options(yield_per=1000)) as read:
+        for line in read:
+            number += 1
+            if line.number != number:
+                return number, Break(stream, number, "missing")
+            expected = line_digest(
+                previous, stream, number, line.at, line.event, line.actor, line.object_id, line.data
+            )
+            if line.previous != previous or line.digest != expected:
+                return number, Break(stream, number, "altered")
+            previous = line.digest
     head = session.get(AuditHead, stream)
     if head is not None and (head.number, head.digest) != (number, previous):
         return number, Break(stream, number, "head")

@@ -52,6 +52,7 @@ EVENTS = frozenset(
         "integration.submitted",
         "integration.superseded",
         "integration.withdrawn",
+        "key.rewrapped",
         "key.rotated",
         "monitor.looked",
         "part.blocked",

@@ -1,0 +1,181 @@
+"""What ails an installation: every check is tried, and each that fails says what to do; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal
+
+from sqlalchemy import func, select
+
+from app.audit import verify
+from app.db import Database
+from app.errors import Problem
+from app.keyring import KeyringError, open_keyring
+from app.models import AuditHead, Job
+from app.models.migrating import differences, is_current
+from app.operating.production import objections
+from app.operating.rewrapping import by_master
+from app.settings import Settings
+
+State = Literal["ok", "warning", "failed"]
+_LITTLE = 5 * 2**30  # bytes free
+_LATE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, how it is, and what to do where it is not well."""
+
+    name: str
+    state: State
+    detail: str
+    hint: str | None = None
+
+
+def examine(
+    settings: Settings, db: Database, probes: Mapping[str, Callable[[], object]], at: datetime
+) -> list[Check]:
+    """Every check in turn. `probes`: what else must answer, by name (stores, engine); a raise is a failure.
+
+    A check that cannot be tried, because the database is down, is a failure of its own; the others still run.
+    """
+    found: list[Check] = [*_settings(settings)]
+    looks: dict[str, Callable[[], Iterator[Check]]] = {
+        "database": partial(_database, db),
+        "keys": partial(_keys, settings, db),
+        "jobs": partial(_jobs, db, at),
+        "audit": partial(_audit, db),
+        "journal": partial(_journal, settings),
+        "disk": partial(_disk, settings),
+        **{name: partial(_probe, name, probe) for name, probe in probes.items()},
+    }
+    for name, look in looks.items():
+        try:
+            found += look()
+        except Problem as problem:
+            found.append(Check(name, "failed", problem.detail))
+        except KeyringError as error:
+            found.append(Check(name, "failed", f"{error}."))
+        except Exception as error:  # whatever a library says may hold hosts or values: its type must do
+            found.append(Check(name, "failed", f"It could not be looked at ({type(error).__name__})."))
+    return found
+
+
+def _settings(settings: Settings) -> Iterator[Check]:
+    against = objections(settings)
+    state: State = "failed" if settings.production else "warning"
+    for finding in against:
+        yield Check(f"production: {finding.pointer}", state, finding.detail, finding.hint)
+    if not against:
+        yield Check("production", "ok", "Nothing speaks against these settings.")
+
+
+def _database(db: Database) -> Iterator[Check]:
+    if not db.ping():
+        yield Check("database", "failed", "The database does not answer.", "Look at BAEKMAN_DATABASE_URL.")
+        return
+    if not is_current(db):
+        yield Check("database", "failed", "Migrations are missing.", "Run `baekman migrate`.")
+        return
+    if wrong := differences(db):
+        yield Check("database", "failed", f"The schema differs from the models in {len(wrong)} places.")
+        return
+    yield Check("database", "ok", f"It answers and has every migration ({db.engine.dialect.name}).")
+
+
+def _keys(settings: Settings, db: Database) -> Iterator[Check]:
+    keyring = open_keyring(settings)
+    masters = {name: dict(counted) for name, counted in by_master(db).items()}
+    unknown = _sum(masters, lambda master: master not in keyring.known)
+    older = _sum(masters, lambda master: master in keyring.known and master != keyring.current)
+    if unknown:
+        yield Check(
+            "keys", "failed", f"{unknown} keys were wrapped by a master key that is not here.",
+            "Give it by BAEKMAN_OLDER_MASTER_KEYS_FILE.",
+        )  # fmt: skip
+    elif older:
+        yield Check(
+            "keys",
+            "warning",
+            f"{older} keys are still wrapped by an older master key.",
+            "Run `baekman rewrap`.",
+        )
+    else:
+        total = _sum(masters, lambda _: True)
+        keyring.unwrap(keyring.new())
+        yield Check("keys", "ok", f"The master key {keyring.current} opens all {total} keys.")
+
+
+def _sum(masters: Mapping[str, Mapping[str, int]], wanted: Callable[[str], bool]) -> int:
+    return sum(n for counted in masters.values() for master, n in counted.items() if wanted(master))
+
+
+def _jobs(db: Database, at: datetime) -> Iterator[Check]:
+    with db.read() as session:
+        waiting = select(func.count(), func.min(Job.created_at)).where(
+            Job.state.in_(("waiting", "queued")), (Job.not_before.is_(None)) | (Job.not_before <= at)
+        )
+        count, oldest = session.execute(waiting).one()
+        failed = session.scalar(select(func.count()).where(Job.state.in_(("failed", "parked")))) or 0
+    if count and at - oldest > _LATE:
+        minutes = int((at - oldest).total_seconds() // 60)
+        yield Check(
+            "jobs", "warning", f"{count} jobs wait, the oldest for {minutes} minutes.",
+            "Is the service, or a worker, running?",
+        )  # fmt: skip
+    elif failed:
+        yield Check("jobs", "warning", f"{failed} jobs failed; what they were for says so where it is shown.")
+    else:
+        yield Check("jobs", "ok", f"{count} jobs wait.")
+
+
+def _audit(db: Database) -> Iterator[Check]:
+    lines = 0
+    with db.read() as session:
+        streams = list(session.scalars(select(AuditHead.stream).order_by(AuditHead.stream)))
+        for stream in streams:
+            read, broken = verify(session, stream)
+            lines += read
+            if broken is not None:
+                yield Check("audit", "failed", f"The chain {stream} is broken.", "See GET /v1/audit/verify.")
+                return
+    yield Check("audit", "ok", f"{len(streams)} chains of {lines} lines hold.")
+
+
+def _journal(settings: Settings) -> Iterator[Check]:
+    path = settings.journal_path
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        yield Check(
+            "journal", "failed", "The journal of withdrawals cannot be written.", "Look at BAEKMAN_JOURNAL."
+        )
+    elif settings.journal is None:
+        yield Check(
+            "journal", "warning", "The journal of withdrawals lies beside the database that it is to correct.",
+            "Set BAEKMAN_JOURNAL to a file on another disk.",
+        )  # fmt: skip
+    else:
+        yield Check("journal", "ok", "The journal of withdrawals can be written.")
+
+
+def _disk(settings: Settings) -> Iterator[Check]:
+    free = shutil.disk_usage(settings.var).free
+    state: State = "warning" if free < _LITTLE else "ok"
+    yield Check(
+        "disk", state, f"{free // 2**30} GiB are free under `var`.", "Spills of builds need room there."
+    )
+
+
+def _probe(name: str, probe: Callable[[], object]) -> Iterator[Check]:
+    probe()
+    yield Check(name, "ok", "It keeps its promises.")
+
+
+def worst(checks: list[Check]) -> State:
+    """`failed` where any check failed, else `warning` where any warns, else `ok`."""
+    states = {check.state for check in checks}
+    return "failed" if "failed" in states else "warning" if "warning" in states else "ok"

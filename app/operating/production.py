@@ -1,0 +1,163 @@
+"""Whether these settings are fit to hold real people's data; every reason at once, so that one start is enough."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import get_args
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import Finding
+from app.keyring.masters import KEY_BYTES, KeyringError, decoded, read_keys
+from app.settings import Room, Settings
+
+ROOMS: tuple[Room, ...] = get_args(Room)
+_DEFAULT_WORDS = {
+    "administrator", "baekman-demo", "change-me-please", "correct horse battery staple", "minioadmin123",
+    "password1234", "secretsecret", "verysecretpassword",
+}  # fmt: skip
+_SHORTEST = 12
+_FEWEST_BYTES = 16  # distinct ones; of 32 random bytes fewer than 20 are distinct once in some 10^14
+
+
+def objections(settings: Settings) -> list[Finding]:
+    """Why a service with these settings must not be started in production; empty where nothing speaks against it.
+
+    No finding holds a value of a setting.
+    """
+    return [
+        *_addresses(settings),
+        *_master_key(settings),
+        *_database(settings),
+        *_stores(settings),
+    ]
+
+
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    if urlsplit(settings.public_url).scheme != "https":
+        yield _said(
+            "plain_http", "public_url", "Tokens and data would travel in the clear.", "Set an https URL."
+        )
+    endpoint = settings.s3_endpoint
+    if endpoint is not None and urlsplit(endpoint).scheme != "https":
+        yield _said("plain_http", "s3_endpoint", "Objects would travel in the clear.", "Set an https URL.")
+
+
+def _master_key(settings: Settings) -> Iterator[Finding]:
+    if settings.master_key_command is not None:
+        return
+    file = settings.master_key_file
+    if settings.master_key is None and file is None:
+        yield _said(
+            "demo_key", "master_key", "The master key would be made under `var`, beside what it opens.",
+            "Give one by BAEKMAN_MASTER_KEY_FILE, BAEKMAN_MASTER_KEY or BAEKMAN_MASTER_KEY_COMMAND.",
+        )  # fmt: skip
+        return
+    try:
+        if settings.master_key is not None:
+            keys = [decoded(settings.master_key.get_secret_value(), "BAEKMAN_MASTER_KEY")]
+        else:
+            keys = read_keys(file or Path(), "BAEKMAN_MASTER_KEY_FILE")
+    except KeyringError as error:
+        yield _said("unusable_key", "master_key", f"{error}.", "Make one: `openssl rand -base64 32`.")
+        return
+    if any(len(set(key)) < _FEWEST_BYTES or _is_text(key) for key in keys):
+        yield _said(
+            "demo_key",
+            "master_key",
+            "The master key is no random one.",
+            "Make one: `openssl rand -base64 32`.",
+        )
+    if file is not None and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield _said(
+            "open_key_file",
+            "master_key_file",
+            "Others than its owner can read the file.",
+            "chmod 600, or 400.",
+        )
+
+
+def _is_text(key: bytes) -> bool:
+    return len(key) == KEY_BYTES and key.isascii() and key.decode("ascii").isprintable()
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    try:
+        url = make_url(settings.database)
+    except ArgumentError:
+        yield _said(
+            "unusable_database", "database_url", "It is no URL of a database.", "See docs/settings.md."
+        )
+        return
+    if url.get_backend_name() == "sqlite":
+        if settings.jobs != "embedded":
+            yield _said(
+                "sqlite_shared", "database_url", "SQLite serves one process; these settings ask for several.",
+                "Use PostgreSQL, or BAEKMAN_JOBS=embedded.",
+            )  # fmt: skip
+        return
+    if not _is_local(url):
+        if _is_default(url.password, url.username, url.database):
+            yield _said(
+                "default_password", "database_url", "The password is missing or one that everybody tries first.",
+                "Make a random one.",
+            )  # fmt: skip
+        if url.query.get("sslmode") not in ("require", "verify-ca", "verify-full"):
+            yield _said(
+                "plain_database", "database_url", "The database would be spoken to in the clear.",
+                "Add ?sslmode=verify-full (or require).",
+            )  # fmt: skip
+
+
+def _is_local(url: URL) -> bool:
+    """By a Unix socket, where the system itself says who asks."""
+    host = url.query.get("host") or url.host
+    return isinstance(host, str) and host.startswith("/")
+
+
+def _stores(settings: Settings) -> Iterator[Finding]:
+    remote = {room: settings.store_key(room) for room in ROOMS if settings.store_url(room).startswith("s3:")}
+    for room in ROOMS:
+        if settings.store_url(room).startswith("memory:"):
+            yield _said(
+                "volatile_store",
+                f"{room}_url",
+                "What lies there is gone with the process.",
+                "Use s3 or file.",
+            )
+    for room, (key_id, secret) in remote.items():
+        if key_id is not None and _is_default(secret, key_id):
+            yield _said(
+                "default_password", f"{room}_secret", "The secret is missing or one that everybody tries first.",
+                "Make a key of its own for this room.",
+            )  # fmt: skip
+    for (one, its), (other, theirs) in combinations(remote.items(), 2):
+        if its == theirs and its != (None, None):
+            yield _said(
+                "shared_store_key", f"{other}_key_id", f"The rooms {one} and {other} open with the same key.",
+                "Make a key for each room that opens this room alone.",
+            )  # fmt: skip
+    places = [settings.store_url(room).rstrip("/") for room in ROOMS]
+    for one, other in combinations(ROOMS, 2):
+        first, second = places[ROOMS.index(one)], places[ROOMS.index(other)]
+        if f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/"):
+            yield _said(
+                "shared_store",
+                f"{other}_url",
+                f"The rooms {one} and {other} lie in one another.",
+                "Give each its own.",
+            )
+
+
+def _is_default(secret: str | None, *beside: str | None) -> bool:
+    """Missing, short (as `postgres` or `minioadmin` are), well known, or the name itself."""
+    return not secret or len(secret) < _SHORTEST or secret.lower() in _DEFAULT_WORDS or secret in beside
+
+
+def _said(code: str, setting: str, detail: str, hint: str) -> Finding:
+    return Finding(code, detail, pointer=f"BAEKMAN_{setting.upper()}", hint=hint)

@@ -1,0 +1,68 @@
+"""Rotation of the master key: every wrapped key is wrapped anew by the current one, a batch a transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.audit import PLATFORM, record
+from app.clock import Clock
+from app.db import Database
+from app.keyring import Keyring
+from app.models import Cohort, PlatformKey, Project, SigningKey
+
+WRAPPED: dict[str, tuple[InstrumentedAttribute[Any], InstrumentedAttribute[bytes]]] = {
+    "cohorts": (Cohort.id, Cohort.identity_key_wrapped),
+    "platform keys": (PlatformKey.purpose, PlatformKey.key_wrapped),
+    "projects": (Project.id, Project.key_wrapped),
+    "signing keys": (SigningKey.kid, SigningKey.private_wrapped),
+}
+"""Every column that holds a wrapped key, with its table's primary key. A test compares it with the models."""
+BATCH = 200
+
+
+def by_master(db: Database) -> dict[str, Counter[str]]:
+    """How many keys each master key wrapped, by what they are for."""
+    found = {}
+    with db.read() as session:
+        for name, (_key, column) in WRAPPED.items():
+            rows = session.scalars(select(column).execution_options(yield_per=1000))
+            found[name] = Counter(Keyring.master_of(wrapped) for wrapped in rows)
+    return found
+
+
+def rewrap(db: Database, clock: Clock, keyring: Keyring) -> dict[str, int]:
+    """Wrap anew whatever the current master key did not wrap; how many keys, by what they are for.
+
+    May be repeated, also while the service runs: a key that was changed meanwhile is left as it is. Keys themselves
+    never change, so pseudonyms and identities stay. `KeyringError`, before anything of that batch is written, where a
+    master key is missing.
+    """
+    done = {}
+    for name, (key, column) in WRAPPED.items():
+        done[name] = 0
+        last: Any = None
+        while True:
+            with db.unit_of_work() as session:
+                query = select(key, column).order_by(key).limit(BATCH)
+                rows = session.execute(query if last is None else query.where(key > last)).all()
+                for one, wrapped in rows:
+                    made = keyring.rewrap(wrapped)
+                    if made is not None:
+                        change = update(key.class_).where(key == one, column == wrapped)
+                        session.execute(
+                            change.values({column: made}), execution_options={"synchronize_session": False}
+                        )
+                        done[name] += 1
+            if len(rows) < BATCH:
+                break
+            last = rows[-1][0]
+    with db.unit_of_work() as session:
+        record(
+            session, stream=PLATFORM, event="key.rewrapped", actor="shell", object_id=keyring.current, at=clock(),
+            data=done,
+        )  # fmt: skip
+    return done
