@@ -1,4 +1,5 @@
-"""The shell: serve, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, deid, attack.
+"""The shell: serve, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables,
+deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -221,6 +222,42 @@ def verify_receipt(
         raise typer.Exit(0 if theirs else 1)
 
 
+@app.command(name="variables")
+def find_variables(
+    query: Annotated[str, typer.Argument(help="Words; all must occur. Korean or English.")] = "",
+    field: Annotated[list[str] | None, typer.Option(help="name, label, code or concept; may be repeated.")] = None,
+    begins: Annotated[bool, typer.Option("--begins", help="Words begin so; default: they hold it.")] = False,
+    key: Annotated[str | None, typer.Option(help="The same variable in every cohort: a concept or a name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Go on after the variable of this id.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Find variables across the published cohorts of this machine's service, as its researchers find them."""
+    from app.catalog.finding import FIELDS, VariableService
+    from app.db import Database
+
+    if unknown := sorted(set(field or ()) - set(FIELDS)):
+        typer.echo(f"--field is one of {', '.join(FIELDS)}, not {', '.join(unknown)}.", err=True)
+        raise typer.Exit(2)
+    settings = _settings()
+    db = Database(settings.database)
+    found = VariableService(db, settings).search(
+        query, cursor, limit + 1, field or (), begins=begins, key=key
+    )
+    db.dispose()
+    shown, more = found[:limit], len(found) > limit
+    if as_json:
+        page = {"items": shown, "next_cursor": shown[-1]["id"] if more else None}
+        typer.echo(json.dumps(page, ensure_ascii=False, default=str))
+        return
+    for one in shown:
+        versions = ", ".join(f"{v['number']}: {_share(v['filled'])}" for v in one["versions"])
+        held = " + ".join(holder["cohort"]["en"] for holder in one["held_by"])
+        title = one["title"]["ko"] or one["title"]["en"]
+        typer.echo(f"{one['table']}.{one['name']}  {title}  [{held}, {one['dataset']['en']}]  {versions}")
+    typer.echo(f"{len(shown)} variables" + (f"; more with --cursor {shown[-1]['id']}" if more else ""))
+
+
 @app.command(name="demo")
 def play_demo(
     folder: Annotated[Path, typer.Option(help="Where everything goes; it is emptied first.")] = Path(
@@ -244,6 +281,10 @@ def _refuse_unfit(settings: Settings) -> None:
     if against:
         typer.echo(f"Not started: {len(against)} reasons; BAEKMAN_PRODUCTION asks for none.", err=True)
         raise typer.Exit(78)
+
+
+def _share(filled: float | None) -> str:
+    return "-" if filled is None else f"{filled:.0%}"
 
 
 def _first_start(settings: Settings) -> dict[str, str] | None:

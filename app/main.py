@@ -14,6 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from app.alarms.feeds import FeedService
 from app.alarms.service import AlarmService
 from app.auth.service import AuthService
+from app.catalog.indexing import VariableIndexing
+from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
 from app.clock import Clock, utc_now
 from app.cohorts.destruction import DestructionService
@@ -45,6 +47,7 @@ from app.jobs.engine import DurableEngine, embedded_system_url
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
 from app.portal import authorize, pages
+from app.portal import variables as variables_page
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -86,6 +89,7 @@ from app.withdrawals.watching import WatchService
 
 ROUTERS = (
     pages,
+    variables_page,
     authorize,
     oauth,
     operations,
@@ -116,6 +120,7 @@ class Built:
     house: House
     tasks: dict[str, Task]
     destruction: DestructionService
+    indexing: VariableIndexing
     db: Database
     clock: Clock
     settings: Settings
@@ -142,6 +147,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     validation = ValidationService(db, clock, settings, checking)
     rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
     destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
+    indexing = VariableIndexing(db, clock, checking)
     house = House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=uploads,
@@ -161,6 +167,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     )
     tasks = {
         **cohort_tasks(intake, validation, destruction),
+        **catalog_tasks(indexing),
         **integration_tasks(CheckService(db, clock, settings, running)),
         **request_tasks(house.requests),
         **extract_tasks(ExtractTasks(house.extracts, gate, settings.recall_days)),
@@ -173,7 +180,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         "outbox": outbox.probe,
         "memory": memory.probe,
     }
-    return Built(house, tasks, destruction, db, clock, settings, probes)
+    return Built(house, tasks, destruction, indexing, db, clock, settings, probes)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
@@ -262,6 +269,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "nobody who left can be read": lambda: house.alarms.monitor(
             lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)
         ),
+        "index variables": built.indexing.catch_up,
         "watch withdrawals": house.watch.observe,
         "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,

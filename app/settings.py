@@ -143,6 +143,10 @@ class Settings(BaseSettings):
         ge=1,
         description="How many days after that a permit whose holder says nothing is suspended.",
     )
+    catalog_public: bool = Field(
+        default=False,
+        description="Whether anybody may search the variables of published datasets at `/variables`, without a token.",
+    )
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )

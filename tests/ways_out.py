@@ -30,7 +30,9 @@ WAYS: dict[str, str] = {
     "GET /v1/requests/{request_id}/dry-run": "dry_run",
     "GET /v1/requests/{request_id}/dry-run/page": "dry_run",
     "GET /v1/catalog": "catalogue",
+    "GET /v1/catalog/variables": "catalogue",
     "GET /v1/catalog/{dataset_id}": "catalogue",
+    "GET /variables": "catalogue",
     "GET /v1/progress": "progress",
     "GET /progress": "progress",
     "GET /": "progress",
@@ -182,6 +184,7 @@ SHELL: dict[str, str] = {
     "migrate": "reads no row of a person",
     "restore": "puts a backup back and replays the journal of withdrawals before anything is served",
     "serve": "the routes above",
+    "variables": "finds what `GET /v1/catalog/variables` finds, masked alike",
     "verify-receipt": "reads a receipt, which names no one",
 }
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.catalog.folded import fold, words_of
 from app.deid.counts import mask_plain
 from app.deid.dictionary_links import DROPPED
 from app.schemas.dictionary import Column, Dictionary, Table, Title
 
 # Roles whose labels would be labels of single people or free words.
-_UNLABELLED = DROPPED | {"participant_id", "record_id", "family_id", "provider_id", "handle"}
+UNLABELLED = DROPPED | {"participant_id", "record_id", "family_id", "provider_id", "handle"}
 
 
 def is_found(query: str, texts: Iterator[str]) -> bool:
     """Whether every word of the query occurs in the texts, without regard to case or Unicode form."""
-    words = _folded(query).split()
+    words = words_of(query)
     if not words:
         return True
-    text = _folded("\n".join(texts))
+    text = fold("\n".join(texts))
     return all(word in text for word in words)
 
 
@@ -33,7 +33,7 @@ def texts_of(dictionary: Mapping[str, Any]) -> Iterator[str]:
         for column in table.fields:
             yield from (column.name, *_titles(column.title), column.description, column.unit or "")
             yield getattr(column.role, "vocabulary", "")
-            if column.role.kind not in _UNLABELLED:
+            if column.role.kind not in UNLABELLED:
                 yield from (text for label in column.labels.values() for text in _titles(label))
 
 
@@ -57,7 +57,7 @@ def tables_of(
 def _column(table: Table, column: Column) -> dict[str, Any]:
     """One column. `bottom` and `top` of numbers, bounds of hierarchies and missing codes are left out: they are
     minima, maxima or values. `leaves` says whether it can be part of a plan at all."""
-    labels = {} if column.role.kind in _UNLABELLED else column.labels
+    labels = {} if column.role.kind in UNLABELLED else column.labels
     return {
         "name": column.name,
         "type": column.type,
@@ -74,7 +74,3 @@ def _column(table: Table, column: Column) -> dict[str, Any]:
 
 def _titles(title: Title) -> tuple[str, str]:
     return title.ko, title.en
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()

@@ -20,14 +20,14 @@ def published(session: Session, after: str | None) -> Iterator[Entry]:
     if after:
         query = query.where(Dataset.id > after)
     for dataset, version in session.execute(query.execution_options(yield_per=50)):
-        yield dataset, version, _held_by(session, version.id)
+        yield dataset, version, held_by(session, version.id)
 
 
 def published_of(session: Session, dataset_id: str) -> Entry | None:
     """The published version of one dataset."""
     query = _entries().where(DatasetVersion.state == "published", Dataset.id == dataset_id)
     row = session.execute(query).first()
-    return (row[0], row[1], _held_by(session, row[1].id)) if row else None
+    return (row[0], row[1], held_by(session, row[1].id)) if row else None
 
 
 def version_and_cohorts(session: Session, version_id: str) -> tuple[DatasetVersion, Behind] | None:
@@ -60,7 +60,8 @@ def _entries() -> Select[Dataset, DatasetVersion]:
     return select(Dataset, DatasetVersion).join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
 
 
-def _held_by(session: Session, version_id: str) -> list[tuple[Cohort, Institution]]:
+def held_by(session: Session, version_id: str) -> list[tuple[Cohort, Institution]]:
+    """The cohorts behind a version, each with the institution that holds it."""
     return [
         (cohort, session.get_one(Institution, cohort.institution_id))
         for cohort in behind(session, version_id).cohorts

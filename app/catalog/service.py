@@ -11,6 +11,7 @@ from app.auth.policy import Actor, VersionFacts
 from app.catalog import queries
 from app.catalog.entries import is_found, tables_of, texts_of
 from app.catalog.figures import Figures
+from app.catalog.finding import VariableService
 from app.catalog.queries import Entry
 from app.clock import Clock
 from app.db import Database
@@ -36,6 +37,11 @@ class CatalogService:
     clock: Clock
     settings: Settings
     gate: Counting
+
+    @property
+    def variables(self) -> VariableService:
+        """The variables of all datasets."""
+        return VariableService(self.db, self.settings)
 
     def search(self, query: str, after: str | None, limit: int) -> list[dict[str, Any]]:
         """Published datasets in which every word of the query occurs; empty: all. By dataset id."""

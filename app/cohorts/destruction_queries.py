@@ -20,7 +20,14 @@ from app.models import (
     Withdrawal,
 )
 
-READERS = ("build_extract", "check_upload", "dry_run", "reissue_extract", "submit_version")
+READERS = (
+    "build_extract",
+    "check_upload",
+    "dry_run",
+    "index_variables",
+    "reissue_extract",
+    "submit_version",
+)
 """Kinds of jobs that read the vault for longer than a moment."""
 _TOLD: ColumnElement[bool] = and_(Upload.state == "complete", Upload.purpose == "consents")
 

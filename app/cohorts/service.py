@@ -248,6 +248,7 @@ class CohortService:
                 _note_version(session, old, of, "version.superseded", actor, now, {"by": row.id})
             data = {"dictionary": row.dictionary_digest, "people": row.people}
             _note_version(session, row, of, "version.published", actor, now, data)
+            enqueue(session, "index_variables", subject=row.id, at=now)
             session.flush()
             return queries.version_view(session, row, of)
 

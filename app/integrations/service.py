@@ -194,6 +194,7 @@ class IntegrationService:
                 "dictionary": version.dictionary_digest,
             }
             _note(session, row, "integration.published", actor, now, data)
+            enqueue(session, "index_variables", subject=version.id, at=now)
             session.flush()
             return self._view(session, row, actor)
 

@@ -13,6 +13,7 @@ from app.models.institutions import Institution
 from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
 from app.models.jobs import IdempotentAnswer, Job
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
+from app.models.variables import Variable, VariableIndex, VariableVersion
 from app.models.withdrawals import Destruction, RecallNotice, Withdrawal
 
 __all__ = [
@@ -59,6 +60,9 @@ __all__ = [
     "UsedToken",
     "Upload",
     "Utc",
+    "Variable",
+    "VariableIndex",
+    "VariableVersion",
     "VaultTable",
     "VersionSource",
     "Withdrawal",

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from app.catalog.service import CatalogService
 from app.portal.curve import curve
+from app.portal.rendering import Accepted, Language, catalog_of, html
 from app.portal.words import language
 from app.portal.words_of_pages import WORDS
 
 router = APIRouter(include_in_schema=False)
-_templates = Environment(
-    loader=PackageLoader("app.portal"), autoescape=select_autoescape(), undefined=StrictUndefined
-)
 METHODS = ("get", "post", "put", "patch", "delete")
-
-
-def catalog_of(request: Request) -> CatalogService:
-    """The catalogue of this application."""
-    return cast("CatalogService", request.app.state.house.catalog)
-
-
-Language = Annotated[str | None, Query(max_length=20)]
-Accepted = Annotated[str, Header(max_length=500)]
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -41,8 +28,11 @@ def front(
     found = catalog.progress()
     people, goal = found["people"], found["goal"]
     share = 0.0 if people is None else min(1.0, people / goal)
-    values = {"found": found, "share": share, "width": max(share * 640, 3 if people else 0)}
-    return _html("front.html", language(lang, accept_language), values)
+    values = {
+        "found": found, "share": share, "width": max(share * 640, 3 if people else 0),
+        "variables_open": catalog.settings.catalog_public,
+    }  # fmt: skip
+    return html("front.html", language(lang, accept_language), values)
 
 
 @router.get("/progress", response_class=HTMLResponse)
@@ -53,7 +43,7 @@ def way(
 ) -> HTMLResponse:
     """The way to the million: the curve, the goal, the pace and what to expect, with how sure that is."""
     found, chosen = catalog.progress(), language(lang, accept_language)
-    return _html("progress.html", chosen, {"found": found, "picture": curve(found, WORDS[chosen])})
+    return html("progress.html", chosen, {"found": found, "picture": curve(found, WORDS[chosen])})
 
 
 @router.get("/docs", response_class=HTMLResponse)
@@ -61,7 +51,7 @@ def reference(request: Request, lang: Language = None, accept_language: Accepted
     """Every route with its scopes, what it takes and what it answers, from the OpenAPI description."""
     schema = request.app.openapi()
     values = {"info": schema["info"], "groups": list(_groups(schema))}
-    return _html("reference.html", language(lang, accept_language), values)
+    return html("reference.html", language(lang, accept_language), values)
 
 
 def _groups(schema: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -102,20 +92,3 @@ def _fields(operation: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator
         for field, about in model.get("properties", {}).items():
             required = field in model.get("required", [])
             yield {"name": field, "required": required, "about": about.get("description", "")}
-
-
-def _html(template: str, lang: str, values: dict[str, Any]) -> HTMLResponse:
-    nonce = secrets.token_urlsafe(16)
-    other = "en" if lang == "ko" else "ko"
-    text = _templates.get_template(template).render(
-        values, lang=lang, other=other, words=WORDS[lang], nonce=nonce
-    )
-    headers = {
-        "Cache-Control": "no-store",
-        "Content-Language": lang,
-        "Content-Security-Policy": f"default-src 'none'; style-src 'nonce-{nonce}'; "
-        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return HTMLResponse(text, headers=headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
@@ -12,7 +12,7 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
-from app.schemas.api_catalog import CatalogDetail, CatalogEntry
+from app.schemas.api_catalog import CatalogDetail, CatalogEntry, VariableView
 from app.schemas.api_parts import PageOf
 from app.schemas.counts import CountQuestion
 
@@ -24,6 +24,8 @@ router = APIRouter(
     max_body_size=MOST_BYTES,
 )
 Rooms = Annotated[House, Depends(house)]
+STORABLE = r"^[^\x00-\x1f\x7f]*$"
+Field = Literal["name", "label", "code", "concept"]
 Reader = Annotated[Actor, Depends(requires(Scope.CATALOG_READ))]
 
 
@@ -38,6 +40,29 @@ def search(
 ) -> dict[str, Any]:
     """Published datasets, in Korean and English."""
     return page.of(rooms.catalog.search(q, page.after, page.take))
+
+
+@router.get("/variables", response_model=PageOf[VariableView])
+def variables(
+    rooms: Rooms,
+    _actor: Reader,
+    page: Paged,
+    q: Annotated[str, Query(max_length=200, pattern=STORABLE, description="Words; all must occur.")] = "",
+    field: Annotated[
+        list[Field], Query(max_length=4, description="Where they occur: the column's name, its titles and labels, its "
+        "codes, its concepts and vocabulary; default anywhere.")
+    ] = [],  # noqa: B006 - FastAPI copies it
+    match: Annotated[
+        Literal["contains", "begins"], Query(description="Whether a word is held, or is how a word begins.")
+    ] = "contains",
+    key: Annotated[
+        str | None, Query(max_length=400, pattern=STORABLE, description="A variable in every cohort: concept or name.")
+    ] = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Variables of every cohort that has something published, in Korean and English, with the versions that have them
+    and the masked share of people with a value."""
+    found = rooms.catalog.variables.search(q, page.after, page.take, field, begins=match == "begins", key=key)
+    return page.of(found)
 
 
 @router.get("/{dataset_id}", response_model=CatalogDetail)

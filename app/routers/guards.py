@@ -34,6 +34,7 @@ PUBLIC = frozenset(
         "/progress",
         "/readyz",
         "/v1/progress",
+        "/variables",
     }
 )
 

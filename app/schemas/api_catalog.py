@@ -58,6 +58,44 @@ class CatalogDetail(CatalogEntry):
     tables: list[CatalogTable]
 
 
+class VariableVersionView(View):
+    """A version that has a variable. `people` of its table and `filled`, the share of them with a value in any row, are
+    null where there are few, where few have or lack a value, or where nothing was counted (a table without people, a
+    united version)."""
+
+    id: str
+    number: int
+    state: str
+    published_at: datetime | None
+    people: int | None
+    filled: float | None
+
+
+class VariableView(View):
+    """One column of one dataset, as the versions listed describe it. `key` is the same where cohorts share a
+    concept, or else the name; `labels` are at most 50 of `label_count`."""
+
+    id: str
+    key: str
+    name: str
+    table: str
+    table_title: dict[str, str]
+    title: dict[str, str]
+    description: str
+    domain: str
+    type: str
+    role: str
+    unit: str | None
+    vocabulary: str | None
+    concepts: list[str]
+    labels: dict[str, dict[str, str]]
+    label_count: int
+    dataset_id: str
+    dataset: dict[str, str]
+    held_by: list[Free]
+    versions: list[VariableVersionView]
+
+
 class InstitutionProgress(View):
     """One institution's consenting people; null: too few to be told, or it would follow from the others."""
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 NAME = r"^[^\x00-\x1f\"'`;\\]{1,128}$"
 Name = Annotated[str, Field(pattern=NAME)]
 FieldType = Literal["string", "integer", "number", "boolean", "date", "datetime"]
+Concept = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}:[A-Za-z0-9][A-Za-z0-9._/-]{0,79}$")]
 MissingReason = Literal["not_asked", "refused", "below_detection", "unknown"]
 
 
@@ -159,6 +160,13 @@ class Column(Model):
     )
     labels: dict[str, Title] = Field(
         default_factory=dict, description="Value -> label in Korean and English."
+    )
+    concepts: tuple[Concept, ...] = Field(
+        default=(),
+        exclude_if=lambda concepts: not concepts,
+        max_length=20,
+        description="What the column means in shared vocabularies, such as `LOINC:4548-4`; the first brings it "
+        "together with the same of other cohorts.",
     )
     unit: str | None = Field(default=None, description="UCUM code.")
     unit_column: Name | None = None

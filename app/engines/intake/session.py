@@ -19,6 +19,7 @@ from app.engines.intake import checks
 from app.engines.intake.arrival import LINES, Arrival, Bounds, receive
 from app.engines.intake.connection import Connection
 from app.engines.intake.coverage import Coverage, coverage
+from app.engines.intake.filled import filled
 from app.engines.intake.places import Places
 from app.engines.intake.reading import (
     VAULT_TYPES,
@@ -91,6 +92,13 @@ class IntakeEngine:
         with self.open(job_id) as intake:
             return intake.whole(dictionary, tables, min_cell)
 
+    def filled(
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, str]
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """(table, column) -> people of the table, and those with a value; tables by their object."""
+        with self.open(job_id) as intake:
+            return intake.filled(dictionary, tables)
+
     def discard(self, name: str) -> None:
         """Destroy an object that no row names."""
         self.vault.delete(name)
@@ -159,6 +167,22 @@ class Intake:
             found = list(version_findings(dictionary, local, left_out, con))
             laid = coverage(dictionary, local, con, min_cell)
             return Coverage([*found, *laid.findings], laid.levels)
+        finally:
+            con.close()
+
+    def filled(
+        self, dictionary: Dictionary, tables: Mapping[str, str]
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """See `IntakeEngine.filled`."""
+        local = {name: self._fetch(object_name) for name, object_name in tables.items()}
+        con = Connection(self.folder, self.limits.memory, self.limits.threads, list(local.values()))
+        try:
+            return {
+                (table.name, column): counts
+                for table in dictionary.tables
+                if table.name in local
+                for column, counts in filled(table, local[table.name], con).items()
+            }
         finally:
             con.close()
 

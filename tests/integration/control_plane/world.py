@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 from app.alarms.feeds import FeedService
 from app.alarms.service import AlarmService
 from app.auth.policy import ROLE_SCOPES, Actor, Role
+from app.catalog.indexing import VariableIndexing
+from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
 from app.clock import Clock
 from app.cohorts.service import CohortService
@@ -48,6 +50,7 @@ from app.routers import (
 )
 from app.routers.house import House
 from app.schemas.counts import CountQuestion
+from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
 
@@ -130,6 +133,8 @@ class World:
     now: Now = field(default_factory=Now)
     gate: FakeGate = field(default_factory=FakeGate)
     people: dict[str, Actor] = field(default_factory=dict)
+    # What stands for the vault says of a (table, column): people of the table, and those with a value.
+    counted: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         Base.metadata.create_all(self.db.engine)
@@ -162,7 +167,12 @@ class World:
         self.people["steward"] = person("steward", "steward")
         self.people["researcher"] = person("researcher", "researcher")
         self.people["other"] = person("other", "researcher")
-        tasks: dict[str, Task] = {**request_tasks(self.house.requests), "submit_version": self._accept}
+        self.indexing = VariableIndexing(self.db, clock, self)
+        tasks: dict[str, Task] = {
+            **request_tasks(self.house.requests),
+            **catalog_tasks(self.indexing),
+            "submit_version": self._accept,
+        }
         self.jobs = InlineEngine(self.db, clock, tasks)
 
     def call(self, who: str | None, method: str, path: str, body: Any = None, **headers: str) -> Any:
@@ -208,9 +218,10 @@ class World:
         dataset = self.ok(who, "POST", f"/v1/cohorts/{cohort_id}/datasets", body)["id"]
         return dataset, self.next_draft(dataset, who)
 
-    def next_draft(self, dataset_id: str, who: str = "holder") -> str:
+    def next_draft(self, dataset_id: str, who: str = "holder", document: dict[str, Any] | None = None) -> str:
         version = self.ok(who, "POST", f"/v1/datasets/{dataset_id}/versions")["id"]
-        self.ok(who, "PUT", f"/v1/versions/{version}/dictionary", dictionary(), If_Match='"1"')
+        said = document or dictionary()
+        self.ok(who, "PUT", f"/v1/versions/{version}/dictionary", said, If_Match='"1"')
         return str(version)
 
     def publish(self, version_id: str, who: str = "holder") -> None:
@@ -226,6 +237,12 @@ class World:
         dataset, version = self.draft(self.cohort(who, terms), who)
         self.publish(version, who)
         return dataset, version
+
+    def filled(
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, str]
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """Stands for the engine that counts in the vault."""
+        return self.counted
 
     def consenting(
         self, cohort_id: str, people: int, domain: str = "clinical", state: str = "granted"

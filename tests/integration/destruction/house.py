@@ -102,7 +102,7 @@ class House:
 
 
 def settings_of(folder: Path) -> Settings:
-    return Settings(_env_file=None, var=folder, rows_per_part=300)
+    return Settings(_env_file=None, var=folder, rows_per_part=300, catalog_public=True)
 
 
 def make(folder: Path, people: int = 200) -> House:

@@ -302,6 +302,8 @@ def catalogue(site: Site, who: Leaving, stage: str) -> None:
     shown = site.call("other", "GET /v1/catalog/{dataset_id}").json()
     unit = site.house.built.settings.round_to
     assert all(table["people"] is None or table["people"] % unit == 0 for table in shown["tables"])
+    found = site.call("other", "GET /v1/catalog/variables").json()["items"]
+    assert all(v["people"] is None or v["people"] % unit == 0 for one in found for v in one["versions"])
 
 
 def progress(site: Site, who: Leaving, stage: str) -> None:
