@@ -280,3 +280,23 @@ def named(
     names = pseudonyms.pseudonyms(project_key, ids)
     found = keys[first[names == pseudonym.encode()]]
     return int(found[0]) if len(found) else None
+
+
+def known_among(
+    session: Session,
+    of: Behind,
+    project_id: str,
+    keys: Keys,
+    project_key: bytes,
+    words: npt.NDArray[np.bytes_],
+) -> npt.NDArray[np.bytes_]:
+    """Those of the words (S16, sorted) that a project knows as pseudonyms of these people (sorted keys), in batches.
+    Who was destroyed has another id by now, and is not found."""
+    found = [np.empty(0, dtype="S16")]
+    for cohort_id in of.ids if len(keys) else ():
+        here = of_cohort(session, cohort_id, keys)
+        for start in range(0, len(here), _BATCH):
+            ids = project_ids(session, of, project_id, here[start : start + _BATCH])
+            names = pseudonyms.pseudonyms(project_key, np.unique(ids, axis=0))
+            found.append(np.intersect1d(names, words))
+    return np.unique(np.concatenate(found))

@@ -74,6 +74,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "코호트의 동의 철회 보고가 지연되고 있습니다",
     ),
     "forbidden": (403, "You may not do this", "권한이 없습니다"),
+    "frozen": (403, "This is stopped while an incident is dealt with", "사고 대응 중이라 중지되었습니다"),
     "idempotency_conflict": (
         409,
         "The Idempotency-Key was used with another body",

@@ -37,6 +37,7 @@ from app.findings.service import FindingService
 from app.findings.tasks import FindingTasks
 from app.findings.tasks import tasks as finding_tasks
 from app.gate import Gate, wipe_spill
+from app.incidents.service import IncidentService
 from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
 from app.integrations.service import IntegrationService
@@ -60,6 +61,7 @@ from app.routers import (
     datasets,
     extracts,
     findings,
+    incidents,
     institutions,
     integrations,
     oauth,
@@ -109,6 +111,7 @@ ROUTERS = (
     why,
     findings,
     alarms,
+    incidents,
     audit,
 )
 
@@ -118,6 +121,7 @@ class Built:
     """A house, and the tasks that its jobs run."""
 
     house: House
+    gate: Gate
     tasks: dict[str, Task]
     destruction: DestructionService
     indexing: VariableIndexing
@@ -163,6 +167,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         findings=FindingService(db, clock),
         feeds=FeedService(db, clock, settings),
         alarms=AlarmService(db, clock),
+        incidents=IncidentService(db, clock, settings),
         db=db,
     )
     tasks = {
@@ -180,7 +185,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         "outbox": outbox.probe,
         "memory": memory.probe,
     }
-    return Built(house, tasks, destruction, indexing, db, clock, settings, probes)
+    return Built(house, gate, tasks, destruction, indexing, db, clock, settings, probes)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
@@ -270,6 +275,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
             lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)
         ),
         "index variables": built.indexing.catch_up,
+        "legal clocks of incidents": lambda: house.alarms.chase("incident_overdue", house.incidents.overdue),
         "watch withdrawals": house.watch.observe,
         "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,

@@ -147,6 +147,28 @@ class Settings(BaseSettings):
         default=False,
         description="Whether anybody may search the variables of published datasets at `/variables`, without a token.",
     )
+    incident_contain_hours: int = Field(
+        default=1,
+        ge=0,
+        description="Hours from when an incident is known until it must be contained (Personal Information Protection "
+        "Act, article 28-5: at once); 0: no clock.",
+    )
+    incident_assess_hours: int = Field(
+        default=24,
+        ge=0,
+        description="Hours until it must be assessed whom an incident concerns; 0: no clock.",
+    )
+    incident_people_hours: int = Field(
+        default=72,
+        ge=0,
+        description="Hours until the people must be told of an incident (Personal Information Protection Act, article "
+        "34, and its decree: 72); 0: no clock.",
+    )
+    incident_authority_hours: int = Field(
+        default=72,
+        ge=0,
+        description="Hours until the authority must be told of an incident (the same: 72); 0: no clock.",
+    )
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )
@@ -192,6 +214,16 @@ class Settings(BaseSettings):
 
     def _of(self, room: Room, what: str) -> Any:
         return getattr(self, f"{room}_{what}")
+
+    @property
+    def incident_hours(self) -> dict[str, int]:
+        """The clocks of an incident in hours, by name."""
+        return {
+            "contain": self.incident_contain_hours,
+            "assess": self.incident_assess_hours,
+            "people": self.incident_people_hours,
+            "authority": self.incident_authority_hours,
+        }
 
     @property
     def database(self) -> str:

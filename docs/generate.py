@@ -237,6 +237,7 @@ def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator
     noun |= {
         "alarms/states": "alarm",
         "findings/states": "finding",
+        "incidents/states": "incident",
         "integrations/states": "integration",
         "requests/states": "access request",
         "withdrawals/states": "withdrawal",

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.alarms.states import LIVE
 from app.audit import PLATFORM, institution_stream
 from app.auth.policy import Actor
 from app.consents.feeds import due_at, overdue_days
@@ -104,6 +105,12 @@ def alarms(
     if after:
         query = query.where(Alarm.id < after)
     return list(session.scalars(query.order_by(Alarm.id.desc()).limit(limit)))
+
+
+def living(session: Session, kind: str) -> list[Alarm]:
+    """The alarms of a kind that are not closed."""
+    query = select(Alarm).where(Alarm.kind == kind, Alarm.state.in_(LIVE))
+    return list(session.scalars(query.order_by(Alarm.id)))
 
 
 def alarm_view(row: Alarm) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from app.alarms import queries
-from app.alarms.raising import Cause, raise_alarm, show
+from app.alarms.raising import Cause, raise_alarm, resolve, show
 from app.alarms.raising import note as noted
 from app.alarms.states import step
 from app.audit import PLATFORM, record
@@ -63,6 +63,18 @@ class Watched(Protocol):
         """Where somebody was found."""
 
 
+class Due(Protocol):
+    """Something that should have been done by now."""
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Counts and times."""
+
+
 @dataclass(frozen=True)
 class AlarmService:
     """Alarms of an institution are seen by it and its stewards; those of the platform by it and the public stewards."""
@@ -93,6 +105,21 @@ class AlarmService:
                 raise_alarm(session, Cause(READABLE, leak.extract_id, "critical"), found, now)
             show(session)
         return len(told.leaks)
+
+    def chase(self, kind: str, look: Callable[[], Sequence[Due]]) -> int:
+        """Raise an alarm of the highest level for all that is overdue, and resolve those whose cause is gone; how many
+        are new. They are the platform's and the public stewards'."""
+        now, due = self.clock(), {one.subject: one for one in look()}
+        with self.db.unit_of_work() as session:
+            for row in queries.living(session, kind):
+                if row.subject not in due:
+                    resolve(session, kind, row.subject, now)
+            new = sum(
+                raise_alarm(session, Cause(kind, subject, "critical"), one.data, now)
+                for subject, one in sorted(due.items())
+            )
+            show(session)
+        return new
 
     def listed(
         self, actor: Actor, wanted: dict[str, str | None], after: str | None, limit: int

@@ -10,7 +10,8 @@ from typing import cast
 from sqlalchemy.orm import Session
 
 from app.auth import queries
-from app.auth.policy import ROLE_SCOPES, Actor, Role
+from app.auth.freezes import standing
+from app.auth.policy import ROLE_SCOPES, Actor, Role, Target
 from app.auth.registered import Person, RegisteredClient, role_scopes
 from app.auth.tokens import AccessClaims
 from app.models import Account, Client
@@ -20,17 +21,22 @@ REVOKED, FAMILY, CODE, ASSERTION = "revoked", "family", "code", "assertion"  # k
 
 
 def active_client(session: Session, client_id: str) -> RegisteredClient | None:
-    """The client, if it exists and is active. The id may come from anyone: what cannot be one is not looked up."""
+    """The client, if it exists, is active and not frozen. The id may come from anyone: what cannot be one is not looked
+    up."""
     if not _ID.fullmatch(client_id):
         return None
     row = session.get(Client, client_id)
-    return RegisteredClient.of(row) if row is not None and row.active else None
+    if row is None or not row.active or standing(session, [Target("client", client_id)]):
+        return None
+    return RegisteredClient.of(row)
 
 
 def active_person(session: Session, account_id: str) -> Person | None:
-    """The person, if the account exists and is active."""
+    """The person, if the account exists, is active and not frozen."""
     row = session.get(Account, account_id)
-    return Person.of(row) if row is not None and row.active else None
+    if row is None or not row.active or standing(session, [Target("account", account_id)]):
+        return None
+    return Person.of(row)
 
 
 def actor_of(session: Session, claims: AccessClaims) -> Actor | None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
-from app.auth import policy
+from app.auth import freezes, policy
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.db import Database, new_id
@@ -94,14 +94,14 @@ class ExtractService:
         now = self.clock()
         with self.db.unit_of_work() as session:
             row = self._own(session, actor, extract_id)
-            state = _must_flow(session, extract_id, name, now)
+            state = _must_flow(session, extract_id, name, now, *_readers(actor))
             self._record_delivery(session, row, actor, state, now)
             return Delivery(state.name, state.bytes, state.sha256)
 
-    def check_part(self, extract_id: str, name: str) -> None:
-        """Raise unless the next byte may leave: one row, read now, never cached."""
+    def check_part(self, extract_id: str, name: str, reader: Actor | None = None) -> None:
+        """Raise unless the next byte may leave: one row, read now, never cached; `reader`: to whom, where known."""
         with self.db.read() as session:
-            _must_flow(session, extract_id, name, self.clock())
+            _must_flow(session, extract_id, name, self.clock(), *_readers(reader))
 
     def expire_due(self) -> int:
         """Close every extract whose time is over; how many."""
@@ -148,10 +148,17 @@ class ExtractService:
             )
 
 
-def _must_flow(session: Session, extract_id: str, name: str, now: datetime) -> PartState:
+def _readers(actor: Actor | None) -> tuple[str, ...]:
+    """Who would get the bytes: the person or client that asks, and the client that a person uses."""
+    return (actor.subject, f"client:{actor.client_id}") if actor is not None else ()
+
+
+def _must_flow(session: Session, extract_id: str, name: str, now: datetime, *readers: str) -> PartState:
     state = state_of(session, extract_id, name)
     if state is None or state.state == "staged":
         raise not_found("part")
+    if state.frozen:
+        freezes.must_not_stop_release(session, state.permit_id, *readers)
     if state.state in ("blocked", "replaced"):
         extra = {
             "reason": state.reason or "reissued",

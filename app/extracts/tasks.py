@@ -119,11 +119,11 @@ class ExtractTasks:
     def reissue(self, job: JobContext) -> None:
         """Build the next generation without those who left; parts that are equal keep their name and bytes.
 
-        Where the permit is no longer live nothing is built: the closed parts stay closed."""
+        Where the permit is no longer live, or frozen, nothing is built: the closed parts stay closed."""
         try:
             self.gate.release(job.subject, job.progress)
         except Problem as problem:
-            if problem.code not in ("permit_not_live", "agreement_required"):
+            if problem.code not in ("permit_not_live", "agreement_required", "frozen"):
                 raise
             self.gate.forget(job.subject)  # it would hold who left until a build that may never come
         else:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import crosswalk
 from app.audit import institution_stream, record
+from app.auth import freezes
 from app.auth.policy import Actor
 from app.consents import cohorts, linking
 from app.consents.cohorts import Behind
@@ -41,6 +42,7 @@ def answer(gate: Gate, question: CountQuestion, reader: Actor, spill: Path) -> d
     )
     with gate.db.read() as session:
         of, dictionary = _published(session, question.version_id)
+        freezes.must_not_stop_data(session, question.version_id)
         if earlier := ledger_counts.answered_before(session, asked):
             return earlier
         _check_budget(gate, session, reader)

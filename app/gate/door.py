@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from app.errors import Problem, not_found
 from app.gate import counting, recording, remembering
 from app.gate.building import Staged, apart, build, facts_of, nobody, spill_folder
 from app.gate.measuring import measured
+from app.gate.origins import Origin, origins
 from app.gate.reissuing import last_generation
 from app.gate.sources import Pinned, dictionary_of, united_tables, vault_objects
 from app.gate.tracing import Traced, trace
@@ -141,6 +142,10 @@ class Gate:
     def trace(self, extract_id: str, pseudonym: str) -> Traced | None:
         """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""
         return trace(self, extract_id, pseudonym)
+
+    def origins(self, words: Sequence[str]) -> Iterator[Origin]:
+        """Which extracts a leaked file may be from: those that know any of its words as a pseudonym."""
+        return origins(self, words)
 
     def forget(self, extract_id: str) -> None:
         """Remove what is remembered of an extract's generations; nothing of it is ever released."""

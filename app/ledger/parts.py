@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from app.auth.freezes import anything_frozen
 from app.db import new_id
 from app.models import BlockMark, Extract, Part, Permit, Recoding
 
@@ -42,6 +43,8 @@ class PartState:
     permit_until: date
     expires_on: date | None
     marked: bool
+    permit_id: str
+    frozen: bool  # whether anything at all is: only then is it asked what
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ def state_of(session: Session, extract_id: str, name: str) -> PartState | None:
             Permit.valid_until,
             Extract.expires_at,
             marked,
+            Permit.id,
+            anything_frozen(),
         )
         .join(Extract, Extract.id == Part.extract_id)
         .join(Permit, Permit.id == Extract.permit_id)
@@ -134,6 +139,8 @@ def state_of(session: Session, extract_id: str, name: str) -> PartState | None:
         permit_until=row[9],
         expires_on=row[10].date() if row[10] else None,
         marked=bool(row[11]),
+        permit_id=row[12],
+        frozen=bool(row[13]),
     )
 
 

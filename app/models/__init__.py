@@ -9,6 +9,7 @@ from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Pa
 from app.models.figures import DailyFigures, ShownFigures
 from app.models.findings import Finding
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
+from app.models.incidents import Freeze, Incident, IncidentParty
 from app.models.institutions import Institution
 from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
 from app.models.jobs import IdempotentAnswer, Job
@@ -38,7 +39,10 @@ __all__ = [
     "Extract",
     "Feed",
     "Finding",
+    "Freeze",
     "IdempotentAnswer",
+    "Incident",
+    "IncidentParty",
     "Institution",
     "Integration",
     "IntegrationApproval",

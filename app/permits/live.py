@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.auth.freezes import must_not_stop_release
 from app.errors import Problem, not_found
 from app.models import Permit, Project
 from app.schemas.plan import Plan
@@ -41,12 +42,14 @@ def refusal(state: str, valid_until: date, on: date) -> str | None:
 
 
 def must_be_live(session: Session, permit_id: str, on: date, *, lock: bool = False) -> LivePermit:
-    """The permit, read now (and locked until the transaction ends, where asked); a Problem where it is not live."""
+    """The permit, read now (and locked until the transaction ends, where asked); a Problem where it is not live
+    or something that it hangs on is frozen."""
     permit = session.get(Permit, permit_id, with_for_update=lock, populate_existing=True)
     if permit is None:
         raise not_found("permit")
     if why := refusal(permit.state, permit.valid_until, on):
         raise Problem("agreement_required" if permit.state == "pending_agreement" else "permit_not_live", why)
+    must_not_stop_release(session, permit.id)
     project = session.get_one(Project, permit.project_id)
     return LivePermit(
         id=permit.id,

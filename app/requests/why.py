@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.auth import policy
+from app.auth import freezes, policy
 from app.auth.policy import Actor, Decision
-from app.errors import not_found
+from app.errors import Problem, not_found
 from app.permits import refusal
 from app.requests import queries
 from app.requests.decisions import Condition, conditions
@@ -88,11 +88,22 @@ def _order(session: Session, actor: Actor, object_id: str, now: datetime) -> Ans
         yield Condition(
             "permit_live", reason is None, "permit_not_live", f"the permit is {row.state}", "steward"
         )
+    yield Condition(
+        "not_frozen", not _frozen(session, row.id), "frozen", "no incident has it stopped", "steward"
+    )
     version, _of = queries.version(session, row.version_id)
     usable = version.state in ("published", "superseded")
     yield Condition(
         "version", usable, "version_not_ready", f"the dataset version is {version.state}", "institution"
     )
+
+
+def _frozen(session: Session, permit_id: str) -> bool:
+    try:
+        freezes.must_not_stop_release(session, permit_id)
+    except Problem:
+        return True
+    return False
 
 
 VERBS: dict[str, Callable[[Session, Actor, str, datetime], Answer]] = {

@@ -80,7 +80,7 @@ def fetch(extract_id: str, name: PartName, request: Request, rooms: Rooms, actor
         part.sha256,
         request,
         filename=name,
-        check=lambda: rooms.extracts.check_part(extract_id, name),
+        check=lambda: rooms.extracts.check_part(extract_id, name, actor),
     )
 
 

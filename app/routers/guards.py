@@ -47,6 +47,8 @@ _DESCRIPTIONS: dict[str, str] = {
     "datasets:publish": "Publish or return dataset versions",
     "extracts:read": "Read and download extracts",
     "extracts:write": "Order extracts",
+    "incidents:manage": "Contain, assess, notify and close incidents",
+    "incidents:report": "Report incidents and read those that concern you",
     "openid": "Say who you are",
     "permits:manage": "Suspend and revoke permits",
     "platform:admin": "Register institutions, clients and accounts",

@@ -16,6 +16,7 @@ from app.cohorts.uploads import UploadService
 from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.findings.service import FindingService
+from app.incidents.service import IncidentService
 from app.integrations.service import IntegrationService
 from app.requests.service import RequestService
 from app.withdrawals.receipts import ReceiptService
@@ -41,6 +42,7 @@ class House:
     findings: FindingService
     feeds: FeedService
     alarms: AlarmService
+    incidents: IncidentService
     db: Any
 
 

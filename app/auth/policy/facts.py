@@ -76,6 +76,23 @@ class AlarmFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentFacts:
+    """An incident: who reported it (a subject), and the institutions whose data it touches."""
+
+    reporter: str
+    institutions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What an incident names or freezes: its kind, its holder (a subject), the institutions that hold its data."""
+
+    kind: str
+    holder: str | None = None
+    institutions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AuditFacts:
     """An audit stream: the platform's (both None), an institution's, or a project's (with its holder)."""
 

@@ -20,6 +20,8 @@ class Scope(StrEnum):
     DATASETS_PUBLISH = "datasets:publish"
     EXTRACTS_READ = "extracts:read"
     EXTRACTS_WRITE = "extracts:write"
+    INCIDENTS_MANAGE = "incidents:manage"
+    INCIDENTS_REPORT = "incidents:report"
     PERMITS_MANAGE = "permits:manage"
     PLATFORM_ADMIN = "platform:admin"
     REQUESTS_REVIEW = "requests:review"
@@ -30,21 +32,28 @@ class Scope(StrEnum):
 # The most that any token of a role can hold. Nobody has both ends of a decision: who asks never reviews, who holds
 # the data never publishes it, who runs the platform reads neither data nor extracts.
 ROLE_SCOPES: dict[str, frozenset[Scope]] = {
-    "platform": frozenset({Scope.AUDIT_READ, Scope.CATALOG_READ, Scope.PLATFORM_ADMIN}),
+    "platform": frozenset(
+        {
+            Scope.AUDIT_READ, Scope.CATALOG_READ, Scope.INCIDENTS_MANAGE, Scope.INCIDENTS_REPORT, Scope.PLATFORM_ADMIN,
+        }
+    ),
     "institution": frozenset(
         {
             Scope.AUDIT_READ, Scope.CATALOG_READ, Scope.COHORTS_READ, Scope.COHORTS_WRITE, Scope.CONSENTS_WRITE,
-            Scope.UPLOADS_WRITE,
+            Scope.INCIDENTS_MANAGE, Scope.INCIDENTS_REPORT, Scope.UPLOADS_WRITE,
         }
     ),
     "steward": frozenset(
         {
-            Scope.AUDIT_READ, Scope.CATALOG_READ, Scope.COHORTS_READ, Scope.DATASETS_PUBLISH, Scope.PERMITS_MANAGE,
-            Scope.REQUESTS_REVIEW,
+            Scope.AUDIT_READ, Scope.CATALOG_READ, Scope.COHORTS_READ, Scope.DATASETS_PUBLISH,
+            Scope.INCIDENTS_MANAGE, Scope.INCIDENTS_REPORT, Scope.PERMITS_MANAGE, Scope.REQUESTS_REVIEW,
         }
     ),
     "researcher": frozenset(
-        {Scope.CATALOG_READ, Scope.EXTRACTS_READ, Scope.EXTRACTS_WRITE, Scope.REQUESTS_WRITE}
+        {
+            Scope.CATALOG_READ, Scope.EXTRACTS_READ, Scope.EXTRACTS_WRITE, Scope.INCIDENTS_REPORT,
+            Scope.REQUESTS_WRITE,
+        }
     ),
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ from app.db import Database
 from app.errors import Problem
 from app.extracts.recalls import RecallService
 from app.findings.service import FindingService
+from app.incidents.service import IncidentService
 from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
 from app.jobs.engine import InlineEngine
@@ -41,6 +42,7 @@ from app.routers import (
     consents,
     datasets,
     findings,
+    incidents,
     institutions,
     permits,
     problems,
@@ -69,6 +71,7 @@ ROUTERS = (
     why,
     findings,
     alarms,
+    incidents,
     audit,
 )
 FORM = {"version": "1", "language": "ko", "sha256": "a" * 64, "domains": ["clinical", "recontact"]}
@@ -155,6 +158,7 @@ class World:
             findings=FindingService(self.db, clock),
             feeds=FeedService(self.db, clock, settings),
             alarms=AlarmService(self.db, clock),
+            incidents=IncidentService(self.db, clock, settings),
             db=self.db,
         )
         self.app = FastAPI(docs_url=None, redoc_url=None)

@@ -12,11 +12,13 @@ from app.auth.policy import (
     AuditFacts,
     CohortFacts,
     Decision,
+    IncidentFacts,
     InstitutionFacts,
     IntegrationFacts,
     ProjectFacts,
     RequestFacts,
     Scope,
+    TargetFacts,
     UploadFacts,
     VersionFacts,
 )
@@ -42,6 +44,8 @@ YES, UNSEEN = "yes", "unseen"
 COHORT, DRAFT, PUBLISHED = CohortFacts("a"), VersionFacts("a", "draft"), VersionFacts("a", "published")
 REQUEST = RequestFacts("client:asker", "a", "submitted")
 PROJECT = ProjectFacts("client:asker", "a")
+INCIDENT, NOWHERE = IncidentFacts("client:asker", ("a",)), IncidentFacts("client:asker", ())
+PROJECT_TARGET = TargetFacts("project", "client:asker", ("a",))
 UNITED = IntegrationFacts("a", "in_review", ("a", "b"))
 
 # rule, facts, who is allowed, who is told why not; all others are told that there is no such thing
@@ -169,6 +173,41 @@ RULES = [
     ("acknowledge_alarm", AlarmFacts(None), {"platform", "drb"}, {}),
     ("close_alarm", AlarmFacts("a"), {"drb", "steward", "asking steward"}, {"own": "steward_only"}),
     ("close_alarm", AlarmFacts(None), {"drb"}, {"platform": "steward_only"}),
+    ("name_target", PROJECT_TARGET, {"platform", "own", "drb", "steward", "asker", "asking steward"}, {}),
+    ("name_target", TargetFacts("platform"), {"platform", "drb"}, {}),
+    (
+        "freeze_target",
+        PROJECT_TARGET,
+        {"platform", "drb", "steward", "asking steward"},
+        dict.fromkeys(("own", "asker"), "steward_only"),
+    ),
+    (
+        "freeze_target",
+        TargetFacts("cohort", None, ("a",)),
+        {"platform", "own", "drb", "steward", "asking steward"},
+        {},
+    ),
+    ("freeze_target", TargetFacts("platform"), {"platform", "drb"}, {}),
+    ("read_incident", INCIDENT, {"platform", "own", "drb", "steward", "asker", "asking steward"}, {}),
+    ("read_incident", NOWHERE, {"platform", "drb", "asker", "asking steward"}, {}),
+    (
+        "contain_incident",
+        INCIDENT,
+        {"platform", "own", "drb", "steward", "asking steward"},
+        {"asker": "steward_only"},
+    ),
+    (
+        "handle_incident",
+        INCIDENT,
+        {"platform", "drb", "steward", "asking steward"},
+        dict.fromkeys(("own", "asker"), "steward_only"),
+    ),
+    (
+        "handle_incident",
+        NOWHERE,
+        {"platform", "drb"},
+        dict.fromkeys(("asker", "asking steward"), "steward_only"),
+    ),
     ("read_audit", AuditFacts(), {"platform"}, {}),
     ("read_audit", AuditFacts("a"), {"platform", "own", "drb", "steward", "asking steward"}, {}),
     (

@@ -1,5 +1,5 @@
-"""The shell: serve, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables,
-deid, attack.
+"""The shell: serve, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables, incident,
+trace, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.incidents import incidents, trace
 from app.workbench import deid_app
 from app.workbench.attacking import attack
 
@@ -28,7 +29,9 @@ app = typer.Typer(
     help="Baekman: consented cohorts, shared safely.",
 )
 app.add_typer(deid_app, name="deid")
+app.add_typer(incidents, name="incident")
 app.command()(attack)
+app.command()(trace)
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
 
@@ -301,7 +304,3 @@ def _first_start(settings: Settings) -> dict[str, str] | None:
 def main() -> None:
     """Entry point of the package."""
     app()
-
-
-if __name__ == "__main__":
-    main()

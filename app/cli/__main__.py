@@ -1,0 +1,5 @@
+"""`python -m app.cli`: the shell."""
+
+from app.cli import main
+
+main()

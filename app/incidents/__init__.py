@@ -1,0 +1,1 @@
+"""Incidents: what went wrong is reported, stopped, measured, told to whom it concerns in time, mended and closed."""
