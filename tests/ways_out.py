@@ -52,6 +52,7 @@ _ASKED = "a request as it was written, its plan and its boards; dummies are made
 _IN = "a way in: what is sent goes to the inbox or the register, the answer tells counts of lines and where they fail"
 _HOME = "the institution's own register or versions, read or changed by it; what it tells is its own"
 _STORY = "what was done about a withdrawal: ids, times, counts, a keyed commitment"
+_WRONG = "an incident: ids, times, and for stewards how many people were ever given out; the chains, which name no one"
 
 # Why nothing of anybody leaves by these -> method and path.
 QUIET: dict[str, tuple[str, ...]] = {
@@ -171,6 +172,19 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /v1/cohorts/{cohort_id}/withdrawals",
         "POST /v1/withdrawals/{withdrawal_id}/receipt/verify",
     ),
+    _WRONG: (
+        "GET /v1/incidents",
+        "GET /v1/incidents/{incident_id}",
+        "POST /v1/incidents",
+        "POST /v1/incidents/{incident_id}/assess",
+        "POST /v1/incidents/{incident_id}/close",
+        "POST /v1/incidents/{incident_id}/contain",
+        "POST /v1/incidents/{incident_id}/dismiss",
+        "POST /v1/incidents/{incident_id}/evidence",
+        "POST /v1/incidents/{incident_id}/notify",
+        "POST /v1/incidents/{incident_id}/recover",
+        "POST /v1/incidents/{incident_id}/thaw",
+    ),
 }
 
 # The shell is no way out for those who ask over the network; what it copies or reads, and what then holds for it.
@@ -182,10 +196,12 @@ SHELL: dict[str, str] = {
     "deid": "works on a file of the caller's own; no server, no database",
     "demo": "asks the public routes, as anybody does",
     "doctor": "looks at the settings, the stores and the database; no row of a person",
+    "incident": "ids, times and counts of an incident, for the operator",
     "migrate": "reads no row of a person",
     "restore": "puts a backup back and replays the journal of withdrawals before anything is served",
     "rewrap": "wraps keys anew; no key is told, and no row is read",
     "serve": "the routes above",
+    "trace": "reads a file that is out already; tells projects and counts, no person and no pseudonym",
     "variables": "finds what `GET /v1/catalog/variables` finds, masked alike",
     "verify-receipt": "reads a receipt, which names no one",
 }

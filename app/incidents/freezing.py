@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.auth.policy import Actor, Target
 from app.db import new_id
 from app.incidents import queries
-from app.jobs import enqueue
+from app.jobs import order
 from app.models import Freeze, Incident
 
 
@@ -45,5 +45,5 @@ def thaw(
     session.flush()
     if lifted:
         for extract_id in queries.left_behind(session):
-            enqueue(session, "reissue_extract", subject=extract_id, at=now)
+            order(session, "reissue_extract", extract_id, now)
     return lifted

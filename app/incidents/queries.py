@@ -13,7 +13,7 @@ from app.auth import policy
 from app.auth.policy import Actor, IncidentFacts, Target
 from app.errors import not_found
 from app.incidents.clocks import answered, clocks
-from app.models import Cohort, Extract, Freeze, Incident, IncidentParty, Job, Part
+from app.models import Cohort, Extract, Freeze, Incident, IncidentParty, Part
 
 View = dict[str, Any]
 
@@ -71,14 +71,11 @@ def in_states(session: Session, states: Sequence[str]) -> Sequence[Incident]:
 
 
 def left_behind(session: Session) -> list[str]:
-    """Extracts with parts that a withdrawal closed and no job will replace: a freeze kept them from being reissued."""
-    at_work = select(Job.subject).where(
-        Job.kind == "reissue_extract", Job.state.in_(("waiting", "queued", "running"))
-    )
+    """Extracts with parts that a withdrawal closed and nothing has replaced yet: a freeze may have kept it."""
     query = (
         select(Part.extract_id)
         .join(Extract, Extract.id == Part.extract_id)
-        .where(Part.state == "blocked", Extract.state == "ready", Extract.id.not_in(at_work))
+        .where(Part.state == "blocked", Extract.state == "ready")
     )
     return sorted(set(session.scalars(query)))
 

@@ -7,6 +7,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from app.audit import PLATFORM, verify
+from app.auth.policy import ROLE_SCOPES
 from app.errors import Problem
 from app.models import AuditLine
 from tests.issuer import CALLBACK, begin, make_issuer, returned
@@ -304,7 +305,7 @@ def test_the_first_start_happens_once(issuer):
     assert again == [None] * 4
     assert len(issuer.auth.jwks()["keys"]) == 1
     actor = holds(issuer, issuer.access_token(issuer.first))
-    assert (actor.role, actor.scopes) == ("platform", {"audit:read", "catalog:read", "platform:admin"})
+    assert (actor.role, actor.scopes) == ("platform", ROLE_SCOPES["platform"])
     names = [event for event, _ in events(issuer)]
     assert names == ["key.rotated", "client.registered"]
 
