@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -59,6 +60,10 @@ class Database:
         with self.engine.connect() as connection:
             if not self.is_sqlite:
                 with connection.begin():
+                    # Processes that start together queue here; a change that cannot have its table soon gives up and
+                    # is tried anew, for behind a waiting ALTER every reader of the table would wait.
+                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7261735)")
+                    connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
                     yield connection
                 return
             raw = connection.connection.driver_connection
@@ -72,6 +77,22 @@ class Database:
                         raise RuntimeError("the migration leaves rows that point at nothing")
             finally:
                 raw.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Whether nobody else is in a block of this name now, over all processes of the database; never waits.
+
+        SQLite serves one process, which takes care of itself: always True. On PostgreSQL the lock goes with the
+        connection, so that a process that dies lets go.
+        """
+        if self.is_sqlite:
+            yield True
+            return
+        with self.engine.connect() as connection:
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+            got = bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}))
+            yield got
+            connection.rollback()
 
     def ping(self) -> bool:
         """Whether the database answers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -36,7 +38,7 @@ from app.extracts.watching import watch
 from app.findings.service import FindingService
 from app.findings.tasks import FindingTasks
 from app.findings.tasks import tasks as finding_tasks
-from app.gate import Gate, wipe_spill
+from app.gate import Gate
 from app.incidents.service import IncidentService
 from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
@@ -44,7 +46,8 @@ from app.integrations.service import IntegrationService
 from app.jobs import MUST_END, Task, requeue_failed
 from app.jobs.answers import forget_answers
 from app.jobs.chores import Chore, Chores
-from app.jobs.engine import DurableEngine, embedded_system_url
+from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_url
+from app.jobs.workers import Membership
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
 from app.portal import authorize, pages
@@ -82,6 +85,7 @@ from app.storage.inbox import Inbox
 from app.storage.journal import Journal
 from app.storage.memory import Memory
 from app.storage.outbox import Outbox
+from app.storage.spill import wipe
 from app.storage.vault import Vault
 from app.withdrawals.journal import Replayed
 from app.withdrawals.receipts import ReceiptService
@@ -130,6 +134,34 @@ class Built:
     settings: Settings
     probes: dict[str, Callable[[], object]]
     """What must answer besides the database, by name."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """What runs beside the web."""
+
+    jobs: DurableEngine
+    chores: Chores
+
+    def stop(self) -> None:
+        """End after what is running, or give it up after a while."""
+        self.chores.stop()
+        self.jobs.stop()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process without a web."""
+
+    built: Built
+    working: Working
+    life: Membership
+
+    def stop(self) -> None:
+        """End; what was given up is for the others."""
+        self.working.stop()
+        self.life.stop()
+        self.built.db.dispose()
 
 
 def build(settings: Settings, clock: Clock = utc_now) -> Built:
@@ -189,17 +221,17 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
 
 
 def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
-    """The application: migrates the embedded database, then serves and works in the same process."""
+    """The application: brings the database up to date, then serves; and works, unless workers of their own do."""
     built = build(settings or Settings(), clock)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        jobs, chores = await run_in_threadpool(_begin, built)
+        working = await run_in_threadpool(_begin if built.settings.jobs == "embedded" else prepare, built)
         try:
             yield
         finally:
-            await run_in_threadpool(chores.stop)
-            await run_in_threadpool(jobs.stop)
+            if isinstance(working, Working):
+                await run_in_threadpool(working.stop)
             built.db.dispose()
 
     return hang(built.house, FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, **_about()))
@@ -236,24 +268,45 @@ def _intake_limits(settings: Settings) -> IntakeLimits:
     )
 
 
-def _begin(built: Built) -> tuple[DurableEngine, Chores]:
-    """Database up to date, an issuer that can sign, jobs and chores running."""
-    settings = built.settings
+def _begin(built: Built) -> Working:
+    """Database up to date, an issuer that can sign, jobs and chores running in this process."""
     prepare(built)
-    wipe_spill(settings.var)
+    wipe(built.settings.var / "spill")
     built.destruction.sweep(older_than=None)  # nothing is at work yet
+    return work(built, f"{socket.gethostname()}-embedded", embedded_system_url(built.settings.var))
+
+
+def work(built: Built, executor_id: str, system_url: str) -> Working:
+    """Jobs and chores, running until `stop`."""
+    settings = built.settings
     jobs = DurableEngine(
         built.db,
         built.clock,
         built.tasks,
-        system_url=embedded_system_url(settings.var),
-        executor_id=f"{socket.gethostname()}-embedded",
+        system_url=system_url,
+        executor_id=executor_id,
         poll=settings.jobs_poll_seconds,
     )
     jobs.start()
-    chores = Chores(chores_of(built), settings.chores_seconds)
+    chores = Chores(chores_of(built), settings.chores_seconds, built.db.alone)
     chores.start()
-    return jobs, chores
+    return Working(jobs, chores)
+
+
+def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
+    """A process that only works, beside others like it. `ValueError` where the database serves one process alone."""
+    built = build(settings, clock)
+    if built.db.is_sqlite:
+        raise ValueError("separate workers need PostgreSQL (BAEKMAN_DATABASE_URL)")
+    prepare(built)
+    wipe(settings.var / "spill")
+    worker_id = (
+        f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # two with one id would run jobs twice
+    )
+    working = work(built, worker_id, shared_system_url(settings.database))
+    life = Membership(built.db, clock, worker_id, working.jobs.take_over)
+    life.start()
+    return Worker(built, working, life)
 
 
 def prepare(built: Built, restored: str | None = None) -> Replayed:
@@ -280,6 +333,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,
         "sweep the vault": built.destruction.sweep,
+        "wipe spills of the dead": lambda: wipe(built.settings.var / "spill"),
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,
         "withdrawals reach every copy": lambda: requeue_failed(built.db, built.clock, sorted(MUST_END)),

@@ -1,5 +1,5 @@
-"""The shell: serve, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables, incident,
-trace, deid, attack.
+"""The shell: serve, worker, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables,
+incident, trace, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -46,7 +46,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; the public URL follows it unless it is set.")] = 8000,
 ) -> None:
-    """Run the service: web and jobs in one process, data under BAEKMAN_VAR (default ./var)."""
+    """Run the service: the web, and jobs unless BAEKMAN_JOBS=separate; data under BAEKMAN_VAR (default ./var)."""
     import uvicorn
 
     from app.main import create_app
@@ -61,6 +61,29 @@ def serve(
         typer.echo(f"  client id      {first['client_id']}\n  client secret  {first['client_secret']}")
     typer.echo(f"Baekman serves {settings.public_url}  (API pages: {settings.public_url}/docs)")
     uvicorn.run(create_app(settings), host=host, port=port, log_level="warning", server_header=False)
+
+
+@app.command()
+def worker() -> None:
+    """Work off jobs in a process of its own, until it is told to end (TERM); as many as wanted, on PostgreSQL."""
+    import signal
+    import threading
+
+    from app.main import start_worker
+
+    settings = _settings()
+    _refuse_unfit(settings)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    try:
+        running = start_worker(settings)
+    except ValueError as error:
+        typer.echo(f"Not started: {error}.", err=True)
+        raise typer.Exit(78) from None
+    typer.echo(f"Worker {running.life.worker_id} works.")
+    ending.wait()
+    running.stop()
 
 
 @app.command()

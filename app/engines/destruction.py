@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 from app.engines.intake.connection import Connection
 from app.engines.intake.reading import literal, quoted
 from app.engines.intake.session import ROW_GROUP
+from app.storage.spill import held_folder
 from app.storage.vault import Vault
 
 _PERSON = re.compile(r"__participant(_[0-9]+)?")
@@ -91,12 +90,8 @@ class DestructionEngine:
 
     @contextmanager
     def _folder(self, job_id: str) -> Iterator[Path]:
-        self.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.spill))
-        try:
+        with held_folder(self.spill, job_id) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _marked(con: Connection, keys: Sequence[int], people: Sequence[str]) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """DOOR 2: what may leave: `release`, `count`, `dry_run`. Two ways back: `recall`, `trace`. And `forget` cleans up."""
 
-from app.gate.building import wipe_spill
 from app.gate.door import Gate, Released, Whereabouts
 
-__all__ = ["Gate", "Released", "Whereabouts", "wipe_spill"]
+__all__ = ["Gate", "Released", "Whereabouts"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +29,7 @@ from app.gate.sources import (
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
+from app.storage.spill import held_folder
 
 if TYPE_CHECKING:
     from app.gate.door import Gate
@@ -196,32 +195,15 @@ def _facts_of_part(part: StagedPart) -> released.PartFacts:
 @contextmanager
 def spill_folder(var: Path) -> Iterator[Path]:
     """A private folder for one job, wiped at its end."""
-    root = var / "spill"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="job-", dir=root))
-    (folder / "engine").mkdir(mode=0o700)
-    try:
+    with held_folder(var / "spill") as folder:
+        (folder / "engine").mkdir(mode=0o700)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def apart(spill: Path, name: str) -> Path:
     """A room of its own inside a job's folder, for a build that may be given up."""
     (spill / name / "engine").mkdir(parents=True, mode=0o700)
     return spill / name
-
-
-def wipe_spill(var: Path) -> int:
-    """At the start of the only worker: folders that a killed job left behind, with rows of people in them; how many.
-
-    The inbox keeps unfinished uploads beside them, which stay.
-    """
-    root = var / "spill"
-    left = [folder for folder in root.glob("job*") if folder.is_dir()] if root.exists() else []
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(left)
 
 
 def nobody(domains: set[str]) -> pa.Table:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 
 log = structlog.get_logger(__name__)
 Chore = Callable[[], object]
+Alone = Callable[[str], AbstractContextManager[bool]]
+
+
+def _alone(_name: str) -> AbstractContextManager[bool]:
+    return nullcontext(enter_result=True)
 
 
 class Chores:
     """A thread that runs every chore; one that fails is logged by its name and tried again the next time."""
 
-    def __init__(self, chores: Mapping[str, Chore], every_seconds: float) -> None:
-        self.chores, self.every = chores, every_seconds
+    def __init__(self, chores: Mapping[str, Chore], every_seconds: float, alone: Alone = _alone) -> None:
+        self.chores, self.every, self._alone = chores, every_seconds, alone
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
 
@@ -36,7 +42,9 @@ class Chores:
             if self._stopping.is_set():
                 break
             try:
-                chore()
+                with self._alone(f"chore {name}") as alone:
+                    if alone:  # else another worker is at it
+                        chore()
             except Exception as error:  # one chore must not keep the others from their work
                 log.error("chore failed", chore=name, error=type(error).__name__)
                 failed.append(name)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from sqlalchemy.engine import make_url
 
 from app.clock import Clock
 from app.db import Database
@@ -98,6 +99,17 @@ class DurableEngine:
         DBOS.register_queue(CLOSING_QUEUE, worker_concurrency=1, polling_interval_sec=self.poll)
         self._relay.start()
 
+    def take_over(self, worker: str) -> int:
+        """Put what a dead worker had begun back into the queue; how many jobs. May be repeated."""
+        begun = DBOS.list_workflows(
+            status=["PENDING"], executor_id=worker, load_input=False, load_output=False
+        )
+        for queue in (QUEUE, CLOSING_QUEUE):
+            ids = [one.workflow_id for one in begun if one.queue_name == queue]
+            if ids:
+                DBOS.resume_workflows(ids, queue_name=queue)
+        return len(begun)
+
     def stop(self) -> None:
         """Stop the relay, wait a little for running jobs, close DBOS."""
         self._stopping.set()
@@ -129,6 +141,11 @@ class DurableEngine:
 def embedded_system_url(var: Path) -> str:
     """Where DBOS keeps its own tables in the embedded default."""
     return f"sqlite:///{var.resolve() / 'jobs.db'}"
+
+
+def shared_system_url(database_url: str) -> str:
+    """Where DBOS keeps its own tables for workers that share a PostgreSQL: in a schema of its own there."""
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def _waiting(db: Database, clock: Clock) -> list[str]:

@@ -12,7 +12,7 @@ from app.models.identities import Account, AuthorizationCode, Client, RefreshTok
 from app.models.incidents import Freeze, Incident, IncidentParty
 from app.models.institutions import Institution
 from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
-from app.models.jobs import IdempotentAnswer, Job
+from app.models.jobs import IdempotentAnswer, Job, Worker
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
 from app.models.variables import Variable, VariableIndex, VariableVersion
 from app.models.withdrawals import Destruction, RecallNotice, Withdrawal
@@ -70,4 +70,5 @@ __all__ = [
     "VaultTable",
     "VersionSource",
     "Withdrawal",
+    "Worker",
 ]

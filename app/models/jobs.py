@@ -33,6 +33,17 @@ class Job(Base):
     not_before: Mapped[datetime | None]  # a waiting row is not handed over before this moment
 
 
+class Worker(Base):
+    """A process that works off jobs. One that is marked dead ends itself; its row goes when others have its work."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    dead_at: Mapped[datetime | None]
+
+
 class IdempotentAnswer(Base):
     """The answer to a POST with an Idempotency-Key; the body is a digest, the answer ids and states only."""
 

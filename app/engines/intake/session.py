@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +34,7 @@ from app.engines.intake.report import Kept, TableReport
 from app.engines.intake.whole import version_findings
 from app.errors import Finding
 from app.schemas.dictionary import Dictionary, Table
+from app.storage.spill import held_folder
 from app.storage.store import Stored
 from app.storage.vault import Vault
 
@@ -78,12 +77,8 @@ class IntakeEngine:
     @contextmanager
     def open(self, job_id: str) -> Iterator[Intake]:
         """An intake of its own; everything it wrote outside the vault is gone afterwards, however it ended."""
-        self.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = Path(tempfile.mkdtemp(prefix=f"{job_id}-", dir=self.spill))
-        try:
+        with held_folder(self.spill, job_id) as folder:
             yield Intake(self.vault, self.limits, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def whole(
         self, job_id: str, dictionary: Dictionary, tables: Mapping[str, Parent], min_cell: int

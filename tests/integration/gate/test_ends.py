@@ -17,11 +17,12 @@ from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
-from app.gate import Gate, wipe_spill
+from app.gate import Gate
 from app.jobs.chores import Chores
 from app.jobs.engine import InlineEngine
 from app.ledger.parts import listed
 from app.models import AuditLine, Consent, Extract, Job, Participant
+from app.storage.spill import held_folder, wipe
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
@@ -180,5 +181,7 @@ def test_what_a_killed_job_left_in_the_spill_is_wiped_and_uploads_stay(tmp_path:
     for name in ("job-abc", "job_01m-xyz", "inbox"):
         (tmp_path / "spill" / name).mkdir(parents=True)
         (tmp_path / "spill" / name / "rows").write_bytes(b"x")
-    assert wipe_spill(tmp_path) == 2
+    with held_folder(tmp_path / "spill") as held:  # by a job that is at work
+        assert wipe(tmp_path / "spill") == 2
+        assert {p.name for p in (tmp_path / "spill").iterdir()} == {"inbox", held.name}
     assert [p.name for p in (tmp_path / "spill").iterdir()] == ["inbox"]

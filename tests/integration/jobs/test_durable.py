@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from app.clock import utc_now
@@ -20,8 +21,9 @@ from app.db import Database
 from app.errors import Finding, Problem
 from app.jobs import JobContext, Task, enqueue
 from app.jobs.engine import DurableEngine
-from app.models import Base, Job
+from app.models import Base, Job, Worker
 from tests.integration.jobs.worker import engine
+from tests.postgres import fresh_database
 
 SECRET = "880101-1234567"
 
@@ -167,8 +169,69 @@ def test_killed_in_the_middle_of_a_job_it_ends_after_a_restart(database_url: str
         database.dispose()
 
 
-def _process(folder: Path, url: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.integration.jobs.worker", str(folder), url]
+def test_a_dead_workers_jobs_are_taken_over(postgres_url: str, tmp_path: Path) -> None:
+    with fresh_database(postgres_url) as url:
+        database = Database(url)
+        Base.metadata.create_all(database.engine)
+        job = insert(database, "slow")
+        try:
+            with _process(tmp_path, url, "first") as first:
+                until(lambda: row(database, job).progress == {"step": "begun"})
+                with _process(tmp_path, url, "second") as second:
+                    quick = insert(database, "quick")
+                    assert ended(database, quick).state == "done"
+                    until(lambda: _workers(database) == {"first", "second"})
+                    first.send_signal(signal.SIGKILL)
+                    first.wait(20)
+                    assert ended(database, job).state == "done"
+                    until(lambda: _workers(database) == {"second"})
+                    second.send_signal(signal.SIGKILL)
+                    second.wait(20)
+            assert [runs(tmp_path, one) for one in (job, quick)] == [2, 1]
+        finally:
+            database.dispose()
+
+
+def test_a_worker_that_stood_still_and_was_taken_for_dead_ends_itself(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    with fresh_database(postgres_url) as url:
+        database = Database(url)
+        Base.metadata.create_all(database.engine)
+        job = insert(database, "slow")
+        try:
+            with _process(tmp_path, url, "first") as first, _process(tmp_path, url, "second") as second:
+                until(
+                    lambda: row(database, job).progress == {"step": "begun"} and len(_workers(database)) == 2
+                )
+                began = next(one for one in (first, second) if _runs_it(database, one, first))
+                began.send_signal(signal.SIGSTOP)
+                assert ended(database, job).state == "done"
+                began.send_signal(signal.SIGCONT)
+                assert began.wait(20) == 70
+                other = second if began is first else first
+                assert other.poll() is None
+                other.send_signal(signal.SIGKILL)
+                other.wait(20)
+            assert runs(tmp_path, job) == 2
+        finally:
+            database.dispose()
+
+
+def _runs_it(database: Database, process: subprocess.Popen[bytes], first: subprocess.Popen[bytes]) -> bool:
+    """Whether the process has the only job, as DBOS's own table tells."""
+    with database.read() as session:
+        holder = session.scalar(text("SELECT executor_id FROM dbos.workflow_status"))
+    return bool((holder == "first") == (process is first))
+
+
+def _workers(database: Database) -> set[str]:
+    with database.read() as session:
+        return set(session.scalars(select(Worker.id)))
+
+
+def _process(folder: Path, url: str, *name: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.integration.jobs.worker", str(folder), url, *name]
     log = (folder / "worker.log").open("ab")
     with log:
         return subprocess.Popen(

@@ -1,4 +1,7 @@
-"""A process of its own with the durable engine, to be killed: `python -m tests.integration.jobs.worker FOLDER URL`."""
+"""A process of its own with the durable engine, to be killed: `python -m tests.integration.jobs.worker DIR URL [ID]`.
+
+With an id it is one of several workers on one PostgreSQL, which shows that it lives; else the only, embedded one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from pathlib import Path
 from app.clock import utc_now
 from app.db import Database
 from app.jobs import JobContext, Task
-from app.jobs.engine import DurableEngine, embedded_system_url
+from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_url
+from app.jobs.workers import Membership
 
 
 def tasks(folder: Path) -> dict[str, Task]:
@@ -38,9 +42,19 @@ def engine(folder: Path, db: Database, more: dict[str, Task] | None = None) -> D
     return DurableEngine(db, utc_now, known, system_url=system, executor_id="test-embedded", poll=0.02)
 
 
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    running = engine(place, Database(sys.argv[2]))
+def one_of_several(folder: Path, db: Database, name: str) -> None:
+    """Begin to work beside others, with short patience."""
+    shared = shared_system_url(db.url)
+    running = DurableEngine(db, utc_now, tasks(folder), system_url=shared, executor_id=name, poll=0.02)
     running.start()
+    Membership(db, utc_now, name, running.take_over, beat=0.2, dead_after=2.0).start()
+
+
+if __name__ == "__main__":
+    place, database = Path(sys.argv[1]), Database(sys.argv[2])
+    if len(sys.argv) > 3:
+        one_of_several(place, database, sys.argv[3])
+    else:
+        engine(place, database).start()
     (place / "started").touch()
     time.sleep(600)

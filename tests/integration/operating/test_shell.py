@@ -5,23 +5,34 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import LargeBinary, select, update
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.clock import utc_now
 from app.db import Database
+from app.jobs import enqueue
 from app.keyring import Keyring
-from app.models import AuditLine, Base, Cohort, SigningKey
-from app.models.migrating import downgrade
+from app.main import create_app
+from app.models import AuditLine, Base, Cohort, Job, SigningKey
+from app.models.migrating import downgrade, upgrade
 from app.operating.rewrapping import WRAPPED, rewrap
+from app.settings import Settings
 from tests.acceptance.second_cohort.cohort import second_cohort
 from tests.acceptance.service import opened
+from tests.postgres import fresh_database
 
+ROOT = Path(__file__).parents[3]
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
 
 
@@ -155,3 +166,46 @@ def test_production_does_not_start_on_the_defaults(tmp_path: Path, monkeypatch: 
     assert "plain_http BAEKMAN_PUBLIC_URL" in text
     assert "demo_key BAEKMAN_MASTER_KEY" in text
     assert not (tmp_path / "var").exists()
+
+
+def test_a_worker_works_beside_a_web_that_does_not(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fresh_database(postgres_url) as url:
+        told = {
+            "VAR": str(tmp_path), "DATABASE_URL": url, "MASTER_KEY": _b64(OLD), "JOBS": "separate",
+        }  # fmt: skip
+        for name, value in told.items():
+            monkeypatch.setenv(f"BAEKMAN_{name}", value)
+        database = Database(url)
+        upgrade(database)
+        with TestClient(create_app(Settings(_env_file=None))) as web:
+            assert web.get("/readyz").status_code == 200
+            with database.unit_of_work() as session:
+                job_id = enqueue(session, "settle_withdrawal", subject="wdr_none", at=utc_now())
+            time.sleep(0.5)  # an embedded engine would have begun by now
+            assert _state(database, job_id) == "waiting"
+            command = [sys.executable, "-m", "app.cli", "worker"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as worker:
+                assert worker.stdout is not None
+                assert "works" in worker.stdout.readline()
+                deadline = time.monotonic() + 60
+                while _state(database, job_id) in ("waiting", "queued", "running"):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                worker.send_signal(signal.SIGTERM)
+                assert worker.wait(60) == 0
+        database.dispose()
+
+
+def _state(database: Database, job_id: str) -> str:
+    with database.read() as session:
+        return session.get_one(Job, job_id).state
+
+
+def test_workers_of_their_own_need_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAEKMAN_VAR", str(tmp_path / "var"))
+    code, text = _run("worker")
+    assert code == 78
+    assert "PostgreSQL" in text
