@@ -204,6 +204,7 @@ SHELL: dict[str, str] = {
     "trace": "reads a file that is out already; tells projects and counts, no person and no pseudonym",
     "variables": "finds what `GET /v1/catalog/variables` finds, masked alike",
     "verify-receipt": "reads a receipt, which names no one",
+    "worker": "works off jobs; nothing is asked of it",
 }
 
 
