@@ -19,6 +19,7 @@ from app.auth.service import AuthService
 from app.catalog.indexing import VariableIndexing
 from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
+from app.citations.service import CitationService
 from app.clock import Clock, utc_now
 from app.cohorts.destruction import DestructionService
 from app.cohorts.intake import IntakeService, check_when_complete
@@ -50,7 +51,7 @@ from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_ur
 from app.jobs.workers import Membership
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
-from app.portal import authorize, pages
+from app.portal import authorize, citing, pages
 from app.portal import variables as variables_page
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
@@ -58,6 +59,7 @@ from app.routers import (
     alarms,
     audit,
     catalog,
+    citations,
     clients,
     cohorts,
     consents,
@@ -96,6 +98,7 @@ from app.withdrawals.watching import WatchService
 ROUTERS = (
     pages,
     variables_page,
+    citing,
     authorize,
     oauth,
     operations,
@@ -107,6 +110,7 @@ ROUTERS = (
     integrations,
     uploads,
     catalog,
+    citations,
     progress,
     requests,
     permits,
@@ -190,6 +194,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         cohorts=CohortService(db, clock, settings, keyring),
         catalog=CatalogService(db, clock, settings, gate),
         integrations=IntegrationService(db, clock, settings),
+        citations=CitationService(db, clock, settings.public_url),
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),
         recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),

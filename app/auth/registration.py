@@ -134,6 +134,7 @@ def account_view(row: Account) -> dict[str, Any]:
         "role": row.role,
         "institution_id": row.institution_id,
         "active": row.active,
+        "orcid": row.orcid,
         "created_at": row.created_at.isoformat(),
     }
 

@@ -94,7 +94,7 @@ class CatalogService:
             "institution": holders[0]["institution"] if len(holders) == 1 else None,
             "held_by": holders,
             "table_names": [table["name"] for table in document.get("tables", [])],
-            "people": people, "published_at": version.published_at,
+            "people": people, "doi": version.doi, "published_at": version.published_at,
         }  # fmt: skip
 
 

@@ -141,7 +141,7 @@ def consents_by_domain(session: Session, cohort_id: str) -> list[tuple[str, str,
 
 def institution_view(row: Institution) -> dict[str, Any]:
     """An institution."""
-    names = ("id", "name", "name_ko", "for_profit", "country", "created_at")
+    names = ("id", "name", "name_ko", "for_profit", "country", "ror", "created_at")
     return {name: getattr(row, name) for name in names}
 
 

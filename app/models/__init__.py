@@ -13,6 +13,7 @@ from app.models.incidents import Freeze, Incident, IncidentParty
 from app.models.institutions import Institution
 from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
 from app.models.jobs import IdempotentAnswer, Job, Worker
+from app.models.publications import Publication
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
 from app.models.variables import Variable, VariableIndex, VariableVersion
 from app.models.withdrawals import Destruction, RecallNotice, Withdrawal
@@ -55,6 +56,7 @@ __all__ = [
     "PersonChange",
     "PlatformKey",
     "Project",
+    "Publication",
     "RecallNotice",
     "Recoding",
     "RefreshToken",

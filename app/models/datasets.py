@@ -23,6 +23,8 @@ class Dataset(Base):
     name_ko: Mapped[str] = mapped_column(String(200), default="")
     description: Mapped[str] = mapped_column(default="")
     keywords: Mapped[list[Any]]
+    # Who made it, as it is cited: [{name, given_name, family_name, orcid, affiliation_id}]; empty: who holds it.
+    creators: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     created_at: Mapped[datetime]
 
 
@@ -41,6 +43,7 @@ class DatasetVersion(Base):
     report: Mapped[dict[str, Any] | None]
     people: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=1)  # the ETag; moves with every edit
+    doi: Mapped[str | None] = mapped_column(String(200), unique=True)  # minted elsewhere, set by who holds it
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
 

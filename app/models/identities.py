@@ -23,6 +23,7 @@ class Account(Base):
     role: Mapped[str] = mapped_column(String(20))  # platform | institution | steward | researcher
     institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
     active: Mapped[bool] = mapped_column(default=True)
+    orcid: Mapped[str | None] = mapped_column(String(19))
     created_at: Mapped[datetime]
 
 

@@ -20,4 +20,5 @@ class Institution(Base):
     name_ko: Mapped[str] = mapped_column(String(200), default="")
     for_profit: Mapped[bool] = mapped_column(default=False)
     country: Mapped[str] = mapped_column(String(2), default="KR")
+    ror: Mapped[str | None] = mapped_column(String(9))  # its id at ror.org
     created_at: Mapped[datetime]

@@ -22,6 +22,7 @@ PUBLIC = frozenset(
         "/",
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
+        "/cite/{version_id}",
         "/docs",
         "/healthz",
         "/metrics",

@@ -11,6 +11,7 @@ from app.alarms.feeds import FeedService
 from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
+from app.citations.service import CitationService
 from app.cohorts.service import CohortService
 from app.cohorts.uploads import UploadService
 from app.extracts.recalls import RecallService
@@ -33,6 +34,7 @@ class House:
     cohorts: CohortService
     catalog: CatalogService
     integrations: IntegrationService
+    citations: CitationService
     requests: RequestService
     extracts: ExtractService
     recalls: RecallService

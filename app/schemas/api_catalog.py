@@ -23,6 +23,7 @@ class CatalogEntry(View):
     held_by: list[Free]
     table_names: list[str]
     people: int | None
+    doi: str | None
     published_at: datetime | None
 
 

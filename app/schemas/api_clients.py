@@ -61,6 +61,7 @@ class AccountView(BaseModel):
     role: str
     institution_id: str | None = None
     active: bool
+    orcid: str | None = None
     created_at: str
     password: str | None = None
 

@@ -32,6 +32,7 @@ class InstitutionView(View):
     name_ko: str
     for_profit: bool
     country: str
+    ror: str | None
     created_at: datetime
 
 

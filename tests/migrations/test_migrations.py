@@ -79,7 +79,10 @@ def test_a_migration_that_leaves_orphans_is_not_committed(tmp_path: Path) -> Non
     db = Database(f"sqlite:///{tmp_path}/one.db")
     migrating.upgrade(db)
     with pytest.raises(RuntimeError, match="point at nothing"), db.migration() as connection:
-        connection.exec_driver_sql("INSERT INTO datasets VALUES ('d', 'nobody', 'n', '', '', '[]', 'now')")
+        connection.exec_driver_sql(
+            "INSERT INTO datasets (id, cohort_id, name, name_ko, description, keywords, created_at)"
+            " VALUES ('d', 'nobody', 'n', '', '', '[]', 'now')"
+        )
     with db.read() as session:
         assert session.get(Dataset, "d") is None
     now = datetime(2026, 3, 2, tzinfo=UTC)

@@ -13,7 +13,7 @@ from app.auth.policy.deciding import (
     seen,
     stewards,
 )
-from app.auth.policy.facts import PUBLISHED, CohortFacts, UploadFacts, VersionFacts
+from app.auth.policy.facts import CITED, PUBLISHED, CohortFacts, UploadFacts, VersionFacts
 from app.auth.policy.roles import Actor
 
 
@@ -74,6 +74,12 @@ def may_upload(actor: Actor, facts: UploadFacts) -> Decision:
     return own_only(actor, facts.institution_id)
 
 
+def may_cite_version(actor: Actor, facts: VersionFacts) -> Decision:
+    """Read how a version is cited: whoever may have worked with it, so also when a newer one has taken its place."""
+    return YES if facts.state in CITED else own_or_steward(actor, facts.institution_id, facts.also)
+
+
+must_cite_version = refusing("dataset version", may_cite_version)
 must_register_cohort = refusing("institution", may_register_cohort)
 must_read_cohort = refusing("cohort", may_read_cohort)
 must_change_cohort = refusing("cohort", may_change_cohort)

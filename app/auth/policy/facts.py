@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PUBLISHED = frozenset({"published"})
+CITED = frozenset({"published", "superseded"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def may_read_extract(actor: Actor, facts: ProjectFacts) -> Decision:
     return _holder_only(actor, facts)
 
 
-def _holder_only(actor: Actor, facts: ProjectFacts) -> Decision:
+def _holder_only(actor: Actor, facts: PermitFacts | ProjectFacts) -> Decision:
     if actor.subject == facts.holder:
         return YES
     return seen("holder_only") if stewards(actor, facts.institution_id, facts.also) else UNSEEN
@@ -69,6 +69,12 @@ def may_receive_finding(actor: Actor, facts: CohortFacts) -> Decision:
     return own_only(actor, facts.institution_id)
 
 
+def may_report_publication(actor: Actor, facts: PermitFacts) -> Decision:
+    """Say what was published, and take it back: only the holder of the permit."""
+    return _holder_only(actor, facts)
+
+
+must_report_publication = refusing("permit", may_report_publication)
 must_report_finding = refusing("extract", may_report_finding)
 must_read_finding = refusing("finding", may_read_finding)
 must_review_finding = refusing("finding", may_review_finding)

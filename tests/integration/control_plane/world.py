@@ -19,6 +19,7 @@ from app.auth.policy import ROLE_SCOPES, Actor, Role
 from app.catalog.indexing import VariableIndexing
 from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
+from app.citations.service import CitationService
 from app.clock import Clock
 from app.cohorts.service import CohortService
 from app.cohorts.states import step
@@ -38,6 +39,7 @@ from app.routers import (
     alarms,
     audit,
     catalog,
+    citations,
     cohorts,
     consents,
     datasets,
@@ -65,6 +67,7 @@ ROUTERS = (
     consents,
     datasets,
     catalog,
+    citations,
     progress,
     requests,
     permits,
@@ -149,6 +152,7 @@ class World:
             cohorts=CohortService(self.db, clock, settings, keyring),
             catalog=CatalogService(self.db, clock, settings, self.gate),
             integrations=IntegrationService(self.db, clock, settings),
+            citations=CitationService(self.db, clock, "https://baekman.example"),
             requests=RequestService(self.db, clock, settings, keyring, self.gate),
             extracts=cast("Any", None),
             recalls=RecallService(self.db, clock, settings.recall_days, settings.recall_grace_days),

@@ -86,6 +86,10 @@ RULES = [
     ),
     ("publish_version", DRAFT, {"drb", "steward", "asking steward"}, {"own": "steward_only"}),
     ("find_version", DRAFT, {"own", "drb", "steward", "asking steward"}, {}),
+    ("cite_version", DRAFT, {"own", "drb", "steward", "asking steward"}, {}),
+    ("cite_version", PUBLISHED, set(ACTORS), {}),
+    ("cite_version", VersionFacts("a", "superseded"), set(ACTORS), {}),
+    ("cite_version", VersionFacts("a", "withdrawn"), {"own", "drb", "steward", "asking steward"}, {}),
     ("find_version", PUBLISHED, set(ACTORS), {}),
     (
         "upload",
@@ -141,6 +145,12 @@ RULES = [
     ("read_permit", PROJECT, {"asker", "drb", "steward", "asking steward"}, {}),
     (
         "accept_agreement",
+        PROJECT,
+        {"asker", "asking steward"},
+        {"drb": "holder_only", "steward": "holder_only"},
+    ),
+    (
+        "report_publication",
         PROJECT,
         {"asker", "asking steward"},
         {"drb": "holder_only", "steward": "holder_only"},
