@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         description="Refuse to start where something speaks against these settings for real people's data, and list "
         "all of it.",
     )
+    production_accepts: str = Field(
+        "",
+        description="Objections that you have weighed and accept, each as `code:setting` with commas between, such as "
+        "`plain_http:BAEKMAN_S3_ENDPOINT` for a store on the same machine.",
+    )
     jobs: Literal["embedded", "separate"] = Field(
         "embedded",
         description="Whether `baekman serve` also works off the jobs, or leaves them to `baekman worker` processes.",

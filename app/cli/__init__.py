@@ -299,9 +299,9 @@ def play_demo(
 
 def _refuse_unfit(settings: Settings) -> None:
     """In production, end here where something speaks against the settings, and say all of it."""
-    from app.operating.production import objections
+    from app.operating.production import unaccepted
 
-    against = objections(settings) if settings.production else []
+    against = unaccepted(settings) if settings.production else []
     for finding in against:
         typer.echo(f"{finding.code} {finding.pointer}: {finding.detail} {finding.hint}", err=True)
     if against:

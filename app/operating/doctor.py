@@ -18,7 +18,7 @@ from app.errors import Problem
 from app.keyring import KeyringError, open_keyring
 from app.models import AuditHead, Job
 from app.models.migrating import differences, is_current
-from app.operating.production import objections
+from app.operating.production import objections, unaccepted
 from app.operating.rewrapping import by_master
 from app.settings import Settings
 
@@ -67,9 +67,9 @@ def examine(
 
 
 def _settings(settings: Settings) -> Iterator[Check]:
-    against = objections(settings)
-    state: State = "failed" if settings.production else "warning"
+    against, refused = objections(settings), unaccepted(settings)
     for finding in against:
+        state: State = "failed" if settings.production and finding in refused else "warning"
         yield Check(f"production: {finding.pointer}", state, finding.detail, finding.hint)
     if not against:
         yield Check("production", "ok", "Nothing speaks against these settings.")

@@ -38,6 +38,14 @@ def objections(settings: Settings) -> list[Finding]:
     ]
 
 
+def unaccepted(settings: Settings) -> list[Finding]:
+    """The objections that the operator has not weighed and accepted by name."""
+    accepted = set(settings.production_accepts.replace(",", " ").split())
+    return [
+        finding for finding in objections(settings) if f"{finding.code}:{finding.pointer}" not in accepted
+    ]
+
+
 def _addresses(settings: Settings) -> Iterator[Finding]:
     if urlsplit(settings.public_url).scheme != "https":
         yield _said(
@@ -73,12 +81,12 @@ def _master_key(settings: Settings) -> Iterator[Finding]:
             "The master key is no random one.",
             "Make one: `openssl rand -base64 32`.",
         )
-    if file is not None and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if file is not None and file.stat().st_mode & (stat.S_IWGRP | stat.S_IRWXO):
         yield _said(
             "open_key_file",
             "master_key_file",
-            "Others than its owner can read the file.",
-            "chmod 600, or 400.",
+            "Others than its owner and group can read the file, or its group can write it.",
+            "chmod 400, or 440.",
         )
 
 

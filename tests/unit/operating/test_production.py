@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.operating.production import objections
+from app.operating.production import objections, unaccepted
 from app.settings import Settings
 
 KEY = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -111,8 +111,22 @@ def test_rooms_that_open_with_one_key(tmp_path: Path) -> None:
 
 def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
     given = _fit(tmp_path)
-    given["master_key_file"].chmod(0o640)
-    assert _codes(given) == {("open_key_file", "master_key_file")}
+    told = {("open_key_file", "master_key_file")}
+    for mode, expected in ((0o440, set()), (0o644, told), (0o460, told)):
+        given["master_key_file"].chmod(mode)
+        assert _codes(given) == expected
+
+
+def test_what_was_weighed_is_accepted_by_name_and_nothing_else(tmp_path: Path) -> None:
+    given = _fit(tmp_path) | {"s3_endpoint": "http://store:8333", "public_url": "http://share.example.kr"}
+    assert len(_codes(given)) == 2
+    for accepts, left in (
+        ("plain_http:BAEKMAN_S3_ENDPOINT", {"BAEKMAN_PUBLIC_URL"}),
+        ("plain_http", {"BAEKMAN_PUBLIC_URL", "BAEKMAN_S3_ENDPOINT"}),
+        ("plain_http:BAEKMAN_S3_ENDPOINT, plain_http:BAEKMAN_PUBLIC_URL", set()),
+    ):
+        settings = Settings(_env_file=None, **given, production_accepts=accepts)
+        assert {finding.pointer for finding in unaccepted(settings)} == left
 
 
 def test_every_reason_is_told_at_once(tmp_path: Path) -> None:
