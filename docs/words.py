@@ -154,6 +154,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "upload.quarantined": "An upload has faults that its institution can mend.",
     "upload.rejected": "An upload cannot be read, or holds identifiers where none may be.",
     "upload.terminated": "Its sender ended an upload.",
+    "version.changes_stated": "Its institution named the breaking changes of a draft.",
     "version.created": "A draft of a dataset version was begun.",
     "version.dictionary_set": "The dictionary of a draft was replaced.",
     "version.doi_set": "Its institution gave a version its DOI.",

@@ -103,6 +103,7 @@ EVENTS = frozenset(
         "upload.quarantined",
         "upload.rejected",
         "upload.terminated",
+        "version.changes_stated",
         "version.created",
         "version.dictionary_set",
         "version.doi_set",

@@ -21,7 +21,7 @@ class Counting(Protocol):
     """Counts in the vault, which this room cannot read."""
 
     def filled(
-        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, str]
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, tuple[str, ...]]
     ) -> dict[tuple[str, str], tuple[int, int]]:
         """(table, column) -> people of the table, and those of them with a value."""
 

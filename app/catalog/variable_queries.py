@@ -22,6 +22,7 @@ from app.models import (
     VariableVersion,
     VaultTable,
 )
+from app.storage.held import objects_of
 
 SHOWN = ("published", "superseded")
 """The states of versions that are told, of datasets of which a version is published."""
@@ -99,10 +100,11 @@ def unindexed(session: Session, most: int) -> list[str]:
     return list(session.scalars(query.order_by(DatasetVersion.id).limit(most)))
 
 
-def stored_tables(session: Session, version_id: str) -> dict[str, str]:
-    """Table -> the object of its newest generation in the vault; empty for a united version."""
+def stored_tables(session: Session, version_id: str) -> dict[str, tuple[str, ...]]:
+    """Table -> the objects of its newest generation in the vault; empty for a united version."""
     query = select(VaultTable).where(VaultTable.version_id == version_id, VaultTable.removed_by.is_(None))
-    return {row.table_name: row.object_name for row in session.scalars(query.order_by(VaultTable.generation))}
+    newest = {row.table_name: row for row in session.scalars(query.order_by(VaultTable.generation))}
+    return {name: objects_of(session, row) for name, row in newest.items()}
 
 
 def index(

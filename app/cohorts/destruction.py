@@ -5,7 +5,7 @@ Every step ends in one transaction and may be run again: a process that dies bet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.audit import institution_stream, record
 from app.clock import Clock
 from app.cohorts import destruction_queries as queries
+from app.cohorts.segments import Left, add_next
 from app.consents import epochs
 from app.consents.forgetting import forget
 from app.db import Database, new_id
@@ -21,6 +22,7 @@ from app.engines.destruction import DestructionEngine, Rewritten
 from app.jobs import JobContext, enqueue
 from app.models import Cohort, DatasetVersion, Destruction, VaultTable
 from app.schemas.dictionary import Dictionary
+from app.storage.held import objects_of
 
 SYSTEM = "system"
 WAIT = timedelta(seconds=2)  # until it is looked again whether those who still read have ended
@@ -50,9 +52,10 @@ class DestructionService:
             self._end_originals(run)
             with self.db.read() as session:
                 tables = queries.tables(session, run.cohort_id)
+            known: dict[str, Rewritten | None] = {}
             for done, (version_id, table) in enumerate(tables):
                 job.progress(step="rewriting", done=done, total=len(tables))
-                self._leave(job, run, version_id, table)
+                self._leave(job, run, version_id, table, known)
             self._rewritten(run)
         self._remove_objects(run)
         self._finish(run)
@@ -136,22 +139,39 @@ class DestructionService:
             before = queries.newest_taken(session, run.withdrawals)
         self.end_uploads(run.cohort_id, before, count)
 
-    def _leave(self, job: JobContext, run: Destruction, version_id: str, table: str) -> None:
+    def _leave(
+        self,
+        job: JobContext,
+        run: Destruction,
+        version_id: str,
+        table: str,
+        known: dict[str, Rewritten | None],
+    ) -> None:
         """The newest generation of a table without the people, and none before it. Where another generation came while
-        this one was rewritten, that one is rewritten."""
+        this one was rewritten, that one is rewritten. `known`: what became of objects that other versions share."""
         while True:
             with self.db.read() as session:
                 held = queries.held(session, version_id, table)
+                objects = objects_of(session, held[-1]) if held else ()
             if not held:
                 return
-            newest = held[-1]
-            made = self.engine.without(job.id, newest.object_name, version_id, table, run.keys)
-            if made is None and len(held) == 1:
+            for name in objects:
+                if name not in known:
+                    known[name] = self.engine.without(job.id, name, version_id, table, run.keys)
+            made = {name: found for name in objects if (found := known[name]) is not None}
+            if not made and len(held) == 1:
                 return
-            if self._replace(run, newest, made):
+            if self._replace(run, held[-1], self._left(job, objects, made) if made else None):
                 return
 
-    def _replace(self, run: Destruction, newest: VaultTable, made: Rewritten | None) -> bool:
+    def _left(self, job: JobContext, objects: Sequence[str], made: Mapping[str, Rewritten]) -> Left:
+        if len(objects) == 1:
+            people = made[objects[0]].people
+        else:
+            people = self.engine.people(job.id, [made[n].object_name if n in made else n for n in objects])
+        return Left(made, people, sum(one.gone for one in made.values()))
+
+    def _replace(self, run: Destruction, newest: VaultTable, made: Left | None) -> bool:
         with self.db.unit_of_work() as session:
             version = session.get_one(DatasetVersion, newest.version_id, with_for_update=True)
             held = queries.held(session, newest.version_id, newest.table_name)
@@ -161,7 +181,7 @@ class DestructionService:
             for row in old:
                 row.removed_by = run.id
             if made:
-                session.add(_next(held[-1], made, self))
+                add_next(session, held[-1], made, self.clock(), self.min_cell)
                 of_people = Dictionary.model_validate(version.dictionary).people.name
                 if version.people - made.people >= self.min_cell and newest.table_name == of_people:
                     version.people = (
@@ -226,15 +246,3 @@ class DestructionService:
             session, stream=institution_stream(cohort.institution_id), event=event, actor=SYSTEM,
             object_id=object_id, at=self.clock(), data=data,
         )  # fmt: skip
-
-
-def _next(row: VaultTable, made: Rewritten, service: DestructionService) -> VaultTable:
-    shown = row.people if row.people_shown is None else row.people_shown
-    moves = shown - made.people >= service.min_cell
-    return VaultTable(
-        version_id=row.version_id, table_name=row.table_name, generation=row.generation + 1,
-        object_name=made.object_name, upload_id=row.upload_id, rows=made.rows, people=made.people,
-        bytes=made.bytes, sha256=made.sha256, left_out=row.left_out, left_out_name=row.left_out_name,
-        definition=row.definition, created_at=service.clock(), people_shown=None if moves else shown,
-        removed_by=None,
-    )  # fmt: skip

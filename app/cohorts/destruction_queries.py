@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from app.models import (
     IdempotentAnswer,
     Job,
     Upload,
+    VaultSegment,
     VaultTable,
     Withdrawal,
 )
@@ -79,10 +81,11 @@ def held(session: Session, version_id: str, table: str) -> list[VaultTable]:
 
 def removed(session: Session, destruction_id: str) -> list[str]:
     """Objects that a destruction has replaced and that no table of any version names any more."""
-    query = select(VaultTable.object_name, VaultTable.left_out_name).where(
-        VaultTable.removed_by == destruction_id
-    )
-    names = {name for row in session.execute(query) for name in row if name}
+    names: set[str] = set()
+    for of in (VaultTable, VaultSegment):
+        for column in (of.object_name, of.left_out_name):
+            query = select(column).where(VaultTable.removed_by == destruction_id)
+            names |= {name for name in session.scalars(_joined(query, of)) if name}
     return sorted(names - named(session, names))
 
 
@@ -92,10 +95,25 @@ def named(session: Session, names: Collection[str]) -> set[str]:
     wanted = sorted(names)
     for start in range(0, len(wanted), 400):
         batch = wanted[start : start + 400]
-        for column in (VaultTable.object_name, VaultTable.left_out_name):
-            query = select(column).where(column.in_(batch), VaultTable.removed_by.is_(None))
-            found |= {name for name in session.scalars(query) if name}
+        for of in (VaultTable, VaultSegment):
+            for column in (of.object_name, of.left_out_name):
+                query = select(column).where(column.in_(batch), VaultTable.removed_by.is_(None))
+                found |= {name for name in session.scalars(_joined(query, of)) if name}
     return found
+
+
+def _joined(query: Select[Any], of: type[VaultTable | VaultSegment]) -> Select[Any]:
+    """Segments with the generation of the table that they belong to."""
+    if of is VaultTable:
+        return query
+    return query.join(
+        VaultTable,
+        and_(
+            VaultTable.version_id == VaultSegment.version_id,
+            VaultTable.table_name == VaultSegment.table_name,
+            VaultTable.generation == VaultSegment.generation,
+        ),
+    )
 
 
 def known_versions(session: Session, ids: Collection[str]) -> set[str]:

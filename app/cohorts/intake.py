@@ -6,8 +6,8 @@ What was accepted before stays as it was until the new one is accepted, and orig
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import pyarrow as pa
 from sqlalchemy.orm import Session
@@ -16,17 +16,27 @@ from app.audit import institution_stream, record
 from app.clock import Clock
 from app.cohorts import intake_queries as queries
 from app.cohorts.consent_intake import ConsentIntake
+from app.cohorts.segments import Segment, grow, segment_of, segments
 from app.cohorts.upload_queries import lock_with_target
 from app.cohorts.upload_states import step
 from app.consents import identities, register
 from app.db import Database
 from app.deid.dictionary_links import parents_of
-from app.engines.intake import IntakeEngine, Parent, TableReport, definition
+from app.engines.intake import (
+    IntakeEngine,
+    Kept,
+    Onto,
+    Parent,
+    Partition,
+    TableReport,
+    definition,
+    goes_on_from,
+)
 from app.errors import Finding
 from app.jobs import JobContext, enqueue
 from app.keyring import Keyring
-from app.models import Cohort, Upload, VaultTable
-from app.schemas.dictionary import Dictionary
+from app.models import Cohort, DatasetVersion, Upload, VaultTable
+from app.schemas.dictionary import Dictionary, Table
 from app.storage.inbox import Inbox
 
 SYSTEM = "system"
@@ -44,6 +54,9 @@ class _Work:
     actor: str
     dictionary: Dictionary
     parents: dict[str, Parent]
+    onto: Onto | None = None
+    generation: int = 0  # of the table that the upload is laid onto
+    at_odds: bool = False  # the dictionary says otherwise of the rows that are there
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,11 @@ class IntakeService:
             held = queries.newest_tables(session, version.id)
             needed = parents_of(dictionary, table) if table else ()
             absent = [name for name in needed if name not in held]
+            if upload.mode != "replace" and queries.older_to_come(session, upload):
+                absent.append(upload.table_name or "")
             if not absent:
                 upload.state = step(upload.state, "check")
-            parents = queries.as_parents({name: held[name] for name in needed if name in held})
+            parents = queries.as_parents(session, {name: held[name] for name in needed if name in held})
             work = _Work(
                 upload.id,
                 upload.cohort_id,
@@ -103,6 +118,7 @@ class IntakeService:
                 upload.created_by,
                 dictionary,
                 parents,
+                *self._laid_onto(session, upload, version, held.get(upload.table_name or ""), table),
             )
         if absent:
             # The job of the last of these tables to be accepted begins this one again.
@@ -110,17 +126,45 @@ class IntakeService:
             return None
         return work
 
+    def _laid_onto(
+        self,
+        session: Session,
+        upload: Upload,
+        version: DatasetVersion,
+        row: VaultTable | None,
+        table: Table | None,
+    ) -> tuple[Onto | None, int, bool]:
+        """What an append or a patch is laid onto, its generation, and whether the dictionary says otherwise of it."""
+        if upload.mode == "replace" or row is None or table is None:
+            return None, 0, upload.mode != "replace"
+        held = queries.as_parents(session, {table.name: row})[table.name]
+        said = upload.partition
+        partition = Partition(said["column"], said["from"], said["before"]) if said else None
+        mode: Literal["append", "patch"] = "append" if upload.mode == "append" else "patch"
+        onto = Onto(mode, held, row.people, partition)
+        if row.definition == definition(table):
+            return onto, row.generation, False
+        before = queries.table_before(session, version, table.name)
+        fits = before is not None and definition(before) == row.definition and goes_on_from(before, table)
+        return onto, row.generation, not fits
+
     def _run(self, job: JobContext, work: _Work) -> TableReport:
         table = next((t for t in work.dictionary.tables if t.name == work.table), None)
         if table is None:
             gone = Finding("unknown_table", "the dictionary has no such table any more", work.table)
             return TableReport(work.table, findings=[gone])
+        if work.at_odds:
+            detail = "the dictionary says otherwise of the rows that the table has, or it has none"
+            hint = "replace the table"
+            return TableReport(
+                work.table, findings=[Finding("dictionary_changed", detail, work.table, hint=hint)]
+            )
         with self.engine.open(job.id) as intake:
             return intake.check(
                 self.inbox.local_path(work.upload_id, intake.folder),
                 table, work.dictionary, work.parents,
                 lambda batches: self._keys(work, table.kind == "participant", batches),
-                work.version_id, job.progress,
+                work.version_id, job.progress, work.onto,
             )  # fmt: skip
 
     def _keys(self, work: _Work, enrols: bool, batches: Iterator[pa.Array]) -> pa.Table:
@@ -142,18 +186,23 @@ class IntakeService:
         with self.db.unit_of_work() as session:
             upload, version, holder = lock_with_target(session, work.upload_id)
             kept = report.kept
-            if upload.state != "checking":
-                # It was superseded while it was read: what it brought is dropped, its bytes go.
-                self.remove_original(session, upload)
-                unused = [name for name in (kept.object_name, kept.keys) if name] if kept else []
-                unused = [name for name in unused if not queries.is_named(session, name)]
+            overtaken = kept is not None and work.onto is not None and self._moved_on(session, work)
+            if upload.state != "checking" or overtaken:
+                # It was superseded while it was read: what it brought is dropped, its bytes go. Where the rows that it
+                # is laid onto are others by now (people were destroyed), it is read again.
+                if upload.state == "checking":
+                    enqueue(session, "check_upload", subject=upload.id, at=self.clock())
+                else:
+                    self.remove_original(session, upload)
+                unused = [name for name in report.objects if not queries.is_named(session, name)]
             else:
                 upload.state = step(upload.state, _VERBS[report.outcome])
                 upload.report = report.to_dict()
                 if kept is not None and version is not None:
                     self._keep(session, work, report)
-                    for other in queries.waiting(session, version.id):
-                        enqueue(session, "check_upload", subject=other, at=self.clock())
+                session.flush()
+                for other in queries.waiting(session, work.version_id):
+                    enqueue(session, "check_upload", subject=other, at=self.clock())
                 if report.outcome == "accepted" or report.destroy:
                     self.remove_original(session, upload)
                 data = {"version": work.version_id, "rows": report.rows, "problems": len(report.findings)}
@@ -163,10 +212,33 @@ class IntakeService:
         for name in unused:
             self.engine.discard(name)
 
+    def _moved_on(self, session: Session, work: _Work) -> bool:
+        row = queries.newest_tables(session, work.version_id).get(work.table)
+        return row is None or row.generation != work.generation
+
+    def _lay(self, session: Session, work: _Work, report: TableReport, kept: Kept) -> None:
+        """The table with what was laid onto it: its segments, those that a patch rewrote in their old places."""
+        row, said = queries.newest_tables(session, work.version_id)[work.table], report.replaced or {}
+        held: list[Segment] = []
+        for one in segments(session, row):
+            made = said.get(one.object_name)
+            if one.object_name not in said:
+                held.append(one)
+            elif made is not None:
+                held.append(
+                    replace(segment_of(made, one.left_out, one.upload_id), left_out_name=one.left_out_name)
+                )
+        held.append(segment_of(kept, report.left_out, work.upload_id))
+        table = work.dictionary.table(work.table)
+        grow(session, row, work.upload_id, held, report.people_in_all, definition(table), self.clock())
+
     def _keep(self, session: Session, work: _Work, report: TableReport) -> None:
         kept = report.kept
         if kept is None:
             raise ValueError("nothing was kept")
+        if work.onto is not None:
+            self._lay(session, work, report, kept)
+            return
         session.add(
             VaultTable(
                 version_id=work.version_id, table_name=work.table,

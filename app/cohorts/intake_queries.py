@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from app.cohorts.destruction_queries import named
 from app.cohorts.upload_states import UNDECIDED
 from app.engines.intake import Parent
-from app.models import Upload, VaultTable
+from app.models import DatasetVersion, Upload, VaultTable
+from app.schemas.dictionary import Dictionary, Table
+from app.storage.held import segments_of
 
 
 def newest_tables(session: Session, version_id: str) -> dict[str, VaultTable]:
@@ -16,9 +19,18 @@ def newest_tables(session: Session, version_id: str) -> dict[str, VaultTable]:
     return {row.table_name: row for row in session.scalars(query)}
 
 
-def as_parents(tables: dict[str, VaultTable]) -> dict[str, Parent]:
+def as_parents(session: Session, tables: dict[str, VaultTable]) -> dict[str, Parent]:
     """The tables as the engine takes them."""
-    return {name: Parent(row.object_name, row.left_out_name) for name, row in tables.items()}
+    return {name: _parent(session, row) for name, row in tables.items()}
+
+
+def _parent(session: Session, row: VaultTable) -> Parent:
+    if row.object_name is not None:
+        return Parent((row.object_name,), (row.left_out_name,) if row.left_out_name else ())
+    held = segments_of(session, row)
+    return Parent(
+        tuple(one.object_name for one in held), tuple(one.left_out_name for one in held if one.left_out_name)
+    )
 
 
 def next_generation(session: Session, version_id: str, table_name: str) -> int:
@@ -37,6 +49,28 @@ def waiting(session: Session, version_id: str) -> list[str]:
     return list(session.scalars(query.order_by(Upload.created_at, Upload.id)))
 
 
+def older_to_come(session: Session, upload: Upload) -> bool:
+    """Whether uploads to the same table that came before are complete and have no outcome yet: what is laid onto its
+    rows waits for them."""
+    query = select(func.count()).where(
+        Upload.version_id == upload.version_id,
+        Upload.table_name == upload.table_name,
+        Upload.purpose == "table",
+        Upload.state.in_(("complete", "checking")),
+        tuple_(Upload.created_at, Upload.id) < (upload.created_at, upload.id),
+    )
+    return bool(session.scalar(query))
+
+
+def table_before(session: Session, version: DatasetVersion, name: str) -> Table | None:
+    """What the dictionary of the version that this one was made from says of a table."""
+    before = session.get(DatasetVersion, version.made_from) if version.made_from else None
+    if before is None or before.dictionary is None:
+        return None
+    tables = Dictionary.model_validate(before.dictionary).tables
+    return next((table for table in tables if table.name == name), None)
+
+
 def undecided(session: Session, version_id: str) -> dict[str, str]:
     """Table -> state of uploads of the version that have no outcome yet."""
     query = select(Upload).where(Upload.version_id == version_id, Upload.state.in_(UNDECIDED))
@@ -45,8 +79,4 @@ def undecided(session: Session, version_id: str) -> dict[str, str]:
 
 def is_named(session: Session, object_name: str) -> bool:
     """Whether any generation of any version names this object, other than those removed by a destruction."""
-    query = select(func.count()).where(
-        (VaultTable.object_name == object_name) | (VaultTable.left_out_name == object_name),
-        VaultTable.removed_by.is_(None),
-    )
-    return bool(session.scalar(query))
+    return object_name in named(session, {object_name})

@@ -14,7 +14,7 @@ from app.audit import PLATFORM, institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor, CohortFacts, InstitutionFacts
 from app.clock import Clock
-from app.cohorts import queries
+from app.cohorts import queries, succession
 from app.cohorts.consents import ConsentService
 from app.cohorts.states import step
 from app.db import Database, new_id
@@ -136,8 +136,11 @@ class CohortService:
                 queries.dataset_view(row) for row in queries.datasets_of(session, cohort_id, after, limit)
             ]
 
-    def new_version(self, actor: Actor, dataset_id: str, once: Once | None = None) -> View:
-        """A new draft; numbers of a dataset's versions have no gaps and no twins."""
+    def new_version(
+        self, actor: Actor, dataset_id: str, once: Once | None = None, made_from: str | None = None
+    ) -> View:
+        """A new draft, empty or made from the dataset's last version; numbers of a dataset's versions have no gaps and
+        no twins."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             held, of = queries.dataset(session, dataset_id, lock=True)
@@ -151,13 +154,18 @@ class CohortService:
             )  # fmt: skip
             session.add(row)
             session.flush()
-            _note_version(session, row, of, "version.created", actor, now)
+            if made_from is not None:
+                succession.continue_from(session, row, made_from, held, of, now)
+            _note_version(
+                session, row, of, "version.created", actor, now, {"from": made_from} if made_from else None
+            )
             receipt = {
                 "id": row.id,
                 "dataset_id": held.id,
                 "number": row.number,
                 "state": row.state,
                 "revision": 1,
+                "made_from": made_from,
             }
             return keep(session, once, 201, receipt)
 
@@ -211,6 +219,37 @@ class CohortService:
                 "revision": row.revision,
             }  # fmt: skip
 
+    def changes(self, actor: Actor, version_id: str) -> View:
+        """What the dictionary of a version changes against the version before, and what that does to live permits."""
+        with self.db.read() as session:
+            row, _of = _readable_version(session, actor, version_id)
+            before = succession.predecessor(session, row)
+            return {"version_id": row.id, "state": row.state, **succession.brief(session, row, before)}
+
+    def state_changes(
+        self,
+        actor: Actor,
+        version_id: str,
+        breaking: Sequence[Mapping[str, Any]],
+        if_match: Sequence[int] | None,
+    ) -> View:
+        """Name the breaking changes of a draft: none is published that its institution has not named."""
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            row, of = _changeable_version(session, actor, version_id)
+            must_match(row.revision, if_match)
+            row.state = step(row.state, "edit")
+            before = succession.predecessor(session, row)
+            succession.state_changes(row, before, breaking)
+            row.revision += 1
+            data = {"stated": len(breaking)}
+            _note_version(session, row, of, "version.changes_stated", actor, now, data)
+            session.flush()
+            return {
+                "version_id": row.id, "state": row.state, "revision": row.revision,
+                **succession.brief(session, row, before),
+            }  # fmt: skip
+
     def report(self, actor: Actor, version_id: str) -> View:
         """What checking found: places and counts, never a value; `not_found` before the first check has ended."""
         with self.db.read() as session:
@@ -242,6 +281,10 @@ class CohortService:
             queries.dataset(session, held.id, lock=True)
             row, _held, of = queries.version(session, version_id, lock=True)
             policy.must_publish_version(actor, queries.version_facts(row, of))
+            before = succession.predecessor(session, row)
+            if row.made_from is not None and before is not None and before.state != "published":
+                why = [succession.not_last(before.state)]
+                raise Problem("conflict", "The version it was made from is not the last one any more.", why)
             row.state, row.published_at = step(row.state, "publish"), now
             for old in queries.published_before(session, row):
                 old.state = step(old.state, "supersede")

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from datetime import date, datetime
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from app.auth import policy
 from app.cohorts import upload_queries as queries
+from app.cohorts.intake_queries import newest_tables
 from app.cohorts.upload_states import TAKES_UPLOADS
-from app.errors import Finding, Problem, not_found
+from app.deid.roles import stored
+from app.errors import Finding, Problem, not_found, refuse_all
 from app.models import Cohort, DatasetVersion
+from app.schemas.dictionary import Dictionary, Table
+
+MODES = ("replace", "append", "patch")
+
+
+def _plain(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("no text")
+    return text
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is not None:
+        raise ValueError("moments of tables have no zone")
+    return found
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "date": date.fromisoformat, "datetime": _moment, "integer": int, "number": float, "string": _plain,
+    "boolean": _plain,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +50,8 @@ class Wanted:
     version_id: str = ""
     table: str = ""
     cohort_id: str = ""
+    mode: str = "replace"  # or append, patch: laid onto the rows that the table has
+    partition: Mapping[str, str] | None = None  # of an append: column, from, before
 
 
 def target(session: Session, actor: policy.Actor, wanted: Wanted) -> Cohort:
@@ -42,6 +70,7 @@ def target(session: Session, actor: policy.Actor, wanted: Wanted) -> Cohort:
     facts = policy.VersionFacts(institution_id=cohort.institution_id, state=version.state)
     policy.must_change_version(actor, facts)
     _must_take(version, wanted.table)
+    _must_fit(session, version, wanted)
     return cohort
 
 
@@ -58,6 +87,44 @@ def _must_take(version: DatasetVersion, table: str) -> None:
         near = tuple(difflib.get_close_matches(table, known, n=3))
         finding = Finding("unknown_table", "The dictionary has no such table.", near=near, pointer="/table")
         raise Problem("invalid_request", "The table is not in the version's dictionary.", [finding])
+
+
+def _must_fit(session: Session, version: DatasetVersion, wanted: Wanted) -> None:
+    """Refuse a mode or a partition that cannot be, with everything that is wrong."""
+    found = []
+    if wanted.mode not in MODES:
+        found.append(Finding("unknown_mode", f"must be one of {', '.join(MODES)}", pointer="/mode"))
+    if wanted.mode in ("append", "patch") and wanted.table not in newest_tables(session, version.id):
+        detail = "the version holds no rows of the table that could be added to or changed"
+        found.append(Finding("table_missing", detail, wanted.table, pointer="/mode", hint="upload it whole"))
+    if wanted.partition is not None:
+        if wanted.mode != "append":
+            found.append(Finding("bad_partition", "only an append names a partition", pointer="/partition"))
+        table = Dictionary.model_validate(version.dictionary).table(wanted.table)
+        found += _partition_findings(table, wanted.partition)
+    refuse_all("invalid_request", "The rows cannot be laid onto the table that way.", found)
+
+
+def _partition_findings(table: Table, said: Mapping[str, str]) -> Iterator[Finding]:
+    if absent := [part for part in ("column", "from", "before") if not said.get(part)]:
+        detail = "a partition is a column, the value it begins with and the one it ends before"
+        yield Finding("bad_partition", detail, table.name, pointer="/partition", count=len(absent))
+        return
+    column = next((one for one in stored(table) if one.name == said["column"]), None)
+    if column is None:
+        near = tuple(difflib.get_close_matches(said["column"], [c.name for c in stored(table)], n=3))
+        yield Finding(
+            "unknown_column", "the table stores no such column", table.name, pointer="/partition", near=near
+        )
+        return
+    try:
+        first, before = (_READ[column.type](said[end]) for end in ("from", "before"))
+        good = first < before
+    except ValueError:
+        good = False
+    if not good:
+        detail = f"its ends are values of the column's type ({column.type}), the first before the second"
+        yield Finding("bad_partition", detail, table.name, column.name, pointer="/partition")
 
 
 def must_hold_consents_scope(actor: policy.Actor) -> None:

@@ -65,7 +65,8 @@ class UploadService:
             cohort = target(session, actor, wanted)
             upload = Upload(
                 id=new_id("upl"), version_id=wanted.version_id or None, cohort_id=cohort.id,
-                purpose=wanted.purpose, table_name=wanted.table or None, length=wanted.length, received=0,
+                purpose=wanted.purpose, table_name=wanted.table or None, mode=wanted.mode,
+                partition=dict(wanted.partition) if wanted.partition else None, length=wanted.length, received=0,
                 state="open", sha256=None, report=None, original="kept", created_by=actor.subject,
                 created_at=now, expires_at=now + timedelta(days=self.settings.upload_expiry_days),
             )  # fmt: skip
@@ -254,7 +255,9 @@ class UploadService:
                 self._end(session, upload, holder, "expire", SYSTEM, "version_closed")
             elif upload.state in RECEIVES:
                 upload.state, upload.sha256 = step(upload.state, "finish"), stored.sha256
-                for older in queries.older_undecided(session, upload):
+                # What is laid onto the rows that are there takes nothing away from what came before it.
+                older_ones = queries.older_undecided(session, upload) if upload.mode == "replace" else []
+                for older in older_ones:
                     self._end(session, older, holder, "supersede", upload.created_by, "superseded")
                 self._record(session, upload, holder, "upload.completed", upload.created_by)
                 self.on_complete(session, upload)
@@ -319,7 +322,8 @@ def _view(upload: Upload) -> dict[str, Any]:
     """An upload as people see it; times are datetimes in UTC."""
     return {
         "id": upload.id, "purpose": upload.purpose, "version": upload.version_id, "cohort": upload.cohort_id,
-        "table": upload.table_name, "length": upload.length, "received": upload.received,
+        "table": upload.table_name, "mode": upload.mode, "partition": upload.partition,
+        "length": upload.length, "received": upload.received,
         "state": upload.state, "sha256": upload.sha256, "report": upload.report,
         "original": upload.original, "created_at": upload.created_at, "expires_at": upload.expires_at,
     }  # fmt: skip

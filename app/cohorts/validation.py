@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 from app.audit import institution_stream, record
 from app.clock import Clock
 from app.cohorts import intake_queries as queries
+from app.cohorts import succession
+from app.cohorts.segments import columns_of, segments
 from app.cohorts.states import step
 from app.cohorts.upload_queries import version_and_cohort
 from app.db import Database
 from app.deid.counts import mask_plain
-from app.engines.intake import IntakeEngine, definition
+from app.engines.intake import IntakeEngine, TableChange, definition
 from app.errors import Finding
 from app.jobs import JobContext
 from app.models import Upload, VaultTable
@@ -22,6 +24,8 @@ from app.schemas.dictionary import Dictionary
 from app.settings import Settings
 
 SYSTEM = "system"
+# Of a table with one of these not even the columns may be as the dictionary says.
+_UNREADABLE = frozenset({"dictionary_changed", "table_missing", "upload_undecided"})
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,38 @@ class ValidationService:
             held = queries.newest_tables(session, job.subject)
             findings = _absent(dictionary, held, queries.undecided(session, job.subject))
             reports = {name: _report_of(session, row) for name, row in held.items()}
+            parents = queries.as_parents(session, held)
+            before = succession.predecessor(session, found[0])
+            earlier = succession.as_before(session, before) if before else None
+            if before is not None and earlier is not None:
+                findings += succession.findings(found[0], before, parents, earlier)
+            levels = (before.report or {}).get("hierarchies", []) if before else []
             session.expunge_all()  # the rows are read on after the transaction
         job.progress(step="checking", tables=len(dictionary.tables))
         # Tables that are told to be uploaded again are not looked into: their columns may not be there.
-        fit = {name: row for name, row in held.items() if all(f.table != name for f in findings)}
-        laid = self.engine.whole(job.id, dictionary, queries.as_parents(fit), self.settings.min_cell)
+        unfit = {f.table for f in findings if f.code in _UNREADABLE}
+        fit = {name: parent for name, parent in parents.items() if name not in unfit}
+        laid = self.engine.whole(job.id, dictionary, fit, self.settings.min_cell, earlier)
         findings += laid.findings
-        report = self._report(dictionary, held, reports, findings) | {"hierarchies": laid.levels}
-        self._decide(
-            job.subject, report, findings, held[dictionary.people.name].people if not findings else 0
-        )
+        laid_before = [one for one in levels if (one["table"], one["column"]) in laid.same]
+        report = self._report(dictionary, held, reports, findings) | {
+            "hierarchies": [*laid_before, *laid.levels]
+        }
+        moved = None
+        if earlier is not None and not findings:
+            job.progress(step="comparing", tables=len(dictionary.tables))
+            moved = self.engine.differences(job.id, dictionary, parents, earlier)
+        people = held[dictionary.people.name].people if not findings else 0
+        self._decide(job.subject, report, findings, people, moved or [])
 
-    def _decide(self, version_id: str, report: dict[str, Any], findings: list[Finding], people: int) -> None:
+    def _decide(
+        self,
+        version_id: str,
+        report: dict[str, Any],
+        findings: list[Finding],
+        people: int,
+        moved: list[TableChange],
+    ) -> None:
         with self.db.unit_of_work() as session:
             found = version_and_cohort(session, version_id)
             if found is None:
@@ -64,6 +88,8 @@ class ValidationService:
             if version.state != "validating":
                 return
             version.state = step(version.state, "quarantine" if findings else "accept")
+            if (before := succession.predecessor(session, version)) is not None:
+                report["changes"] = succession.written(session, version, before, moved)
             version.report, version.people = report, people
             record(
                 session, stream=institution_stream(cohort.institution_id),
@@ -136,4 +162,9 @@ def _absent(dictionary: Dictionary, held: dict[str, VaultTable], undecided: dict
 
 def _report_of(session: Session, row: VaultTable) -> dict[str, Any]:
     upload = session.get(Upload, row.upload_id) if row.upload_id else None
-    return (upload.report if upload else None) or {"rows": row.rows}
+    report = (upload.report if upload else None) or {"rows": row.rows}
+    if row.object_name is None:  # the upload was laid onto rows that were there
+        held = segments(session, row)
+        rows = sum(one.rows + one.left_out for one in held)
+        report = {**report, "rows": rows, "columns": columns_of(held)}
+    return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.deid import hierarchies
@@ -22,7 +23,10 @@ def settled(engine: Engine, source: Source) -> Source:
         return source
     source.spill.mkdir(parents=True, exist_ok=True)
     files = engine.files(source)
-    tables = {name: pq.read_table(files[name], columns=list(columns)) for name, columns in wanted.items()}
+    tables = {
+        name: pa.concat_tables(pq.read_table(file, columns=list(columns)) for file in files[name])
+        for name, columns in wanted.items()
+    }
     try:
         resolved = hierarchies.resolve(source.dictionary.hierarchies, tables)
     except HierarchyError as error:

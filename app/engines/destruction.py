@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.engines.intake.connection import Connection
-from app.engines.intake.reading import literal, quoted
-from app.engines.intake.session import ROW_GROUP
+from app.engines.intake.onto import ROW_GROUP
+from app.engines.intake.reading import literal, quoted, scan
 from app.storage.spill import held_folder
 from app.storage.vault import Vault
 
@@ -44,10 +44,12 @@ class DestructionEngine:
     threads: int
 
     def without(
-        self, job_id: str, object_name: str, place: str, table: str, keys: Sequence[int]
+        self, job_id: str, object_name: str, version_id: str, table: str, keys: Sequence[int]
     ) -> Rewritten | None:
-        """The table of an object without the rows of these people, as a new object under `place`; None where no row
-        is theirs. A row of a link table goes with the first of its people. Same input, same keys: same object."""
+        """The rows of an object of a version's table without those of these people, as a new object beside it; None
+        where no row is theirs. A row of a link table goes with the first of its people. Same input, same keys: same
+        object, so that versions which shared the old one share the new one."""
+        place = object_name.rpartition("/")[0] or version_id
         with self._folder(job_id) as folder:
             old = self.vault.local_path(object_name, folder)
             people = [name for name in pq.read_schema(old).names if _PERSON.fullmatch(name)]
@@ -57,6 +59,20 @@ class DestructionEngine:
             try:
                 theirs = " OR ".join(_marked(con, keys, people))
                 return self._rewritten(con, old, folder, people, theirs, f"{place}/{table}")
+            finally:
+                con.close()
+
+    def people(self, job_id: str, objects: Sequence[str]) -> int:
+        """The distinct people of several objects of one table."""
+        with self._folder(job_id) as folder:
+            files = [self.vault.local_path(name, folder) for name in objects]
+            names = (
+                [name for name in pq.read_schema(files[0]).names if _PERSON.fullmatch(name)] if files else []
+            )
+            con = Connection(folder, self.memory, self.threads, files)
+            try:
+                each = [f"SELECT {quoted(name)} AS k FROM {scan(files)}" for name in names]
+                return con.one(f"SELECT count(DISTINCT k) FROM ({' UNION ALL '.join(each)})") if each else 0
             finally:
                 con.close()
 

@@ -12,6 +12,7 @@ from app.errors import Finding, Problem
 from app.models import DatasetVersion, VaultTable
 from app.schemas.dictionary import Dictionary
 from app.schemas.mapping import Mapping
+from app.storage.held import objects_of
 
 
 def dictionary_of(session: Session, version_id: str) -> Dictionary:
@@ -32,13 +33,13 @@ def members_of(session: Session, mapping: Mapping, tables: Iterable[str]) -> dic
     return {name: tuple(found.get(name, ())) for name in wanted}
 
 
-def newest(session: Session, version_id: str, wanted: Iterable[str]) -> dict[str, str]:
-    """Table -> vault object of the newest generation of each wanted table of a version."""
+def newest(session: Session, version_id: str, wanted: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Table -> vault objects of the newest generation of each wanted table of a version."""
     query = select(VaultTable).where(VaultTable.version_id == version_id).order_by(VaultTable.generation)
-    held = {row.table_name: row.object_name for row in session.scalars(query)}
+    held = {row.table_name: row for row in session.scalars(query)}
     if missing := sorted(set(wanted) - held.keys()):
         found = [
             Finding("table_not_in_vault", "the version holds no checked rows of it", table=t) for t in missing
         ]
         raise Problem("version_not_ready", "Tables of the plan are not in the vault.", found)
-    return {name: held[name] for name in sorted(wanted)}
+    return {name: objects_of(session, held[name]) for name in sorted(wanted)}

@@ -32,11 +32,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One source's part of a united table: its name, its own table and vault object, and how it is mapped."""
+    """One source's part of a united table: its name, its own table and vault objects, and how it is mapped."""
 
     source: str
     table: Table
-    object_name: str
+    objects: tuple[str, ...]
     mapped: MappedTable
 
 
@@ -57,7 +57,7 @@ class Unmapped:
 
 @dataclass(frozen=True)
 class Source:
-    """What an engine reads: the checked tables (name -> vault object), or united ones (name -> what each source adds),
+    """What an engine reads: the checked tables (name -> vault objects), or united ones (name -> what each source adds),
     and the crosswalk, which is the only way out.
 
     `crosswalk` has one row a participant whose consent covers the purpose now: key int32, rank int32 (order of the
@@ -71,7 +71,7 @@ class Source:
 
     dictionary: Dictionary
     plan: Plan
-    tables: Mapping[str, str]
+    tables: Mapping[str, tuple[str, ...]]
     crosswalk: pa.Table
     pads: tuple[bytes, bytes]
     spill: Path
@@ -209,7 +209,7 @@ class Engine(Protocol):
         """A run that writes only the parts which differ from the last generation's, and those at `closed`. Raises
         NotLocal, here or from the run's verbs, where that cannot be told."""
 
-    def files(self, source: Source) -> dict[str, Path]:
+    def files(self, source: Source) -> dict[str, list[Path]]:
         """The vault's files of the source's tables, to read and never to write."""
 
     def unmapped(self, source: Source) -> list[Unmapped]:

@@ -35,7 +35,7 @@ def measured(gate: Gate, staged: Staged, spill: Path, progress: Callable[..., No
     released: dict[str, list[Path]] = {}
     for part in staged.parts:
         released.setdefault(part.table, []).append(part.path)
-    raw = {name: [path] for name, path in gate.engine.files(staged.source).items()}
+    raw = gate.engine.files(staged.source)
     scratch = spill / "risk"
     scratch.mkdir()
     bounds = risk.Bounds(scratch, memory=gate.settings.engine_memory, threads=gate.settings.engine_threads)

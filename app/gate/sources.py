@@ -16,12 +16,13 @@ from app.models import Integration, VaultTable
 from app.schemas.dictionary import Dictionary
 from app.schemas.mapping import Mapping
 from app.schemas.plan import Plan
+from app.storage.held import objects_of
 
 __all__ = ["Pinned", "dictionary_of", "forebears", "linkage_of", "united_tables", "vault_objects"]
 
 
-def vault_objects(session: Session, plan: Plan, dictionary: Dictionary) -> dict[str, str]:
-    """Table -> vault object of its newest generation: the planned tables, the participant table, and the reference
+def vault_objects(session: Session, plan: Plan, dictionary: Dictionary) -> dict[str, tuple[str, ...]]:
+    """Table -> vault objects of its newest generation: the planned tables, the participant table, and the reference
     tables that hierarchies are read from. None of a united version, whose tables are `united_tables`."""
     if sources_of(session, plan.version_id):
         return {}
@@ -54,8 +55,7 @@ def _wanted(plan: Plan, dictionary: Dictionary) -> set[str]:
 def forebears(session: Session, version_id: str) -> dict[str, frozenset[str]]:
     """Table -> the objects of all its generations. A version that may be released is frozen except for destruction:
     what a release once read is what is there now, and the people destroyed since."""
-    query = select(VaultTable.table_name, VaultTable.object_name).where(VaultTable.version_id == version_id)
     found: dict[str, set[str]] = {}
-    for table, name in session.execute(query):
-        found.setdefault(table, set()).add(name)
+    for row in session.scalars(select(VaultTable).where(VaultTable.version_id == version_id)):
+        found.setdefault(row.table_name, set()).update(objects_of(session, row))
     return {table: frozenset(names) for table, names in found.items()}

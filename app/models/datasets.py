@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -46,6 +46,12 @@ class DatasetVersion(Base):
     doi: Mapped[str | None] = mapped_column(String(200), unique=True)  # minted elsewhere, set by who holds it
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
+    made_from: Mapped[str | None] = mapped_column(
+        ForeignKey("dataset_versions.id"), index=True
+    )  # the version whose dictionary and tables a draft began with; none where it began empty
+    stated: Mapped[
+        list[Any] | None
+    ]  # breaking changes that its institution knows of: [{table, column, change, reason}]
 
 
 class VersionSource(Base):
@@ -71,6 +77,10 @@ class Upload(Base):
     cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
     purpose: Mapped[str] = mapped_column(String(20))  # table | consents
     table_name: Mapped[str | None] = mapped_column(String(64))
+    mode: Mapped[str] = mapped_column(
+        String(10), default="replace", server_default="replace"
+    )  # append | patch
+    partition: Mapped[dict[str, Any] | None]  # of an append: {column, from, before}, what its rows lie in
     length: Mapped[int] = mapped_column(BigInteger)
     received: Mapped[int] = mapped_column(BigInteger, default=0)
     state: Mapped[str] = mapped_column(String(20))
@@ -83,7 +93,8 @@ class Upload(Base):
 
 
 class VaultTable(Base):
-    """One checked table of a version: an object of the vault, named by its content.
+    """One checked table of a version: an object of the vault, named by its content; or, where `object_name` is empty,
+    several, its segments. Objects are never changed, so that versions share those that are the same in both.
 
     A version is frozen except for destruction, which adds a generation and removes the objects of all before it: of
     a removed one the row stays, with its digest and counts.
@@ -94,7 +105,7 @@ class VaultTable(Base):
     version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
     table_name: Mapped[str] = mapped_column(String(64), primary_key=True)
     generation: Mapped[int] = mapped_column(primary_key=True)
-    object_name: Mapped[str] = mapped_column(String(200))
+    object_name: Mapped[str | None] = mapped_column(String(200))
     upload_id: Mapped[str | None] = mapped_column(ForeignKey("uploads.id"))
     rows: Mapped[int] = mapped_column(BigInteger)
     people: Mapped[int]
@@ -111,3 +122,30 @@ class VaultTable(Base):
     # What others are shown where it differs: it moves only by as many people as may be told of.
     people_shown: Mapped[int | None]
     removed_by: Mapped[str | None] = mapped_column(ForeignKey("destructions.id"), index=True)
+
+
+class VaultSegment(Base):
+    """One of the objects of a checked table that is made of several; their rows together are the table's."""
+
+    __tablename__ = "vault_segments"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ("version_id", "table_name", "generation"),
+            ("vault_tables.version_id", "vault_tables.table_name", "vault_tables.generation"),
+            name="fk_vault_segments_table",
+        ),
+    )
+
+    version_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based, in the order in which they came
+    object_name: Mapped[str] = mapped_column(String(200), index=True)
+    left_out_name: Mapped[str | None] = mapped_column(String(200))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    people: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    left_out: Mapped[int] = mapped_column(BigInteger, default=0)
+    columns: Mapped[list[Any]]  # what is null in it, by column: {name, nulls, missing}
+    upload_id: Mapped[str | None] = mapped_column(ForeignKey("uploads.id"))

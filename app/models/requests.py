@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy import ForeignKey, LargeBinary, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base
@@ -102,6 +102,8 @@ class Permit(Base):
     purpose: Mapped[dict[str, Any]]
     conditions: Mapped[list[Any]]
     delivery: Mapped[str] = mapped_column(String(20), default="download")
+    # Whether it goes on to the dataset's next version by itself, where that is compatible; else it stays on its own.
+    follow: Mapped[bool] = mapped_column(default=False, server_default=false())
     valid_until: Mapped[date]
     agreement_text: Mapped[str]
     agreement_digest: Mapped[str] = mapped_column(String(64))

@@ -15,15 +15,16 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
-from app.schemas.api_cohorts import (
-    DatasetView,
-    DictionarySet,
-    ReportView,
-    Returned,
+from app.schemas.api_cohorts import DatasetView, DictionarySet, ReportView, Returned
+from app.schemas.api_parts import PageOf
+from app.schemas.api_versions import (
+    ChangesStated,
+    ChangesView,
+    NewVersion,
+    StatedChanges,
     VersionCreated,
     VersionView,
 )
-from app.schemas.api_parts import PageOf
 
 router = APIRouter(
     prefix="/v1", tags=["datasets"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
@@ -45,10 +46,15 @@ def read_dataset(dataset_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
 
 @router.post("/datasets/{dataset_id}/versions", status_code=201, response_model=VersionCreated)
 def new_version(
-    dataset_id: Id, response: Response, rooms: Rooms, actor: Writer, once: Repeatable
+    dataset_id: Id,
+    response: Response,
+    rooms: Rooms,
+    actor: Writer,
+    once: Repeatable,
+    body: NewVersion | None = None,
 ) -> dict[str, Any]:
-    """Begin a draft."""
-    view = rooms.cohorts.new_version(actor, dataset_id, once)
+    """Begin a draft: empty, or with the dictionary and the tables of the dataset's last version."""
+    view = rooms.cohorts.new_version(actor, dataset_id, once, body.made_from if body else None)
     response.headers["Location"] = f"/v1/versions/{view['id']}"
     tag(response, view["revision"])
     return view
@@ -93,6 +99,23 @@ def set_dictionary(
 ) -> dict[str, Any]:
     """Replace the dictionary of a draft; everything that is wrong with it is told at once."""
     view = rooms.cohorts.set_dictionary(actor, version_id, document, seen)
+    tag(response, view["revision"])
+    return view
+
+
+@router.get("/versions/{version_id}/changes", response_model=ChangesView)
+def changes(version_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """What its dictionary changes against the version before, classed, and what that does to live permits."""
+    return rooms.cohorts.changes(actor, version_id)
+
+
+@router.put("/versions/{version_id}/changes", response_model=ChangesStated)
+def state_changes(
+    version_id: Id, body: StatedChanges, seen: Seen, response: Response, rooms: Rooms, actor: Writer
+) -> dict[str, Any]:
+    """Name the breaking changes of a draft, each with its reason; one that is not named is refused at the checks."""
+    breaking = [one.model_dump() for one in body.breaking]
+    view = rooms.cohorts.state_changes(actor, version_id, breaking, seen)
     tag(response, view["revision"])
     return view
 

@@ -78,7 +78,19 @@ def wanted(headers: Mapping[str, str]) -> Wanted:
     refuse_all("invalid_request", "The upload cannot be created.", problems)
     if purpose == "consents":
         return Wanted("consents", length, cohort_id=meta["cohort"])
-    return Wanted("table", length, version_id=meta["version"], table=meta["table"])
+    return Wanted(
+        "table", length, version_id=meta["version"], table=meta["table"], mode=meta.get("mode") or "replace",
+        partition=partition(meta.get("partition")),
+    )  # fmt: skip
+
+
+def partition(text: str | None) -> dict[str, str] | None:
+    """`column:from/before` in its parts; what is not there is empty, and refused where the table is known."""
+    if not text:
+        return None
+    head, _, before = text.rpartition("/")
+    column, _, first = head.partition(":")
+    return {"column": column, "from": first, "before": before}
 
 
 def offset(headers: Mapping[str, str]) -> int:

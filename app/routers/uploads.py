@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.auth.policy import Actor, Scope
 from app.cohorts.upload_targets import Wanted
@@ -22,6 +22,7 @@ def upload_service(request: Request) -> UploadService:
     return cast("UploadService", request.app.state.house.uploads)
 
 
+Mode = Literal["replace", "append", "patch"]
 Uploads = Annotated[UploadService, Depends(upload_service)]
 Uploader = Annotated[Actor, Depends(requires(Scope.UPLOADS_WRITE))]
 ConsentUploader = Annotated[Actor, Depends(requires(Scope.CONSENTS_WRITE))]
@@ -97,10 +98,25 @@ def read(upload_id: str, uploads: Uploads, actor: Uploader) -> dict[str, Any]:
 
 @router.put("/v1/versions/{version_id}/tables/{table}", status_code=202, response_model=UploadView)
 async def put_table(
-    version_id: str, table: str, request: Request, response: Response, uploads: Uploads, actor: Uploader
+    version_id: str,
+    table: str,
+    request: Request,
+    response: Response,
+    uploads: Uploads,
+    actor: Uploader,
+    mode: Annotated[
+        Mode, Query(description="Laid onto the rows that the table has, or in their place.")
+    ] = "replace",
+    partition: Annotated[
+        str | None,
+        Query(max_length=400, description="Of an append: `column:from/before`, where its rows lie."),
+    ] = None,
 ) -> dict[str, Any]:
     """Upload a table in one piece, as it is: CSV or Parquet as the dictionary says. It is checked next."""
-    wanted = Wanted("table", _body_length(request, uploads), version_id=version_id, table=table)
+    length = _body_length(request, uploads)
+    wanted = Wanted(
+        "table", length, version_id=version_id, table=table, mode=mode, partition=tus.partition(partition)
+    )
     return await _put(request, response, uploads, actor, wanted)
 
 

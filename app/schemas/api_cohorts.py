@@ -101,41 +101,6 @@ class Created(View):
     created_at: datetime
 
 
-class VersionCreated(View):
-    """A new draft."""
-
-    id: str
-    dataset_id: str
-    number: int
-    state: VersionState
-    revision: int
-
-
-class TableCount(View):
-    """A checked table."""
-
-    table: str
-    rows: int
-    people: int
-
-
-class VersionView(View):
-    """A version; `progress` is that of its newest job. `revision` is the ETag."""
-
-    id: str
-    dataset_id: str
-    cohort_id: str
-    number: int
-    state: VersionState
-    dictionary_digest: str | None
-    people: int
-    revision: int
-    tables: list[TableCount]
-    progress: Free
-    created_at: datetime
-    published_at: datetime | None
-
-
 class DictionarySet(View):
     """The dictionary was accepted; its digest is that of its normal form."""
 

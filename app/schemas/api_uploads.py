@@ -18,6 +18,8 @@ class UploadView(BaseModel):
     version: str | None
     cohort: str
     table: str | None
+    mode: Literal["replace", "append", "patch"] = "replace"
+    partition: dict[str, str] | None = None
     length: int
     received: int
     state: Literal[

@@ -16,7 +16,7 @@ import typer
 from app.errors import Problem
 
 deid_app = typer.Typer(
-    no_args_is_help=True, help="De-identify a flat file: scan, draft, run, report, verify, dummy."
+    no_args_is_help=True, help="De-identify a flat file: scan, draft, run, report, verify, dummy, changes."
 )
 
 
@@ -155,6 +155,23 @@ def dummy(
     _answer(work, as_json, _plainly)
 
 
+@deid_app.command()
+def changes(
+    old: Annotated[Path, typer.Argument(help="The dictionary of the published version, JSON.")],
+    new: Annotated[Path, typer.Argument(help="That of the next one.")],
+    out: OutMaybe = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """What a dictionary changes against the one before, compatible or breaking; exit code 1 where anything breaks."""
+
+    def work() -> dict[str, Any]:
+        from app.workbench.comparing import compare
+
+        return _kept(out, "changes", compare(old, new))
+
+    if _answer(work, as_json, _changed)["breaking"]:
+        raise typer.Exit(1)
+
+
 def _answer(
     work: Callable[[], dict[str, Any]], as_json: bool, show: Callable[[dict[str, Any]], list[str]]
 ) -> dict[str, Any]:
@@ -202,6 +219,14 @@ def _drafted(found: dict[str, Any]) -> list[str]:
     ]
     shown = ["labels per level of each hierarchy (levels.json names them):", *steps] if steps else []
     return [f"drafted {found['dictionary']}", *lines, *shown, *(f"note: {note}" for note in found["notes"])]
+
+
+def _changed(found: dict[str, Any]) -> list[str]:
+    lines = [
+        f"  {one['kind']}: {one['change']}: {'.'.join(part for part in (one['table'], one['column']) if part)}"
+        for one in found["changes"]
+    ]
+    return [f"{len(lines)} changes, {found['breaking']} of them breaking", *lines]
 
 
 def _plainly(found: dict[str, Any]) -> list[str]:

@@ -117,7 +117,7 @@ class Ground:
         own = ["__participant"]
         if table.kind == "link":
             own = [f"__participant_{n}" for n in range(1, len(table.of_role("participant_id")) + 1)]
-        return _under_people(_scan(self._raw[table.name]), own, "key", once)
+        return _under_people(_scan(self._raw[table.name], "union_by_name = true, "), own, "key", once)
 
     def after(self, table: Table, *, once: bool = False) -> str:
         """The released rows of a table."""
@@ -236,6 +236,6 @@ def _units(ground: Ground) -> str:
     return f"SELECT p, coalesce('f' || f, 'p' || key) AS unit FROM person LEFT JOIN ({known}) USING (p)"
 
 
-def _scan(paths: Sequence[Path]) -> str:
+def _scan(paths: Sequence[Path], how: str = "") -> str:
     listed = ", ".join(text(str(path)) for path in paths)
-    return f"read_parquet([{listed}], hive_partitioning = false)"
+    return f"read_parquet([{listed}], {how}hive_partitioning = false)"

@@ -303,17 +303,16 @@ class DuckDbEngine:
             )
         return queries
 
-    def files(self, source: Source) -> dict[str, Path]:
+    def files(self, source: Source) -> dict[str, list[Path]]:
         """The vault's files of the source's tables, to read and never to write. A united table has none: it is written
         into the spill of the job, for whoever cannot read it as a view."""
-        found = {
-            name: self.vault.local_path(object_, _scratch(source)) for name, object_ in source.tables.items()
-        }
+        found = self._files(source)
         if source.united:
             con = self._vault(source).con
             try:
                 for name in source.united:
-                    found[name] = written = _scratch(source) / f"united-{name}.parquet"
+                    written = _scratch(source) / f"united-{name}.parquet"
+                    found[name] = [written]
                     if not written.exists():
                         con.execute(
                             f"COPY (FROM {VAULT}.{quoted(name)}) TO {text(str(written))} (FORMAT parquet)"
@@ -322,18 +321,26 @@ class DuckDbEngine:
                 con.close()
         return found
 
+    def _files(self, source: Source) -> dict[str, list[Path]]:
+        scratch = _scratch(source)
+        return {
+            name: [self.vault.local_path(o, scratch) for o in held] for name, held in source.tables.items()
+        }
+
     def _vault(self, source: Source) -> Unites:
         """A connection, and in it every table of the source as a view over the objects of the vault."""
         scratch = _scratch(source)
-        files = {name: self.vault.local_path(object_, scratch) for name, object_ in source.tables.items()}
-        objects = {member.object_name for members in source.united.values() for member in members}
+        files = self._files(source)
+        objects = {
+            name for members in source.united.values() for member in members for name in member.objects
+        }
         paths = {name: self.vault.local_path(name, scratch) for name in sorted(objects)}
-        used = {path.parent for path in [*files.values(), *paths.values()]}
+        used = {path.parent for path in [*(p for held in files.values() for p in held), *paths.values()]}
         con = connect(self.limits, source.spill, sorted(used | {source.spill.parent}))
         con.execute(f"CREATE SCHEMA {VAULT}")
         capped = {table.name for table in source.plan.tables if table.max_rows_per_person}
-        for name, path in files.items():
-            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS {caps.file(path, name in capped)}")
+        for name, held in files.items():
+            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS {caps.files(held, name in capped)}")
         unites = Unites(con, paths)
         for name, members in source.united.items():
             unites.view(source.dictionary.table(name), members)

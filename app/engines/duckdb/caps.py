@@ -6,26 +6,30 @@ each other: the same inputs give the same bytes. It is a person's own affair: wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 
 from app.deid.transforms import Rendering
-from app.engines.duckdb.sql import persons_of, quoted, stored, text
+from app.engines.duckdb.sql import persons_of, quoted, scan, stored, text
 from app.schemas.dictionary import Table
 
 ROW = "__row"
-"""The place of a row in its file, which the view of a capped table shows."""
+"""The place of a row in the files of its table, which the view of a capped table shows."""
+_MOST_ROWS = 1 << 40  # of one file: places of several files do not meet
 
 
-def file(path: Path, capped: bool) -> str:
-    """A query of all rows of a vault file; of a capped table with their places."""
+def files(paths: Sequence[Path], capped: bool) -> str:
+    """A query of all rows of a table's vault files; of a capped table with their places."""
     if not capped:
-        return f"FROM read_parquet({text(str(path))})"
-    return (
-        f"SELECT * EXCLUDE (file_row_number), file_row_number AS {ROW} "
+        return f"FROM {scan(paths)}"
+    each = (
+        f"SELECT * EXCLUDE (file_row_number), file_row_number + {place * _MOST_ROWS} AS {ROW} "
         f"FROM read_parquet({text(str(path))}, file_row_number = true)"
+        for place, path in enumerate(paths)
     )
+    return " UNION ALL BY NAME ".join(each)
 
 
 def gather(con: duckdb.DuckDBPyConnection, table: Table, cap: int, name: str, where: str) -> None:

@@ -17,7 +17,7 @@ from app.engines.duckdb.people import event_tables
 from app.engines.duckdb.sql import quoted
 from app.engines.protocol import Kept, NotLocal, Place, Source
 
-FORM = 2
+FORM = 3
 """Of what is kept and of the rules that judge it. Raise it when either changes: the next build is then a whole one."""
 PEOPLE, LABELS = "people", "labels"
 
@@ -76,7 +76,7 @@ def about(source: Source) -> dict[str, Any]:
         "form": FORM,
         "duckdb": duckdb.__version__,
         "arrow": pa.__version__,
-        "objects": dict(sorted(source.tables.items())),
+        "objects": {name: list(held) for name, held in sorted(source.tables.items())},
         "domains": domains_of(source),
         "windows": window.to_json(source.windows or {}),
         "rules": _rules(source),
@@ -89,7 +89,7 @@ def must_fit(source: Source, kept: Kept) -> None:
     if any(said.get(name) != now[name] for name in now if name != "objects"):
         raise NotLocal("other_rules")
     changed = [name for name, held in said["objects"].items() if held != now["objects"].get(name)]
-    foreign = [n for n in changed if said["objects"][n] not in source.forebears.get(n, frozenset())]
+    foreign = [n for n in changed if not set(said["objects"][n]) <= source.forebears.get(n, frozenset())]
     # A filter asks for labels, which may follow from all values that a table holds.
     if foreign or said["objects"].keys() != now["objects"].keys() or (changed and source.plan.filter):
         raise NotLocal("other_data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -25,6 +26,14 @@ def stored(table: Table) -> str:
 def text(value: str) -> str:
     """A string as an SQL literal; for names and paths of ours, never for values that come from people."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def scan(paths: Sequence[Path]) -> str:
+    """The rows of a table's vault files. A column that came later is null in the files before it."""
+    if len(paths) == 1:
+        return f"read_parquet({text(str(paths[0]))})"
+    listed = ", ".join(text(str(path)) for path in paths)
+    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 
 
 def persons_of(table: Table) -> list[str]:

@@ -17,7 +17,7 @@ from app.deid.roles import stored as kept
 from app.deid.transforms import MISSING_SUFFIX
 from app.deid.transforms.contract import STORED
 from app.deid.united import KEYED, kind_of
-from app.engines.duckdb.sql import VAULT, persons_of, quoted, text
+from app.engines.duckdb.sql import VAULT, persons_of, quoted, scan, text
 from app.engines.protocol import Member
 from app.schemas.dictionary import Column, Table
 from app.schemas.mapping import SOURCE, MappedColumn
@@ -55,7 +55,7 @@ class Unites:
 
     def rows(self, member: Member) -> str:
         """The source's own rows."""
-        return f"read_parquet({text(str(self.paths[member.object_name]))})"
+        return scan([self.paths[name] for name in member.objects])
 
     def places(self, mapped: MappedColumn, member: Member) -> Places:
         """Where a column's mapping finds what it needs among the source's rows `s`."""

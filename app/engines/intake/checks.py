@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from app.deid.dictionary_links import own_participants
@@ -11,9 +10,11 @@ from app.deid.identifiers import MARKS, Source, judge, look, mark_of, text_mark
 from app.engines.intake.arrival import LINES
 from app.engines.intake.reading import (
     VAULT_TYPES,
+    Files,
     Staged,
     literal,
     quoted,
+    scan,
     scanned_columns,
     source_of,
     staged_columns,
@@ -119,9 +120,10 @@ def key_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
 
 
 def foreign_findings(
-    table: Table, parents: Mapping[str, Path], left_out: Mapping[str, Path], ask: Ask, lines: Lines
+    table: Table, parents: Mapping[str, Files], left_out: Mapping[str, Files], ask: Ask, lines: Lines
 ) -> Iterator[Finding]:
-    """Values that name a row of another table which is not there.
+    """Values that name a row of another table which is not there. Among the parents is the table itself where the file
+    is added to rows that it has.
 
     A row that was left out there because its person is unknown does count as being there. Keys that lead to the
     participant table are no matter of this check: an unknown person is left out and counted, not refused.
@@ -132,20 +134,20 @@ def foreign_findings(
         value = _value(table, key.column)
         if key.table == table.name:
             there = f"SELECT {_value(table, key.references)} AS k FROM stage"
+            if key.table in parents:
+                there += f" UNION ALL SELECT {quoted(key.references)} FROM {scan(parents[key.table])}"
         else:
-            there = (
-                f"SELECT {quoted(key.references)} AS k FROM read_parquet({literal(str(parents[key.table]))})"
-            )
+            there = f"SELECT {quoted(key.references)} AS k FROM {scan(parents[key.table])}"
         yield from orphans(table, key.column, value, there, left_out.get(key.table), ask, lines)
 
 
 def orphans(
-    table: Table, column: str, value: str, there: str, left_out: Path | None, ask: Ask, lines: Lines
+    table: Table, column: str, value: str, there: str, left_out: Files | None, ask: Ask, lines: Lines
 ) -> Iterator[Finding]:
     """Rows whose `value` is neither in the query `there` nor among the keys left out."""
     known = f"EXISTS (FROM ({there}) p WHERE p.k = stage.{value})"
-    if left_out is not None:
-        known += f" OR EXISTS (FROM read_parquet({literal(str(left_out))}) o WHERE o.k = {hashed(f'stage.{value}')})"
+    if left_out:
+        known += f" OR EXISTS (FROM {scan(left_out)} o WHERE o.k = {hashed(f'stage.{value}')})"
     query = f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {value} IS NOT NULL AND NOT ({known})"
     count, rows = ask(query)[0]
     if count:

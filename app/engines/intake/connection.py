@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from app.engines.intake.reading import literal
+from app.engines.intake.reading import literal, quoted
 
 
 class Connection:
@@ -51,6 +51,14 @@ class Connection:
     def record_batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
         """What a query answers, at most `rows` at a time; to be drained before the next question."""
         yield from self._con.sql(query).to_arrow_reader(rows)
+
+    def names(self, source: str) -> list[str]:
+        """The columns of what can be selected from."""
+        return [str(row[0]) for row in self.ask(f"DESCRIBE FROM {source}")]
+
+    def table(self, source: str, columns: Sequence[str]) -> pa.Table:
+        """Some columns of what can be selected from; for tables that fit in memory."""
+        return self._con.sql(f"SELECT {', '.join(map(quoted, columns))} FROM {source}").to_arrow_table()
 
     def register(self, name: str, table: pa.Table) -> None:
         """Let queries read an Arrow table under a name."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.deid.dictionary_links import DROPPED
 from app.deid.identifiers import Source
 from app.engines.intake.arrival import Arrival
 from app.schemas.dictionary import Column, Table
 
+Files = tuple[Path, ...]
+"""The vault files of one table."""
 VAULT_TYPES = {
     "string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE",
     "datetime": "TIMESTAMP",
@@ -146,6 +150,12 @@ def parquet_source(arrival: Arrival, table: Table) -> str:
         for i, c in enumerate(table.fields)
     )
     return f"(SELECT file_row_number + 1 AS __row, {picked} FROM {source})"
+
+
+def scan(files: Sequence[Path]) -> str:
+    """The rows of a table's vault files. A column that came later is null in the files before it."""
+    paths = ", ".join(literal(str(path)) for path in files)
+    return f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
 
 
 def literal(text: str) -> str:

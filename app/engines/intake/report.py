@@ -25,6 +25,7 @@ class Kept:
     people: int
     bytes: int
     sha256: str
+    columns: list[dict[str, Any]] = field(default_factory=list)
     keys: str | None = None
 
 
@@ -42,6 +43,11 @@ class TableReport:
     findings: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     kept: Kept | None = None
+    own_rows: int = 0  # those that are kept
+    # Of a file that was laid onto rows which the table had: the objects that took the place of others (None: nothing is
+    # left of one), and the distinct people of all.
+    replaced: dict[str, Kept | None] | None = None
+    people_in_all: int = 0
 
     @property
     def outcome(self) -> str:
@@ -49,6 +55,12 @@ class TableReport:
         if any(finding.code in _REJECTS for finding in self.findings):
             return "rejected"
         return "quarantined" if self.findings else "accepted"
+
+    @property
+    def objects(self) -> list[str]:
+        """Every object that was put into the vault."""
+        made = [one for one in [self.kept, *(self.replaced or {}).values()] if one is not None]
+        return [name for one in made for name in (one.object_name, one.keys) if name]
 
     @property
     def destroy(self) -> bool:

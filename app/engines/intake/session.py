@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,27 @@ from app.engines.intake import checks
 from app.engines.intake.arrival import LINES, Arrival, Bounds, receive
 from app.engines.intake.connection import Connection
 from app.engines.intake.coverage import Coverage, coverage
+from app.engines.intake.differences import TableChange, changes
 from app.engines.intake.filled import filled
+from app.engines.intake.onto import (
+    ROW_GROUP,
+    Onto,
+    Rest,
+    onto_findings,
+    people_in_all,
+    without_patched,
+)
+from app.engines.intake.parents import Before, Parent, Since
 from app.engines.intake.places import Places
 from app.engines.intake.reading import (
     VAULT_TYPES,
+    Files,
     Staged,
     csv_source,
     literal,
     parquet_source,
     quoted,
+    scan,
     stage_query,
     staged_columns,
 )
@@ -42,7 +54,6 @@ Progress = Callable[..., None]
 # Batches of distinct source ids go out, a table (source text, key int32) comes back.
 Resolve = Callable[[Iterator[pa.Array]], pa.Table]
 _IDS = 100_000  # distinct ids handed to Python at a time
-ROW_GROUP = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +67,6 @@ class IntakeLimits:
     unmatched_share: float
     adult_age: int = 19
     assent_age: int = 7
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A table of the version that is in the vault: its object, and the ids of the rows left out there, if any."""
-
-    object_name: str
-    keys: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,29 @@ class IntakeEngine:
             yield Intake(self.vault, self.limits, folder)
 
     def whole(
-        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, Parent], min_cell: int
+        self,
+        job_id: str,
+        dictionary: Dictionary,
+        tables: Mapping[str, Parent],
+        min_cell: int,
+        before: Before | None = None,
     ) -> Coverage:
-        """What does not hold over the tables of a version that are in the vault, and how their hierarchies look."""
+        """What does not hold over the tables of a version that are in the vault, and how their hierarchies look. Where
+        the version was made from another that holds together, what is the same in both is not looked at again."""
         with self.open(job_id) as intake:
-            return intake.whole(dictionary, tables, min_cell)
+            return intake.whole(dictionary, tables, min_cell, before)
+
+    def differences(
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, Parent], before: Before
+    ) -> list[TableChange]:
+        """What the rows of a version differ in from those of the one before, table by table."""
+        with self.open(job_id) as intake:
+            return intake.differences(dictionary, tables, before)
 
     def filled(
-        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, str]
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, tuple[str, ...]]
     ) -> dict[tuple[str, str], tuple[int, int]]:
-        """(table, column) -> people of the table, and those with a value; tables by their object."""
+        """(table, column) -> people of the table, and those with a value; tables by their objects."""
         with self.open(job_id) as intake:
             return intake.filled(dictionary, tables)
 
@@ -114,11 +130,13 @@ class Intake:
         resolve: Resolve,
         place: str,
         progress: Progress,
+        onto: Onto | None = None,
     ) -> TableReport:
         """Check a file as a table, and keep it in the vault under `place` where nothing is wrong.
 
-        `parents` holds every table that this one needs (`deid.dictionary_links.parents_of`); `resolve` is asked for
-        keys only after everything that can be checked without them was found right.
+        `onto`: the rows are added to those that the table has, or take the place of some of them; else they are the
+        table. `parents` holds every table that this one needs (`deid.dictionary_links.parents_of`); `resolve` is asked
+        for keys only after everything that can be checked without them was found right.
         """
         report = TableReport(table.name, not_stored=[c.name for c in table.fields if c.role.kind in DROPPED])
         progress(step="reading")
@@ -128,14 +146,11 @@ class Intake:
         if report.findings:
             return report
         self._places = Places(arrival, table)
-        local = {name: self._fetch(parent.object_name) for name, parent in parents.items()}
-        left_out = {name: self._fetch(parent.keys) for name, parent in parents.items() if parent.keys}
-        self._db = Connection(
-            self.folder,
-            self.limits.memory,
-            self.limits.threads,
-            [arrival.path, *local.values(), *left_out.values()],
-        )
+        local, left_out = self._local(parents)
+        if onto is not None:
+            own, own_left_out = self._local({table.name: onto.held})
+            local, left_out = {**local, **own}, {**left_out, **own_left_out}
+        self._db = self._connection([arrival.path], local, left_out)
         try:
             report.findings += self._stage(arrival, table)
             report.rows = self._db.one("SELECT count(*) FROM stage") if not self._unreadable(report) else 0
@@ -144,33 +159,53 @@ class Intake:
                 self._examine(report, table, local, left_out)
             if report.outcome == "accepted":
                 self._people(report, table, dictionary, local, left_out, resolve)
+            if report.outcome == "accepted" and onto is not None:
+                report.findings += onto_findings(table, onto, local[table.name], self._db, self._places.rows)
             if report.outcome == "accepted":
                 progress(step="writing", rows=report.rows)
                 self._keep(report, table, dictionary, place)
+                if onto is not None:
+                    self._join(report, table, onto, local[table.name], place)
         finally:
             self._db.close()
         return report
 
-    def whole(self, dictionary: Dictionary, tables: Mapping[str, Parent], min_cell: int) -> Coverage:
+    def whole(
+        self,
+        dictionary: Dictionary,
+        tables: Mapping[str, Parent],
+        min_cell: int,
+        before: Before | None = None,
+    ) -> Coverage:
         """See `IntakeEngine.whole`."""
-        local = {name: self._fetch(table.object_name) for name, table in tables.items()}
-        left_out = {name: self._fetch(table.keys) for name, table in tables.items() if table.keys}
-        con = Connection(
-            self.folder, self.limits.memory, self.limits.threads, [*local.values(), *left_out.values()]
-        )
+        local, left_out = self._local(tables)
+        since = Since(dictionary, tables, local, before)
+        con = self._connection([], local, left_out)
         try:
-            found = list(version_findings(dictionary, local, left_out, con))
-            laid = coverage(dictionary, local, con, min_cell)
-            return Coverage([*found, *laid.findings], laid.levels)
+            found = list(version_findings(dictionary, local, left_out, con, since))
+            laid = coverage(dictionary, local, con, min_cell, since)
+            return Coverage([*found, *laid.findings], laid.levels, laid.same)
+        finally:
+            con.close()
+
+    def differences(
+        self, dictionary: Dictionary, tables: Mapping[str, Parent], before: Before
+    ) -> list[TableChange]:
+        """See `IntakeEngine.differences`."""
+        now, _keys = self._local(tables)
+        was, _keys = self._local(before.tables)
+        con = self._connection([], now, was)
+        try:
+            return list(changes(dictionary, tables, now, before, was, con))
         finally:
             con.close()
 
     def filled(
-        self, dictionary: Dictionary, tables: Mapping[str, str]
+        self, dictionary: Dictionary, tables: Mapping[str, tuple[str, ...]]
     ) -> dict[tuple[str, str], tuple[int, int]]:
         """See `IntakeEngine.filled`."""
-        local = {name: self._fetch(object_name) for name, object_name in tables.items()}
-        con = Connection(self.folder, self.limits.memory, self.limits.threads, list(local.values()))
+        local = {name: self._fetch(objects) for name, objects in tables.items()}
+        con = self._connection([], local)
         try:
             return {
                 (table.name, column): counts
@@ -209,7 +244,7 @@ class Intake:
     # -- checking
 
     def _examine(
-        self, report: TableReport, table: Table, local: Mapping[str, Path], left_out: Mapping[str, Path]
+        self, report: TableReport, table: Table, local: Mapping[str, Files], left_out: Mapping[str, Files]
     ) -> None:
         hits, doubts = checks.identifier_findings(table, self._db.ask, self._places.rows)
         report.findings += hits
@@ -224,8 +259,8 @@ class Intake:
         report: TableReport,
         table: Table,
         dictionary: Dictionary,
-        local: Mapping[str, Path],
-        left_out: Mapping[str, Path],
+        local: Mapping[str, Files],
+        left_out: Mapping[str, Files],
         resolve: Resolve,
     ) -> None:
         """Give every row its people's keys, in the view `known`; count the rows that have none."""
@@ -237,7 +272,8 @@ class Intake:
             if report.findings:
                 return  # rows without a parent have no person either; they are told once
         else:
-            self._by_id(table, resolve, local.get(dictionary.people.name))
+            people = None if table.kind == "participant" else local.get(dictionary.people.name)
+            self._by_id(table, resolve, people)
         unknown = " OR ".join(f"{quoted(name)} IS NULL" for name in person_columns(table))
         count, rows = self._db.ask(f"SELECT count(*), min(__row, {LINES}) FROM keyed WHERE {unknown}")[0]
         report.left_out = int(count)
@@ -255,7 +291,7 @@ class Intake:
             )
         self._db.ask(f"CREATE VIEW known AS SELECT * FROM keyed WHERE NOT ({unknown})")
 
-    def _by_id(self, table: Table, resolve: Resolve, people: Path | None) -> None:
+    def _by_id(self, table: Table, resolve: Resolve, people: Files | None) -> None:
         own = [
             next(s.value for s in staged_columns(table) if s.column.name == name)
             for name in own_participants(table)
@@ -265,9 +301,7 @@ class Intake:
         )
         keys = resolve(self._db.batches(f"SELECT DISTINCT source FROM ({every})", _IDS))
         self._db.register("resolved", keys)
-        only = (
-            f"WHERE key IN (SELECT __participant FROM read_parquet({literal(str(people))}))" if people else ""
-        )
+        only = f"WHERE key IN (SELECT __participant FROM {scan(people)})" if people else ""
         self._db.ask(
             f"CREATE TEMP TABLE keys AS SELECT source, CAST(key AS INTEGER) AS key FROM resolved {only}"
         )
@@ -280,11 +314,11 @@ class Intake:
         self._db.ask(f"CREATE VIEW keyed AS SELECT stage.*, {picked} FROM stage {joins}")
 
     def _by_parent(
-        self, table: Table, local: Mapping[str, Path], left_out: Mapping[str, Path]
+        self, table: Table, local: Mapping[str, Files], left_out: Mapping[str, Files]
     ) -> list[Finding]:
         name, _, column = (table.participant_via or "").partition(".")
         value = next(s.value for s in staged_columns(table) if s.column.name == table.via_column)
-        parent = f"SELECT {quoted(column)} AS k, __participant FROM read_parquet({literal(str(local[name]))})"
+        parent = f"SELECT {quoted(column)} AS k, __participant FROM {scan(local[name])}"
         joined = f"stage LEFT JOIN ({parent}) p ON p.k = stage.{value}"
         self._db.ask(f"CREATE VIEW keyed AS SELECT stage.*, p.__participant FROM {joined}")
         if any(key.column == table.via_column and key.table == name for key in table.foreign_keys):
@@ -306,6 +340,7 @@ class Intake:
 
     def _keep(self, report: TableReport, table: Table, dictionary: Dictionary, place: str) -> None:
         report.columns = checks.column_counts(table, self._db.ask)
+        report.own_rows = rows_kept = self._db.one("SELECT count(*) FROM known")
         people = person_columns(table)
         kept = [Staged(i, c) for i, c in enumerate(table.fields) if c in stored(table)]
         picked = [quoted(name) for name in people]
@@ -327,11 +362,16 @@ class Intake:
         )
         every = " UNION ".join(f"SELECT DISTINCT {quoted(name)} AS k FROM known" for name in people)
         report.people = self._db.one(f"SELECT count(*) FROM ({every})") if people else 0
-        rows = self._db.one("SELECT count(*) FROM known")
         keys_object = self._keep_left_out(table, dictionary, place) if report.left_out else None
         stored_as = self._put(path, f"{place}/{table.name}")
         report.kept = Kept(
-            stored_as.name, rows, report.people, stored_as.bytes, stored_as.sha256, keys_object
+            stored_as.name,
+            rows_kept,
+            report.people,
+            stored_as.bytes,
+            stored_as.sha256,
+            report.columns,
+            keys_object,
         )
 
     def _keep_left_out(self, table: Table, dictionary: Dictionary, place: str) -> str | None:
@@ -357,8 +397,31 @@ class Intake:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return self.vault.put_file(path, f"{name}.{digest[:32]}.parquet")
 
-    def _fetch(self, name: str) -> Path:
-        return self.vault.local_path(name, self.folder)
+    def _join(self, report: TableReport, table: Table, onto: Onto, held: Files, place: str) -> None:
+        """Lay the new object beside those that the table has; a patch leaves these without the rows it replaces."""
+        report.replaced = {}
+        if onto.mode == "patch":
+            for name, file in zip(onto.held.objects, held, strict=True):
+                if (rest := without_patched(table, file, self._db, self.folder / "rest.parquet")) is not None:
+                    report.replaced[name] = self._put_rest(rest, f"{place}/{table.name}")
+        report.people_in_all = people_in_all(table, onto, held, self._db)
+
+    def _put_rest(self, rest: Rest, name: str) -> Kept | None:
+        if not rest.rows:
+            return None
+        put = self._put(rest.path, name)
+        return Kept(put.name, rest.rows, rest.people, put.bytes, put.sha256, rest.columns)
+
+    def _local(self, tables: Mapping[str, Parent]) -> tuple[dict[str, Files], dict[str, Files]]:
+        local = {name: self._fetch(table.objects) for name, table in tables.items()}
+        return local, {name: self._fetch(table.keys) for name, table in tables.items() if table.keys}
+
+    def _fetch(self, names: Sequence[str]) -> Files:
+        return tuple(self.vault.local_path(name, self.folder) for name in names)
+
+    def _connection(self, files: Sequence[Path], *more: Mapping[str, Files]) -> Connection:
+        every = [*files, *(file for tables in more for held in tables.values() for file in held)]
+        return Connection(self.folder, self.limits.memory, self.limits.threads, every)
 
 
 def _unreadable(table: Table, error: Exception) -> Finding:

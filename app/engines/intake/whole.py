@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from app.deid.hierarchies import HierarchyError, references, resolve
 from app.deid.roles import person_columns, stored
 from app.engines.intake.checks import hashed
 from app.engines.intake.connection import Connection
-from app.engines.intake.reading import VAULT_TYPES, literal, quoted
+from app.engines.intake.parents import Since
+from app.engines.intake.reading import VAULT_TYPES, Files, quoted, scan
 from app.errors import Finding
 from app.schemas.dictionary import Column, Dictionary, ForeignKey, Table
 
@@ -31,6 +29,15 @@ def definition(table: Table) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+def goes_on_from(before: Table, after: Table) -> bool:
+    """Whether rows that were checked under the one may stand beside rows checked under the other: the dictionary says
+    the same of them but for columns that came and need not be filled."""
+    known = {column.name for column in before.fields}
+    new = [column for column in after.fields if column.name not in known]
+    cut = after.model_copy(update={"fields": tuple(c for c in after.fields if c.name in known)})
+    return definition(cut) == definition(before) and not any(column.required for column in new)
+
+
 def _said(column: Column, kept: bool) -> list[object]:
     fate = "kept" if kept else column.role.kind
     return [
@@ -41,34 +48,40 @@ def _said(column: Column, kept: bool) -> list[object]:
 
 
 def version_findings(
-    dictionary: Dictionary, tables: Mapping[str, Path], left_out: Mapping[str, Path], con: Connection
+    dictionary: Dictionary,
+    tables: Mapping[str, Files],
+    left_out: Mapping[str, Files],
+    con: Connection,
+    since: Since,
 ) -> Iterator[Finding]:
     """What does not hold over the tables in the vault: here rows have no lines any more, so counts alone are told."""
-    yield from _ancestors(dictionary, tables)
+    yield from _ancestors(dictionary, tables, con)
     for table in dictionary.tables:
         if table.name not in tables:
             continue
-        here = f"read_parquet({literal(str(tables[table.name]))})"
-        yield from _columns(table, here, con)
-        if dictionary.people.name in tables and table.kind in ("event", "link"):
-            yield from _people(table, here, tables[dictionary.people.name], con)
-        if table.participant_via is not None and table.participant_via.partition(".")[0] in tables:
-            yield from _way(table, here, tables[table.participant_via.partition(".")[0]], con)
+        yield from _columns(table, scan(tables[table.name]), con)
+        people, via = dictionary.people.name, (table.participant_via or "").partition(".")[0]
+        if people in tables and table.kind in ("event", "link") and (rows := since.rows(table, people)):
+            yield from _people(table, scan(rows), tables[people], con)
+        if via in tables and (rows := since.rows(table, via)):
+            yield from _way(table, scan(rows), tables[via], con)
         for key in table.foreign_keys:
-            via = (table.participant_via, table.via_column) == (f"{key.table}.{key.references}", key.column)
-            if key.table in tables and not via and table.column(key.column).role.kind != "participant_id":
-                yield from _key(table, key, here, tables[key.table], left_out.get(key.table), con)
+            same = (table.participant_via, table.via_column) == (f"{key.table}.{key.references}", key.column)
+            if key.table not in tables or same or table.column(key.column).role.kind == "participant_id":
+                continue
+            if rows := since.rows(table, key.table):
+                yield from _key(table, key, scan(rows), tables[key.table], left_out.get(key.table), con)
 
 
-def _ancestors(dictionary: Dictionary, tables: Mapping[str, Path]) -> Iterator[Finding]:
+def _ancestors(dictionary: Dictionary, tables: Mapping[str, Files], con: Connection) -> Iterator[Finding]:
     """Hierarchies that reference tables hold have no circles, and are there: refused now, not when they are used."""
     for name, spec in dictionary.hierarchies.items():
         for table, columns in references({name: spec}).items():
             if table not in tables:
                 continue  # that a table is not there is told of all tables alike
-            held = pq.read_schema(tables[table]).names
+            held = con.names(scan(tables[table]))
             if set(columns) <= set(held):
-                links = pq.read_table(tables[table], columns=list(columns))
+                links = con.table(scan(tables[table]), columns)
                 try:
                     resolve({name: spec}, {table: links})
                 except HierarchyError as error:
@@ -90,33 +103,31 @@ def _columns(table: Table, here: str, con: Connection) -> Iterator[Finding]:
         )
 
 
-def _people(table: Table, here: str, people: Path, con: Connection) -> Iterator[Finding]:
-    known = f"SELECT __participant FROM read_parquet({literal(str(people))})"
+def _people(table: Table, here: str, people: Files, con: Connection) -> Iterator[Finding]:
+    known = f"SELECT __participant FROM {scan(people)}"
     gone = " OR ".join(f"{quoted(name)} NOT IN ({known})" for name in person_columns(table))
     if count := con.one(f"SELECT count(*) FROM {here} WHERE {gone}"):
         detail = "rows are of people whom the participant table of now does not hold"
         yield Finding("unknown_people", detail, table.name, count=count, hint=_AGAIN)
 
 
-def _way(table: Table, here: str, there: Path, con: Connection) -> Iterator[Finding]:
+def _way(table: Table, here: str, there: Files, con: Connection) -> Iterator[Finding]:
     """A row that reaches its person through another table has the person that this table says now."""
     own, theirs = quoted(table.via_column or ""), quoted((table.participant_via or "").partition(".")[2])
     same = f"p.{theirs} = c.{own} AND p.__participant = c.__participant"
-    led = f"EXISTS (FROM read_parquet({literal(str(there))}) p WHERE {same})"
+    led = f"EXISTS (FROM {scan(there)} p WHERE {same})"
     if count := con.one(f"SELECT count(*) FROM {here} c WHERE NOT {led}"):
         detail = "rows lead to a row that is not there, or is of another person by now"
         yield Finding("no_parent", detail, table.name, table.via_column, count=count, hint=_AGAIN)
 
 
 def _key(
-    table: Table, key: ForeignKey, here: str, there: Path, left_out: Path | None, con: Connection
+    table: Table, key: ForeignKey, here: str, there: Files, left_out: Files | None, con: Connection
 ) -> Iterator[Finding]:
     own, theirs = quoted(key.column), quoted(key.references)
-    known = f"EXISTS (FROM read_parquet({literal(str(there))}) p WHERE p.{theirs} = c.{own})"
-    if left_out is not None:
-        known += (
-            f" OR EXISTS (FROM read_parquet({literal(str(left_out))}) o WHERE o.k = {hashed(f'c.{own}')})"
-        )
+    known = f"EXISTS (FROM {scan(there)} p WHERE p.{theirs} = c.{own})"
+    if left_out:
+        known += f" OR EXISTS (FROM {scan(left_out)} o WHERE o.k = {hashed(f'c.{own}')})"
     if count := con.one(f"SELECT count(*) FROM {here} c WHERE c.{own} IS NOT NULL AND NOT ({known})"):
         detail = "values name a row of another table that is not there"
         yield Finding("no_parent", detail, table.name, key.column, count=count, hint=_AGAIN)

@@ -247,7 +247,7 @@ class World:
         return dataset, version
 
     def filled(
-        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, str]
+        self, job_id: str, dictionary: Dictionary, tables: Mapping[str, tuple[str, ...]]
     ) -> dict[tuple[str, str], tuple[int, int]]:
         """Stands for the engine that counts in the vault."""
         return self.counted

@@ -60,7 +60,7 @@ def test_their_rows_leave_every_version_table_and_generation(house: House) -> No
     key, other = house.leaving[one], house.leaving[another]
     before, kept, theirs = house.held(), {}, 0
     for place, rows in before.items():
-        table = pq.read_table(house.world.var / "vault" / rows[-1].object_name)
+        table = pq.read_table(house.world.var / "vault" / str(rows[-1].object_name))
         kept[place] = table.filter([p != key for p in table["__participant"].to_pylist()]).to_pydict()
         assert len(kept[place]["__participant"]) < table.num_rows, place
         theirs += table.num_rows - len(kept[place]["__participant"])
@@ -78,7 +78,7 @@ def test_their_rows_leave_every_version_table_and_generation(house: House) -> No
         assert {row.removed_by is None for row in rows[:-1]} == {False}
         assert newest.removed_by is None
         # The rows of all others, in the order in which they were.
-        table = pq.read_table(house.world.var / "vault" / newest.object_name)
+        table = pq.read_table(house.world.var / "vault" / str(newest.object_name))
         assert table.to_pydict() == kept[place]
         people = len(set(table["__participant"].to_pylist()))
         assert (newest.rows, newest.people) == (table.num_rows, people)

@@ -102,7 +102,7 @@ def test_other_data_in_the_vault_are_read_in_whole(world: World) -> None:
     _release(world, extract)
     with world.db.unit_of_work() as session:
         table = session.get_one(VaultTable, (world.version_id, "visit", 1))
-        path = world.var / "vault" / table.object_name
+        path = world.var / "vault" / str(table.object_name)
         path.with_name("other.parquet").write_bytes(path.read_bytes())
         table.object_name = "other.parquet"
     assert _release(world, extract)["way"] == "other_data"
@@ -115,7 +115,7 @@ def _destroy(world: World, key: int) -> None:
         for row in session.scalars(select(VaultTable).order_by(VaultTable.generation)):
             newest[row.table_name] = row
         for row in newest.values():
-            old = world.var / "vault" / row.object_name
+            old = world.var / "vault" / str(row.object_name)
             made = old.with_name(f"{row.table_name}-{row.generation + 1}.parquet")
             query = f"SELECT * FROM '{old}' WHERE __participant <> {key}"
             duckdb.execute(f"COPY ({query}) TO '{made}' (FORMAT parquet, COMPRESSION zstd)").fetchall()

@@ -56,7 +56,7 @@ def test_a_good_one_is_read_from_the_vault_before_anything_is_fitted(
 ) -> None:
     assert world.upload("tree", csv_bytes([["low", "high"], ["A1", "A"], ["A2", "A"]])).state == "accepted"
     assert world.submit().state == "ready"
-    tables = {"tree": world.held()["tree"].object_name}
+    tables = {"tree": (str(world.held()["tree"].object_name),)}
     nobody = pa.table({"key": pa.array([], pa.int32())})
     plan = Plan.model_construct(version_id="ver_test", tables=())
     source = Source(check_dictionary(document()), plan, tables, nobody, (b"", b""), tmp_path / "spill")

@@ -25,7 +25,7 @@ def test_people_with_a_value_are_counted_once(tmp_path: Path) -> None:
     rows: list[list[Any]] = [[1, 0, 5, "a"], [2, 0, 6, None], [3, 1, 9, None], [4, 2, None, None]]
     visits = csv_bytes([["visit_id", "person_id", "cost", "note"], *rows])
     assert world.upload("visit", visits).state == "accepted"
-    objects = {name: row.object_name for name, row in world.held().items()}
+    objects = {name: (str(row.object_name),) for name, row in world.held().items()}
     counted = world.engine.filled("job_1", Dictionary.model_validate(made), objects)
     assert counted == {
         ("person", "born"): (5, 5),

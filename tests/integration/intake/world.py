@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import func, select
 
 from app.auth.policy import Actor
+from app.catalog.indexing import VariableIndexing
 from app.cohorts.intake import IntakeService, check_when_complete
 from app.cohorts.upload_targets import Wanted
 from app.cohorts.uploads import UploadService
@@ -38,6 +39,7 @@ from app.models import (
     VaultTable,
 )  # fmt: skip
 from app.settings import Settings
+from app.storage.held import objects_of
 from app.storage.inbox import Inbox
 from app.storage.vault import Vault
 
@@ -56,6 +58,7 @@ class IntakeWorld:
     dictionary: Mapping[str, Any]
     now: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
     withdrawn: list[Any] = field(default_factory=list)
+    version: str = VERSION  # the one that is uploaded to
 
     def __post_init__(self) -> None:
         Base.metadata.create_all(self.db.engine)
@@ -78,6 +81,7 @@ class IntakeWorld:
             "check_upload": self.intake.check_upload,
             "submit_version": self.validation.submit_version,
             "take_withdrawals": self._note_withdrawals,
+            "index_variables": VariableIndexing(self.db, self.clock, self.engine).index,
         }
         self.jobs = InlineEngine(self.db, self.clock, tasks)
         self._furnish()
@@ -112,12 +116,12 @@ class IntakeWorld:
 
     def set_dictionary(self, document: Mapping[str, Any]) -> None:
         with self.db.unit_of_work() as session:
-            version = session.get_one(DatasetVersion, VERSION)
+            version = session.get_one(DatasetVersion, self.version)
             version.dictionary = check_dictionary(document).model_dump(mode="json")
 
-    def send(self, table: str, content: bytes) -> str:
+    def send(self, table: str, content: bytes, **laid: Any) -> str:
         """Upload without checking; the upload's id."""
-        wanted = Wanted("table", len(content), version_id=VERSION, table=table)
+        wanted = Wanted("table", len(content), version_id=self.version, table=table, **laid)
         if table == "consents":
             wanted = Wanted("consents", len(content), cohort_id=COHORT)
         upload_id = str(self.uploads.create(ALICE, wanted)["id"])
@@ -125,9 +129,9 @@ class IntakeWorld:
             self.uploads.append(ALICE, upload_id, 0, [content])
         return upload_id
 
-    def upload(self, table: str, content: bytes) -> Upload:
+    def upload(self, table: str, content: bytes, **laid: Any) -> Upload:
         """Upload and run every job that is waiting; the upload as it is afterwards."""
-        upload_id = self.send(table, content)
+        upload_id = self.send(table, content, **laid)
         self.jobs.drain()
         return self.row(upload_id)
 
@@ -139,18 +143,18 @@ class IntakeWorld:
 
     def submit(self) -> DatasetVersion:
         with self.db.unit_of_work() as session:
-            session.get_one(DatasetVersion, VERSION).state = "validating"
-            enqueue(session, "submit_version", subject=VERSION, at=self.clock())
+            session.get_one(DatasetVersion, self.version).state = "validating"
+            enqueue(session, "submit_version", subject=self.version, at=self.clock())
         self.jobs.drain()
         with self.db.read() as session:
-            version = session.get_one(DatasetVersion, VERSION)
+            version = session.get_one(DatasetVersion, self.version)
             session.expunge(version)
             return version
 
     def set_state(self, state: str) -> None:
         """The institution opens the version again."""
         with self.db.unit_of_work() as session:
-            session.get_one(DatasetVersion, VERSION).state = state
+            session.get_one(DatasetVersion, self.version).state = state
 
     def enqueue(self, kind: str, subject: str) -> None:
         with self.db.unit_of_work() as session:
@@ -158,12 +162,16 @@ class IntakeWorld:
 
     def held(self) -> dict[str, VaultTable]:
         with self.db.read() as session:
-            rows = session.scalars(select(VaultTable).order_by(VaultTable.generation)).all()
+            query = select(VaultTable).where(VaultTable.version_id == self.version)
+            rows = session.scalars(query.order_by(VaultTable.generation)).all()
             session.expunge_all()
             return {row.table_name: row for row in rows}
 
     def table(self, name: str) -> pa.Table:
-        return pq.read_table(self.vault.local_path(self.held()[name].object_name, self.folder))
+        with self.db.read() as session:
+            objects = objects_of(session, self.held()[name])
+        tables = [pq.read_table(self.vault.local_path(one, self.folder)) for one in objects]
+        return pa.concat_tables(tables, promote_options="default")
 
     def count(self, model: type[Base]) -> int:
         with self.db.read() as session:
