@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -45,6 +46,7 @@ from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
 from app.integrations.service import IntegrationService
 from app.jobs import MUST_END, Task, requeue_failed
+from app.jobs import measures as job_measures
 from app.jobs.answers import forget_answers
 from app.jobs.chores import Chore, Chores
 from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_url
@@ -53,6 +55,7 @@ from app.keyring import open_keyring
 from app.models.migrating import upgrade
 from app.portal import authorize, citing, pages
 from app.portal import variables as variables_page
+from app.requests import measures as request_measures
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -140,6 +143,13 @@ class Built:
     """What must answer besides the database, by name."""
 
 
+def _measure(watching: WatchService, db: Database, clock: Clock) -> None:
+    """Set the metrics that are read from the database."""
+    watching.observe()
+    job_measures.observe(db, clock)
+    request_measures.observe(db, clock)
+
+
 @dataclass(frozen=True)
 class Working:
     """What runs beside the web."""
@@ -188,6 +198,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
     destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
     indexing = VariableIndexing(db, clock, checking)
+    watching = WatchService(db, clock)
     house = House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=uploads,
@@ -200,12 +211,13 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
         withdrawals=WithdrawalService(db, clock, keyring, Journal(settings.journal_path)),
         receipts=ReceiptService(db),
-        watch=WatchService(db, clock),
+        watch=watching,
         findings=FindingService(db, clock),
         feeds=FeedService(db, clock, settings),
         alarms=AlarmService(db, clock),
         incidents=IncidentService(db, clock, settings),
         db=db,
+        measure=partial(_measure, watching, db, clock),
     )
     tasks = {
         **cohort_tasks(intake, validation, destruction),
@@ -334,7 +346,6 @@ def chores_of(built: Built) -> dict[str, Chore]:
         ),
         "index variables": built.indexing.catch_up,
         "legal clocks of incidents": lambda: house.alarms.chase("incident_overdue", house.incidents.overdue),
-        "watch withdrawals": house.watch.observe,
         "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,
         "sweep the vault": built.destruction.sweep,

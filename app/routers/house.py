@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,7 +28,8 @@ from app.withdrawals.watching import WatchService
 
 @dataclass(frozen=True)
 class House:
-    """One attribute a room. `db` answers `ping()` and nothing else is asked of it here."""
+    """One attribute a room. `db` answers `ping()` and nothing else is asked of it here; `measure` sets the metrics that
+    are read from the database."""
 
     auth: AuthService
     uploads: UploadService
@@ -46,6 +48,7 @@ class House:
     alarms: AlarmService
     incidents: IncidentService
     db: Any
+    measure: Callable[[], object]
 
 
 def house(request: Request) -> House:

@@ -34,6 +34,7 @@ def readyz(rooms: Annotated[House, Depends(house)], response: Response) -> dict[
 
 
 @router.get("/metrics", response_class=Response)
-def metrics() -> Response:
-    """Prometheus text."""
+def metrics(rooms: Annotated[House, Depends(house)]) -> Response:
+    """Prometheus text; what is read from the database is read now, whichever process does the work."""
+    rooms.measure()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,10 @@ from app.models import BlockMark, Cohort, Job, Withdrawal
 
 OPEN = Gauge("baekman_withdrawals_open", "Withdrawals that are not closed.", ("state",))
 OLDEST = Gauge("baekman_withdrawal_oldest_seconds", "Age of the oldest withdrawal that is not closed.")
+LAG = Gauge(
+    "baekman_epoch_lag_seconds",
+    "Age of the oldest withdrawal whose parts are not singled out yet in some extract.",
+)
 STATES = ("taken", "blocked", "destroying")
 
 
@@ -60,6 +64,8 @@ class WatchService:
         query = select(Withdrawal.state, Withdrawal.taken_at).where(Withdrawal.state != "closed")
         with self.db.read() as session:
             rows = session.execute(query).all()
+            behind = session.scalar(select(func.min(BlockMark.at)).where(BlockMark.narrowed.is_(False)))
+        LAG.set((self.clock() - behind).total_seconds() if behind else 0)
         counts = Counter(row[0] for row in rows)
         for state in STATES:
             OPEN.labels(state).set(counts[state])

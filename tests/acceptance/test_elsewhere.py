@@ -42,6 +42,10 @@ def test_from_upload_to_destruction(tmp_path: Path, postgres_url: str, s3: Serve
         assert set(service.download(extract)) == set(cohort.files)  # the next generation
         assert tables - _objects(s3, "vault")  # every table that held the person was written anew
         assert service.failed_jobs() == []
+        measured = service.http.get("/metrics").text
+        assert "baekman_days_to_decision 0.0" in measured  # the test's clock stood still
+        assert 'baekman_job_seconds{kind="build_extract",quantile="0.5"} 0.0' in measured
+        assert "baekman_requests_undecided 0.0" in measured
         _nothing_in_folders(service, tmp_path)
 
 

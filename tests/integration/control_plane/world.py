@@ -163,6 +163,7 @@ class World:
             feeds=FeedService(self.db, clock, settings),
             alarms=AlarmService(self.db, clock),
             incidents=IncidentService(self.db, clock, settings),
+            measure=lambda: None,
             db=self.db,
         )
         self.app = FastAPI(docs_url=None, redoc_url=None)
