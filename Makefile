@@ -16,6 +16,7 @@ UV := $(VENV)/bin/uv
 RUNTIME := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.runtime)
 DEV := $(VENV)/.dev
 WORKERS ?= 2
+ROUNDS ?= 100
 
 # A home that is unset or cannot be written must not matter: then the caches stay in .venv.
 ifeq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),)
@@ -30,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without byte code every process compiles all it imports anew: 7 s of work instead of 3 before the service can answer.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve migrate test test-all check fix docs attack bench lock clean
+.PHONY: help demo serve migrate test test-all faults check fix docs attack bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -47,8 +48,11 @@ migrate: $(RUNTIME)  ## bring the database up to the newest migration
 test: $(DEV)  ## run the tests, without those marked long (ARGS='tests/unit -k name' to choose)
 	$(PY) -m pytest -n $(WORKERS) -m "not long" $(ARGS)
 
-test-all: $(DEV)  ## run every test
-	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+test-all: $(DEV)  ## run every test, the generative ones with more cases, drawn anew
+	$(PY) -m pytest -n $(WORKERS) --hypothesis-profile=thorough $(ARGS)
+
+faults: $(DEV)  ## kill, interleave and repeat at random (ROUNDS=100)
+	$(PY) -m pytest -n $(WORKERS) -m faults --hypothesis-profile=thorough --rounds=$(ROUNDS) $(ARGS)
 
 check: $(DEV)  ## lint, format, types, import contracts, and migrations in step with the models
 	$(PY) -m ruff check .

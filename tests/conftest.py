@@ -1,4 +1,4 @@
-"""What every test may ask for: an empty database on either engine; and the seconds each kind of test took."""
+"""What every test may ask for: an empty database on either engine, how much to try; and the seconds each kind took."""
 
 from __future__ import annotations
 
@@ -9,11 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import NoPostgres, fresh_database, running_server
 
 if TYPE_CHECKING:
     from tests.s3 import Server
+
+# A plain run draws the same cases every time: it may be red only where something was changed. `make test-all` and
+# `make faults` take the other profile and draw anew. An example database would make one machine unlike another.
+settings.register_profile("quick", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("thorough", derandomize=False, deadline=None, database=None, print_blob=True)
+settings.load_profile("quick")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=3, help="how many random rounds of events are played")
+
+
+@pytest.fixture(scope="session")
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How many random rounds a test of kills and sequences plays: 3, in `make faults` 100."""
+    return int(request.config.getoption("--rounds"))
 
 
 @pytest.fixture(scope="session")

@@ -33,10 +33,10 @@ from app.auth.service import AuthService
 from app.db import Database
 from app.errors import Problem
 from app.keyring import Keyring
-from app.models import Base
 from app.portal import authorize
 from app.routers import clients, oauth
 from app.settings import Settings
+from tests.schema import with_tables
 
 CALLBACK = "http://127.0.0.1:9/callback"
 PASSWORD = "correct horse battery staple"
@@ -151,7 +151,7 @@ class Flow:
 def make_issuer(database_url: str, folder: Path, public_url: str = PUBLIC_URL) -> Issuer:
     """An issuer over an empty database, with tables made and the first start done."""
     db = Database(database_url)
-    Base.metadata.create_all(db.engine)
+    with_tables(db)
     settings = Settings(var=folder, public_url=public_url)
     clock = Hands()
     auth = AuthService(db, clock, settings, Keyring(secrets.token_bytes(32)))

@@ -21,7 +21,6 @@ from app.gate import Gate
 from app.keyring import Keyring
 from app.models import (
     AccessRequest,
-    Base,
     Cohort,
     Consent,
     Dataset,
@@ -41,6 +40,7 @@ from app.schemas.plan import Plan, Privacy, plan_hash
 from app.settings import Settings
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
+from tests.schema import with_tables
 from tests.world import NOW, fill_vault
 
 PURPOSE: dict[str, Any] = {"use": "HMB"}
@@ -300,7 +300,7 @@ class Two:
 
 def make(db: Database, var: Path, people: int = 120, both: int = 40, *, clock: Clock | None = None) -> Two:
     """Two cohorts of so many people each; the first `both` of them are the same people."""
-    Base.metadata.create_all(db.engine)
+    with_tables(db)
     keyring = Keyring(secrets.token_bytes(32))
     vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
     tick: Clock = clock or _now

@@ -22,7 +22,6 @@ from app.gate import Gate
 from app.keyring import Keyring
 from app.models import (
     AccessRequest,
-    Base,
     Cohort,
     Consent,
     Dataset,
@@ -41,6 +40,7 @@ from app.settings import Settings
 from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
+from tests.schema import with_tables
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PURPOSE: dict[str, Any] = {"use": "HMB"}
@@ -250,7 +250,7 @@ def make(
     `dictionary`, the planned `tables`, the `queries` that fill them and `privacy` replace those of this file.
     """
     document = dictionary or DICTIONARY
-    Base.metadata.create_all(db.engine)
+    with_tables(db)
     settings = Settings(var=var)
     keyring = keyring or Keyring(secrets.token_bytes(32))
     tick: Clock = clock or (lambda: NOW)

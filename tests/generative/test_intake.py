@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from app.deid.roles import check_dictionary
 from app.engines.intake import Bounds, IntakeEngine, IntakeLimits, TableReport
 from app.storage.vault import Vault
+from tests.amounts import tries
 
 DICTIONARY = check_dictionary(
     {
@@ -36,8 +37,13 @@ DICTIONARY = check_dictionary(
 )  # fmt: skip
 # Letters that CSV, quoting, encodings and hangul care about; no digits, so that no identifier comes up by chance.
 TEXT = st.text(alphabet=st.sampled_from("ab ,;\"'\n\t|가각힣é漢"), max_size=12)
+# Numbers have few digits for the same reason: 1000000000 is a mobile number that lost its zero. Long ones are named.
+INTEGERS = st.integers(-(10**5), 10**5)
+NUMBERS = INTEGERS.map(lambda n: n / 8) | st.sampled_from(
+    [0.1 + 0.2, 1e-7, -2.5e-9, 123456.789, 1e15, -4e300]
+)
 ROWS = st.lists(
-    st.tuples(st.none() | st.integers(-(10**9), 10**9), st.none() | st.floats(-1e9, 1e9), TEXT),
+    st.tuples(st.none() | INTEGERS, st.none() | NUMBERS, TEXT),
     min_size=1,
     max_size=30,
 )
@@ -77,7 +83,7 @@ def written(rows: list[list[object]], end: str) -> bytes:
     return sink.getvalue().encode()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(8, 60), suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, end=st.sampled_from(["\n", "\r\n"]), order=st.randoms())
 def test_what_is_accepted_is_what_was_written(engine: IntakeEngine, rows: Any, end: str, order: Any) -> None:
     lines = [[f"p{i}", n, x, t] for i, (n, x, t) in enumerate(rows)]
@@ -94,7 +100,7 @@ def test_what_is_accepted_is_what_was_written(engine: IntakeEngine, rows: Any, e
     assert held == expected  # in the order of the people, whatever the order of the file
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(8, 60), suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=ROWS, bad=st.dictionaries(st.integers(0, 29), st.tuples(st.sampled_from([1, 2]), WRONG), min_size=1)
 )

@@ -46,6 +46,8 @@ from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
 
+pytestmark = pytest.mark.faults
+
 PEOPLE, ACTIVE = 100, 30  # people of the world, and how many of them the sequence may speak of
 K = 5
 DOMAIN_OF = {"person": "clinical", "visit": "clinical", "steps": "lifelog"}
@@ -358,7 +360,7 @@ def run(machine: type[Sequence], examples: int, steps: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=True, database=None,
+            max_examples=examples, stateful_step_count=steps,
             suppress_health_check=list(HealthCheck), phases=(Phase.generate,), verbosity=Verbosity.quiet,
         ),
     )  # fmt: skip
@@ -397,8 +399,8 @@ def test_one_sequence_that_touches_everything() -> None:
         one.close()
 
 
-def test_no_sequence_leaves_a_row_of_somebody_who_does_not_consent() -> None:
-    run(Sequence, 2, 7)
+def test_no_sequence_leaves_a_row_of_somebody_who_does_not_consent(rounds: int) -> None:
+    run(Sequence, rounds, 7)
 
 
 def test_a_consent_that_is_narrowed_to_another_purpose_leaves_every_copy() -> None:

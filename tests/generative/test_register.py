@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -17,6 +18,7 @@ from app.consents.queries import covered
 from app.db import Database
 from app.errors import Problem
 from app.models import Cohort
+from tests.amounts import tries
 from tests.integration.consents.world import FIRST, RegisterWorld, line
 
 PEOPLE, DOMAINS = ("A", "B", "C"), ("clinical", "genomic")
@@ -244,7 +246,7 @@ class Register(RuleBasedStateMachine):
 
 
 Register.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=14, deadline=None, derandomize=True,
+    max_examples=tries(5, 100), stateful_step_count=14,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
-TestRegister = Register.TestCase
+TestRegister = pytest.mark.faults(Register.TestCase)

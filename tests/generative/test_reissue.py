@@ -24,6 +24,7 @@ from app.models import Cohort, Consent, Extract
 from app.permits import must_be_live
 from app.schemas.plan import Condition, Plan
 from tests import world as worlds
+from tests.amounts import tries
 from tests.world import World
 
 PEOPLE = 90
@@ -254,9 +255,8 @@ def _must_be_equal(shape: Shape, rounds: list[list[tuple[int, str, bool]]]) -> l
     return ways
 
 
-@settings(
-    max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+@pytest.mark.faults
+@settings(max_examples=tries(2, 40), suppress_health_check=list(HealthCheck))
 @example(
     Shape(7, EVERYTHING, True, True, True, False, cap=2),
     [[(2, "clinical", False)], [(2, "clinical", True), (5, "clinical", False), (9, "lifelog", False)]],
@@ -269,7 +269,8 @@ def test_a_reissue_has_the_bytes_of_a_whole_build(
 
 
 @pytest.mark.long
-@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.faults
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(shapes, st.lists(changes, min_size=1, max_size=4))
 def test_a_reissue_has_the_bytes_of_a_whole_build_at_length(
     shape: Shape, rounds: list[list[tuple[int, str, bool]]]

@@ -18,7 +18,8 @@ from app.consents.purposes import may_be_agreed
 from app.db import Database
 from app.engines.intake import Ages, Bounds, Hashes, IntakeLimits, RegisterReader
 from app.keyring import Keyring
-from app.models import Base, Cohort, Consent, Institution
+from app.models import Cohort, Consent, Institution
+from tests.schema import with_tables
 
 FIRST, SECOND = "coh_1", "coh_2"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -46,7 +47,7 @@ class RegisterWorld:
 
     def __init__(self, db: Database) -> None:
         self.db, self.keyring, self.now = db, Keyring(b"k" * 32), NOW
-        Base.metadata.create_all(db.engine)
+        with_tables(db)
         with db.unit_of_work() as session:
             session.add_all(Institution(id=f"ins_{n}", name=f"I{n}", created_at=NOW) for n in (1, 2))
             session.flush()

@@ -133,8 +133,7 @@ def test_the_page_of_the_way_has_a_picture_in_both_languages(world: World):
     dataset, version = world.published()
     world.set_version(version, people=500)
     cohort = world.cohort_of(dataset)
-    for module in (pages, operations):
-        world.app.include_router(module.router)
+    world.also(pages, operations)
     for week in range(10):
         world.consenting(cohort, 20 + week)
         world.ok(None, "GET", "/v1/progress")

@@ -155,7 +155,7 @@ def test_a_project_tells_what_it_published_once(world: World) -> None:
 
 
 def test_a_doi_leads_to_a_page_that_stays(world: World) -> None:
-    world.app.include_router(cite_page.router)
+    world.also(cite_page)
     _dataset, version = world.published()
     closed = world.call(None, "GET", f"/cite/{version}?lang=en")
     assert closed.status_code == 404

@@ -229,8 +229,7 @@ def test_what_the_index_lacks_is_caught_up_once(world: World) -> None:
 
 def test_the_page_is_closed_until_the_operator_opens_it(world: World) -> None:
     published(world, {**PRESSURE, "title": {"ko": "<b>혈압</b>", "en": "pressure"}})
-    for module in (pages, variables_page):
-        world.app.include_router(module.router)
+    world.also(pages, variables_page)
     closed = world.call(None, "GET", "/variables?q=sbp&lang=ko")
     assert closed.status_code == 403
     assert "공개되어 있지 않습니다" in closed.text

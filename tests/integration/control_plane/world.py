@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
 import pytest
@@ -32,7 +33,7 @@ from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
 from app.jobs.engine import InlineEngine
 from app.keyring import Keyring
-from app.models import AuditLine, Base, Cohort, Consent, Dataset, DatasetVersion, Participant
+from app.models import AuditLine, Cohort, Consent, Dataset, DatasetVersion, Participant
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -57,6 +58,7 @@ from app.schemas.counts import CountQuestion
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
+from tests.schema import with_tables
 
 # Tests of what the databases do differently (locks, unique keys, what text they store) run on both; the rest on one.
 ON_BOTH = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -131,6 +133,17 @@ class Now:
         self.at += timedelta(days=days)
 
 
+@cache
+def doors(*more: Any) -> FastAPI:
+    """The routes of the control plane and `more` modules, for one world after the other: to put them together takes
+    longer than a test."""
+    app = FastAPI(docs_url=None, redoc_url=None)
+    for module in (*ROUTERS, *more):
+        app.include_router(module.router)
+    problems.install(app)
+    return app
+
+
 @dataclass
 class World:
     """What a test acts on: `call` speaks as somebody; `drain` runs the jobs."""
@@ -143,7 +156,7 @@ class World:
     counted: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        Base.metadata.create_all(self.db.engine)
+        with_tables(self.db)
         keyring, settings = Keyring(b"k" * 32), Settings(_env_file=None)
         clock: Clock = self.now
         self.house = House(
@@ -166,11 +179,8 @@ class World:
             measure=lambda: None,
             db=self.db,
         )
-        self.app = FastAPI(docs_url=None, redoc_url=None)
+        self.app = doors()
         self.app.state.house = self.house
-        for module in ROUTERS:
-            self.app.include_router(module.router)
-        problems.install(self.app)
         self.client = TestClient(self.app, raise_server_exceptions=False)
         self.people["platform"] = person("platform", "platform")
         self.people["steward"] = person("steward", "steward")
@@ -183,6 +193,12 @@ class World:
             "submit_version": self._accept,
         }
         self.jobs = InlineEngine(self.db, clock, tasks)
+
+    def also(self, *modules: Any) -> None:
+        """From now on with the routes of these modules too."""
+        self.app = doors(*modules)
+        self.app.state.house = self.house
+        self.client = TestClient(self.app, raise_server_exceptions=False)
 
     def call(self, who: str | None, method: str, path: str, body: Any = None, **headers: str) -> Any:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -22,6 +22,7 @@ ALWAYS = (
 )  # of each kind one; the others are long
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "point", [pytest.param(p, marks=() if p in ALWAYS else pytest.mark.long) for p in sorted(POINTS)]
 )

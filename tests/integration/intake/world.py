@@ -42,6 +42,7 @@ from app.settings import Settings
 from app.storage.held import objects_of
 from app.storage.inbox import Inbox
 from app.storage.vault import Vault
+from tests.schema import with_tables
 
 ALICE = Actor(
     "client:hospital", "hospital", "institution", "ins_a", frozenset({"uploads:write", "consents:write"})
@@ -61,7 +62,7 @@ class IntakeWorld:
     version: str = VERSION  # the one that is uploaded to
 
     def __post_init__(self) -> None:
-        Base.metadata.create_all(self.db.engine)
+        with_tables(self.db)
         self.settings = Settings(var=self.folder)
         self.inbox = Inbox.open((self.folder / "inbox").as_uri(), self.folder / "spill")
         self.vault = Vault.open((self.folder / "vault").as_uri())

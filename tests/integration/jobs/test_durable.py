@@ -147,6 +147,7 @@ def test_a_kind_that_nobody_knows_fails_and_does_not_stop_the_relay(db: Database
     assert ended(db, insert(db, "quick")).state == "done"
 
 
+@pytest.mark.faults
 def test_killed_in_the_middle_of_a_job_it_ends_after_a_restart(database_url: str, tmp_path: Path) -> None:
     database = Database(database_url)
     Base.metadata.create_all(database.engine)

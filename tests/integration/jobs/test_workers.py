@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from app.db import Database
 from app.jobs.chores import Chores
 from app.jobs.workers import Membership
-from app.models import Base, Worker
+from app.models import Worker
 from tests.postgres import fresh_database
+from tests.schema import with_tables
 
 START = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -54,7 +55,7 @@ class Machine:
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'x.db'}")
-    Base.metadata.create_all(database.engine)
+    with_tables(database)
     yield database
     database.dispose()
 

@@ -284,6 +284,7 @@ def test_many_uploads_at_once_do_not_stop_other_requests(http: httpx2.Client, ur
             connection.close()
 
 
+@pytest.mark.faults
 def test_a_killed_server_loses_nothing_it_acknowledged(world: World, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

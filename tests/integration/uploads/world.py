@@ -16,9 +16,10 @@ from app.cohorts.upload_targets import Wanted
 from app.cohorts.uploads import UploadService
 from app.db import Database
 from app.jobs import enqueue
-from app.models import AuditLine, Base, Cohort, Dataset, DatasetVersion, Institution, Job, Upload
+from app.models import AuditLine, Cohort, Dataset, DatasetVersion, Institution, Job, Upload
 from app.settings import Settings
 from app.storage.inbox import Inbox
+from tests.schema import with_tables
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 TABLES = ("person", "visit_occurrence")
@@ -42,7 +43,7 @@ class World:
     service: UploadService = field(init=False)
 
     def __post_init__(self) -> None:
-        Base.metadata.create_all(self.db.engine)
+        with_tables(self.db)
         self.settings = Settings(upload_max_bytes=64 * 2**20, upload_put_max_bytes=2**20)
         self.inbox = Inbox.open((self.folder / "inbox").as_uri(), self.folder / "spill")
         self.service = UploadService(
