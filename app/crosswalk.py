@@ -93,14 +93,16 @@ def build(
     """The crosswalk of a project over the cohorts of a version, ordered by participant key; dates move by up to
     `shift_weeks`.
 
-    Consent is always read now. `known` (key, pseudonym, shift_days; ascending by key) is what this project's last
-    generation derived from the same key, random ids and weeks, which never change: only others are derived again. With
-    `linkage`, participants of several cohorts who are the same person share pseudonym, rank, slice and shift, where
-    both agreed to be linked; else everybody is a person of their own, and nothing is `known`."""
+    Consent is always read now. `known` (key, name: the 64 bits of the pseudonym, shift_days; ascending by key) is what
+    this project's last generation derived from the same key, random ids and weeks, which never change: only others are
+    derived again. With `linkage`, participants of several cohorts who are the same person share pseudonym, rank, slice
+    and shift, where both agreed to be linked; else everybody is a person of their own, and nothing is `known`."""
     covered = covered_now(session, of, domains, purpose, on)
     if not with_deceased:
         covered = {d: np.setdiff1d(keys, _deceased(session, of)) for d, keys in covered.items()}
-    anyone = np.unique(np.concatenate([*covered.values(), np.empty(0, dtype=np.int32)])).astype(np.int32)
+    anyone = np.empty(0, dtype=np.int32)
+    for keys in covered.values():
+        anyone = np.sort(np.concatenate([anyone, keys[~among(keys, anyone)]])).astype(np.int32)
     person, columns, given = anyone, dict[str, Any](), dict[int, bytes]()
     if of.only is None:
         columns["counted"] = linking.representatives(session, of, anyone)
@@ -128,7 +130,7 @@ def build(
         "shift_days": shifts[place],
     }
     for domain, keys in covered.items():
-        table[f"in_{domain}"] = np.isin(anyone, keys)
+        table[f"in_{domain}"] = among(anyone, keys)
     return Crosswalk(pa.table({**table, **columns}), covered, of.epoch, on, given)
 
 
@@ -205,21 +207,27 @@ def _derived(
         ids = random_ids(session, cohort_ids, anyone)
         return pseudonyms.pseudonyms(project_key, ids), pseudonyms.shift_days(project_key, ids, most_days)
     held = known["key"].to_numpy()
-    new = anyone[~np.isin(anyone, held, assume_unique=True)]
-    ids = random_ids(session, cohort_ids, new)
+    was, place = among(anyone, held), np.searchsorted(held, anyone)
+    ids = random_ids(session, cohort_ids, anyone[~was])
     names, shifts = np.empty(len(anyone), dtype="S16"), np.empty(len(anyone), dtype=np.int32)
-    stay, fresh = np.isin(held, anyone, assume_unique=True), np.searchsorted(anyone, new)
-    old = np.searchsorted(anyone, held[stay])
-    names[old] = np.array(known["pseudonym"].to_pylist(), dtype="S16")[stay]
-    shifts[old] = known["shift_days"].to_numpy()[stay]
-    names[fresh] = pseudonyms.pseudonyms(project_key, ids)
-    shifts[fresh] = pseudonyms.shift_days(project_key, ids, most_days)
+    names[was] = pseudonyms.as_names(known["name"].to_numpy()[place[was]])
+    shifts[was] = known["shift_days"].to_numpy()[place[was]]
+    names[~was] = pseudonyms.pseudonyms(project_key, ids)
+    shifts[~was] = pseudonyms.shift_days(project_key, ids, most_days)
     return names, shifts
+
+
+def among(keys: Keys, others: Keys) -> npt.NDArray[np.bool_]:
+    """Of each of the keys, whether it is one of the others; both sorted, without a key twice."""
+    if not len(others):
+        return np.zeros(len(keys), dtype=np.bool_)
+    place = np.minimum(np.searchsorted(others, keys), len(others) - 1)
+    return np.asarray(others[place] == keys)
 
 
 def _order(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.intp]:
     """The places of the pseudonyms in ascending order; two alike would merge two people."""
-    words = np.frombuffer(bytes.fromhex(names.tobytes().decode()), dtype=">u8").astype(np.uint64)
+    words = pseudonyms.as_words(names)
     order = np.argsort(words, kind="stable")
     if alike := int((np.diff(words[order]) == 0).sum()):
         raise pseudonyms.PseudonymError(f"{alike} of {len(names)} pseudonyms are not unique")

@@ -22,32 +22,41 @@ from app.ledger.parts import listed
 from app.models import BlockMark, Extract, Job, Part, Withdrawal
 from app.schemas.plan import Condition
 from app.withdrawals.service import WithdrawalService
-from app.withdrawals.service import tasks as withdrawal_tasks
+from app.withdrawals.settling import tasks as withdrawal_tasks
 from benchmarks._house import NOW, House, make
 
+STEP = 1 << 20  # bytes between two looks at the database, as the route has it
 OLD = ("[1920, 1940)", "[1940, 1960)")  # those who are not among the leavers: the long download is of them
 
 
-def downloading(house: House, extract: str, until: threading.Event, told: dict[str, Any]) -> None:
-    """Read one part slowly, asking before each step whether the next byte may leave, as the route does."""
+def downloading(house: House, extract: str, steps: int, until: threading.Event, told: dict[str, Any]) -> None:
+    """Read one part over and over, in steps as the route sends it and asking before each whether it may leave, for
+    `steps` steps and until all has settled. A step that has to wait is asked for again, as a client resumes."""
     service = ExtractService(house.db, lambda: NOW, house.gate.outbox)
     with house.db.read() as session:
         part = max(listed(session, extract), key=lambda p: p["bytes"])
-    told.update(checks=0, waits=0, ended="refused")
-    while True:
+    told.update(steps=0, waits=0, bytes=0, longest_check_s=0.0, ended="refused")
+    name, offset = f"{extract}/{part['name']}", 0
+    while told["steps"] < steps or not until.is_set():
+        asked = time.monotonic()
         try:
             service.check_part(extract, part["name"])
-            told["checks"] += 1
         except Problem as problem:
             if problem.code != "part_checking":
                 return
             told["waits"] += 1
-        if until.wait(0.25):
-            break
-    size = sum(
-        len(chunk) for chunk in house.gate.outbox.chunks(f"{extract}/{part['name']}", 0, part["bytes"])
-    )
-    told["ended"] = "complete" if size == part["bytes"] else "short"
+            time.sleep(1)
+            continue
+        told["longest_check_s"] = max(told["longest_check_s"], round(time.monotonic() - asked, 3))
+        size = min(STEP, part["bytes"] - offset)
+        read = sum(len(chunk) for chunk in house.gate.outbox.chunks(name, offset, offset + size))
+        if read != size:
+            told["ended"] = "short"
+            return
+        offset = (offset + size) % part["bytes"]
+        told["steps"], told["bytes"] = told["steps"] + 1, told["bytes"] + size
+        time.sleep(0.02)
+    told["ended"] = "complete"
 
 
 def unsettled(house: House, expected: int) -> dict[str, int]:
@@ -71,7 +80,9 @@ def unsettled(house: House, expected: int) -> dict[str, int]:
         }
 
 
-def measure(house: House, folder: Path, extracts: int, withdrawals: int, gap: float) -> dict[str, Any]:
+def measure(
+    house: House, folder: Path, extracts: int, withdrawals: int, gap: float, steps: int
+) -> dict[str, Any]:
     """Build the extracts, let one person leave every `gap` seconds, and wait for all copies to settle."""
     started, spent = time.monotonic(), time.process_time()
     old = house.plan.model_copy(
@@ -96,7 +107,7 @@ def measure(house: House, folder: Path, extracts: int, withdrawals: int, gap: fl
         poll=0.05,
     )
     until, download = threading.Event(), dict[str, Any]()
-    reader = threading.Thread(target=downloading, args=(house, long, until, download))
+    reader = threading.Thread(target=downloading, args=(house, long, steps, until, download))
     held = set(members(house, long))
     leaving = random.Random(7).sample([key for key in house.keys if key not in held], withdrawals)
     jobs.start()
@@ -118,8 +129,8 @@ def measure(house: House, folder: Path, extracts: int, withdrawals: int, gap: fl
         wall, cpu = time.monotonic() - started, time.process_time() - spent
     finally:
         until.set()
-        reader.join()
         jobs.stop()
+        reader.join()
     with house.db.read() as session:
         generations = sum(session.scalars(select(Extract.generation))) - extracts
         kinds = dict(session.execute(select(Job.kind, func.count()).group_by(Job.kind)).all())
@@ -153,10 +164,13 @@ def main() -> None:
     asked.add_argument("--extracts", type=int, default=200)
     asked.add_argument("--withdrawals", type=int, default=27)
     asked.add_argument("--gap", type=float, default=1.0, help="seconds between two withdrawals")
+    asked.add_argument(
+        "--steps", type=int, default=10_240, help="least steps of the download: 10 GB of full ones"
+    )
     told = asked.parse_args()
     try:
         house = make(told.folder, told.people, told.rows, -(-told.rows // 8))
-        figures = measure(house, told.folder, told.extracts, told.withdrawals, told.gap)
+        figures = measure(house, told.folder, told.extracts, told.withdrawals, told.gap, told.steps)
     finally:
         shutil.rmtree(told.folder, ignore_errors=True)
     asked_for = {"people": told.people, "rows": told.rows, "extracts": told.extracts}

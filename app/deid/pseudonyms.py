@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 KEY_BYTES = 32
 ID_BYTES = 16
@@ -15,6 +16,7 @@ SHIFT_WINDOW_DAYS = 182
 """Default: up to 26 weeks either way. All moves together go once round the year, so that no season is likelier than
 another; a longer window costs as many more weeks at both ends of every table (see `window`)."""
 
+_WORD = 8  # bytes of a pseudonym; its text has two characters a byte
 _BLOCK = 64  # bytes of SHA-256's block
 _BATCH = 65_536
 _SEPARATOR = b"\x1f"
@@ -47,6 +49,22 @@ def pseudonyms(key: bytes, ids: Ids) -> npt.NDArray[np.bytes_]:
     alike = len(words) - len(np.unique(words))
     if alike:
         raise PseudonymError(f"{alike} of {len(words)} pseudonyms are not unique")
+    return as_names(words)
+
+
+def as_words(names: npt.NDArray[np.bytes_]) -> Words:
+    """The 64 bits of each pseudonym (S16), in the order of the texts."""
+    return np.frombuffer(bytes.fromhex(names.tobytes().decode()), dtype=">u8").astype(np.uint64)
+
+
+def words_of(column: pa.ChunkedArray) -> Words:
+    """The 64 bits of each pseudonym of a column of texts without nulls."""
+    texts = column.cast(pa.binary()).cast(pa.binary(2 * _WORD)).combine_chunks()
+    return as_words(np.frombuffer(texts.buffers()[1], dtype="S16")[texts.offset :][: len(texts)])
+
+
+def as_names(words: Words) -> npt.NDArray[np.bytes_]:
+    """The pseudonyms (S16) of these 64 bits."""
     return np.frombuffer(words.astype(">u8").tobytes().hex().encode(), dtype="S16")
 
 

@@ -77,8 +77,7 @@ def build(
     With the `last` generation, only the parts that differ from it are written, and verified together with the evidence
     of the others; the bytes are those of a whole build. Raises NotLocal where that cannot be told."""
     progress(step="consent")
-    known = last.remembered.kept.tables.get("people") if last else None
-    source, walk = _source(gate, plan, purpose, project, spill, known)
+    source, walk = _source(gate, plan, purpose, project, spill, _known(last))
     if pinned and pinned.windows is not None:
         source = replace(source, windows=window.from_json(pinned.windows))
     dictionary, staging = source.dictionary, spill / "staged"
@@ -216,6 +215,15 @@ def nobody(domains: set[str]) -> pa.Table:
         "shift_days": pa.array([], pa.int32()),
     }
     return pa.table({**columns, **{f"in_{d}": pa.array([], pa.bool_()) for d in sorted(domains)}})
+
+
+def _known(last: Last | None) -> pa.Table | None:
+    """The people as the last generation kept them; None where an earlier version of ours kept them in another form,
+    which the engine will not go on from."""
+    people = last.remembered.kept.tables.get("people") if last else None
+    return (
+        people if people is not None and {"key", "name", "shift_days"} <= set(people.column_names) else None
+    )
 
 
 def _source(

@@ -105,7 +105,7 @@ def _judge(
         gathered = Gathered(questions, parts, expectation)
         surveys = {table.name: survey(questions, table, parts[table.name]) for table in tables}
         findings = check_order(questions, tables, parts, surveys, gathered)
-        census = check_people(questions, tables, gathered, surveys, expectation)
+        census = check_people(questions, tables, parts, gathered, surveys, expectation)
         findings += census.findings
         questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):

@@ -46,7 +46,8 @@ class PartEvidence:
 @dataclass(frozen=True)
 class Evidence:
     """What was read of judged parts, as far as parts are judged together: people, classes, codes; by part, so that the
-    evidence of a part that stays can be added to what is read of a new one. Every table has a column `position`."""
+    evidence of a part that stays can be added to what is read of a new one. Every table has a column `position`, except
+    those of the labels of classes. People (`p`) are the 64 bits of their pseudonyms."""
 
     parts: tuple[PartEvidence, ...]
     tables: Mapping[str, pa.Table]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import pyarrow as pa
+
 from app.deid.verify.evidence import Evidence, Expectation, PartEvidence, refusal
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, scan
@@ -40,6 +42,14 @@ class Gathered:
             each.append(f"SELECT * FROM {made}_held WHERE position IN ({', '.join(positions)})")
             self._reader.do(f"CREATE TEMP TABLE {made} AS {' UNION ALL '.join(each)}")
         return made
+
+    def held(self, name: str) -> pa.Table | None:
+        """A table of the evidence that parts share; None where no part stays."""
+        return self._held.tables[name] if self._held and self._stays else None
+
+    def share(self, name: str, made: str) -> None:
+        """A table that tells what the facts of all parts mean: it is evidence, too."""
+        self._made[name] = made
 
     def staying(self, table: str) -> list[PartEvidence]:
         """The parts of a table that stay."""

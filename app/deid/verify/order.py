@@ -1,7 +1,7 @@
 """Order and tracing: rows run by (pseudonym, released columns) within and across parts; who has rows where.
 
 Every row is compared with the one before, in one streaming pass; nothing is sorted. It leaves a temporary table
-`seen_<n>` (p): the distinct people of the n-th table.
+`seen_<n>` (p): the distinct people of the n-th table, by the 64 bits of their pseudonyms.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from app.deid.verify.evidence import PartEvidence, refusal
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.parts import Part
-from app.deid.verify.reader import Reader, name, scan
+from app.deid.verify.reader import Reader, bits, name, scan
 from app.deid.verify.scope import Leaving
 from app.deid.verify.survey import Survey, descents, sort_key
 from app.errors import Finding
@@ -79,9 +79,11 @@ def _see(reader: Reader, table: Leaving, number: int, gathered: Gathered, single
 
     def read(rows: str) -> str:
         if one:
-            return f"SELECT {'' if single else 'DISTINCT '}{name(table.persons[0])} AS p FROM {rows}"
-        column = table.via[0] if table.via else table.persons[0]
-        return f"SELECT DISTINCT p FROM ({persons(table, number, rows, column)})"
+            told = f"SELECT {'' if single else 'DISTINCT '}{name(table.persons[0])} AS p FROM {rows}"
+        else:
+            column = table.via[0] if table.via else table.persons[0]
+            told = f"SELECT DISTINCT p FROM ({persons(table, number, rows, column)})"
+        return f"SELECT {bits('p')} AS p FROM ({told})"
 
     seen = gathered.lay(f"seen/{table.name}", table.name, read)
     # Parts that share a person are refused: then nobody is counted twice.

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from app.deid.verify import whole
+from app.deid.verify.classes import classed
 from app.deid.verify.evidence import Expectation, Guess, refusal
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.order import persons
-from app.deid.verify.reader import Reader, name, text
-from app.deid.verify.scope import Leaving, labels_of
+from app.deid.verify.parts import Part
+from app.deid.verify.reader import Reader, bits, text
+from app.deid.verify.scope import Leaving
 from app.deid.verify.survey import Survey
 from app.errors import Finding
 from app.schemas.dictionary import Sensitive
-from app.schemas.plan import Plan
 
 OUTSIDE = -1  # the class of people who have no row in the participant table, so no labels either
 
@@ -38,32 +39,34 @@ class Census:
 def check_people(
     reader: Reader,
     tables: list[Leaving],
+    parts: dict[str, list[Part]],
     gathered: Gathered,
     surveys: dict[str, Survey],
     expectation: Expectation,
 ) -> Census:
     """Everything that is judged by people, over the tables `seen_<n>` that `check_order` left."""
     census = Census()
-    reader.load("allowed", expectation.eligible)
+    reader.load("eligible", expectation.eligible)
+    reader.do(f'CREATE TEMP TABLE allowed AS SELECT "table", {bits("pseudonym")} AS p FROM eligible')
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]
     several = expectation.twins is not None
     if roster is None:
-        reader.do("CREATE TEMP TABLE member (p VARCHAR, unit VARCHAR, class INTEGER)")
-    elif expectation.twins is not None:
-        told = _told(roster, gathered, expectation.plan)
-        census.classes, twice = whole.members(
-            reader, tables, roster, gathered, told, expectation.twins, expectation
-        )
-        census.refuse("person_repeated", twice, table=roster.name)
+        reader.do("CREATE TEMP TABLE member (p UBIGINT, unit VARCHAR, class INTEGER)")
     else:
-        # Of parts that stay a verdict has said so, and parts share nobody.
-        single = surveys[roster.name].single
-        rows, labels = _told(roster, gathered, expectation.plan)
-        _roster(reader, roster, rows, labels, single, k, census)
-        if any(t is not roster or t.of_role("sensitive") for _, t in personal):
-            _members(reader, rows, labels, "unit" if roster.of_role("family_id") else "p")
+        rows, labels = classed(reader, roster, gathered, parts[roster.name], expectation.plan)
+        if expectation.twins is not None:
+            census.classes, twice = whole.members(
+                reader, tables, roster, gathered, rows, labels, expectation.twins, expectation
+            )
+            census.refuse("person_repeated", twice, table=roster.name)
+        else:
+            # Of parts that stay a verdict has said so, and parts share nobody.
+            single = surveys[roster.name].single
+            _roster(reader, roster, rows, single, k, census)
+            unit = "coalesce(family, p::VARCHAR)" if roster.of_role("family_id") else "NULL"
+            reader.do(f"CREATE TEMP VIEW member AS SELECT p, {unit} AS unit, class FROM {rows}")
     for number, table in personal:
         _consent(reader, table, number, census)
         if table is not roster:
@@ -77,24 +80,7 @@ def check_people(
     return census
 
 
-def _told(roster: Leaving, gathered: Gathered, plan: Plan) -> tuple[str, list[str]]:
-    """The table (p, l0, l1 ...) of the participant table's rows, with `unit` (a family, else a person) where k counts
-    families; and the columns that make a class."""
-    person = name(roster.persons[0])
-    families = [name(out.name) for out in roster.of_role("family_id")]
-    unit = f"coalesce('family ' || {families[0]}, {person})" if families else person
-    labels = [name(label) for label in labels_of(plan, roster)]
-    units = [f"{unit} AS unit"] if families else []
-    columns = [f"{person} AS p", *units, *(f"{label} AS l{n}" for n, label in enumerate(labels))]
-    rows = gathered.lay(
-        f"roster/{roster.name}", roster.name, lambda rows: f"SELECT {', '.join(columns)} FROM {rows}"
-    )
-    return rows, ["true", *(f"l{n}" for n in range(len(labels)))]
-
-
-def _roster(
-    reader: Reader, roster: Leaving, rows: str, labels: list[str], single: bool, k: int, census: Census
-) -> None:
+def _roster(reader: Reader, roster: Leaving, rows: str, single: bool, k: int, census: Census) -> None:
     """The classes that the released labels make in the participant table: each holds at least k.
 
     `single`: no person has two rows there, so that people need not be told apart to be counted.
@@ -102,10 +88,10 @@ def _roster(
     if not single:
         twice = reader.number(f"SELECT count(p) - count(DISTINCT p) FROM {rows}")
         census.refuse("person_repeated", twice, table=roster.name)
-    unit = "unit" if roster.of_role("family_id") else "p"
-    count = "count(p)" if single and unit == "p" else f"count(DISTINCT {unit})"
-    count += " FILTER (WHERE p IS NOT NULL)"
-    held = f"SELECT {count} AS n FROM {rows} GROUP BY {', '.join(labels)}"
+    families = bool(roster.of_role("family_id"))
+    unit = "coalesce(family, p::VARCHAR)" if families else "p"
+    count = "count(p)" if single and not families else f"count(DISTINCT {unit})"
+    held = f"SELECT {count} FILTER (WHERE p IS NOT NULL) AS n FROM {rows} GROUP BY class"
     found = reader.row(
         "SELECT count(*) AS classes, min(n) FILTER (WHERE n > 0) AS least, "
         f"count(*) FILTER (WHERE n BETWEEN 1 AND {k - 1}) AS small FROM ({held})"
@@ -114,26 +100,16 @@ def _roster(
     census.refuse("class_below_k", found["small"], table=roster.name)
 
 
-def _members(reader: Reader, rows: str, labels: list[str], unit: str) -> None:
-    """`member` (p, unit, class): the class of every person of the participant table, for what else is known of them."""
-    told = ", ".join(labels[1:])
-    reader.do(
-        f"CREATE TEMP TABLE classes AS SELECT {told}{', ' if told else ''}row_number() OVER ()::INTEGER AS class "
-        f"FROM (SELECT DISTINCT {told or 'true AS one'} FROM {rows})"
-    )
-    same = " AND ".join(f"r.{label} IS NOT DISTINCT FROM c.{label}" for label in labels[1:])
-    reader.do(
-        f"CREATE TEMP TABLE member AS SELECT p, {unit} AS unit, class FROM {rows} r JOIN classes c ON {same or 'true'}"
-    )
-
-
 def _consent(reader: Reader, table: Leaving, number: int, census: Census) -> None:
     found = reader.row(f"SELECT count(p) AS people, count(*) - count(p) AS nobody FROM seen_{number}")
     census.people[table.name] = found["people"]
     census.refuse("person_unknown", found["nobody"], table=table.name)
-    allowed = f'SELECT pseudonym AS p FROM allowed WHERE "table" = {text(table.name)}'
-    others = f"SELECT p FROM seen_{number} ANTI JOIN ({allowed}) USING (p)"
+    others = f"SELECT p FROM seen_{number} ANTI JOIN ({_allowed(table)}) USING (p)"
     census.refuse("not_eligible", reader.number(f"SELECT count(p) FROM ({others})"), table=table.name)
+
+
+def _allowed(table: Leaving) -> str:
+    return f'SELECT p FROM allowed WHERE "table" = {text(table.name)}'
 
 
 def _present(
@@ -149,15 +125,14 @@ def _present(
     if roster is None:
         return
     chosen = any(c.table == roster.name for c in expectation.plan.filter)
-    allowed = f'SELECT pseudonym AS p FROM allowed WHERE "table" = {text(roster.name)}'
-    may = "" if chosen else f"SEMI JOIN ({allowed}) USING (p)"
+    may = "" if chosen else f"SEMI JOIN ({_allowed(roster)}) USING (p)"
     absent = f"SELECT p FROM (SELECT p FROM seen_{number} ANTI JOIN member USING (p)) {may}"
     census.refuse("suppressed_person", reader.number(f"SELECT count(p) FROM ({absent})"), table=table.name)
 
 
 def _cells(reader: Reader, table: Leaving, number: int, k: int, families: bool, census: Census) -> None:
     """Every (class, table) holds nobody or at least k; `seen_<n>` has each person once."""
-    count = "count(DISTINCT coalesce(unit, p))" if families else "count(DISTINCT p)"
+    count = "count(DISTINCT coalesce(unit, p::VARCHAR))" if families else "count(p)"
     cells = (
         f"SELECT coalesce(class, {OUTSIDE}) AS class, {count} AS n "
         f"FROM seen_{number} LEFT JOIN member USING (p) WHERE p IS NOT NULL GROUP BY ALL"
@@ -178,7 +153,10 @@ def _sensitive(
     pairs = gathered.lay(
         f"values/{table.name}/{column}",
         table.name,
-        lambda rows: f"SELECT DISTINCT v::VARCHAR AS v, p FROM ({persons(table, number, rows, column)})",
+        lambda rows: (
+            f"SELECT v, {bits('p')} AS p FROM "
+            f"(SELECT DISTINCT v::VARCHAR AS v, p FROM ({persons(table, number, rows, column)}))"
+        ),
     )
     reader.do(
         f"CREATE TEMP TABLE held AS SELECT coalesce(class, {OUTSIDE}) AS class, v, count(*) AS n FROM (SELECT DISTINCT "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from app.deid.verify.evidence import Expectation, refusal
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.order import persons
-from app.deid.verify.reader import Reader
+from app.deid.verify.reader import Reader, bits
 from app.deid.verify.scope import Leaving, Out
 from app.errors import Finding
 from app.schemas.dictionary import Code
@@ -22,16 +22,17 @@ def check_rare(
         least = _least(table, out, expectation)
         if least is None:
             continue
-        counted = "v, p" if len(table.persons) > 1 else "v, count(DISTINCT p) AS n"
+        several = len(table.persons) > 1
+        counted = f"v, {bits('p')} AS p" if several else "v, count(DISTINCT p) AS n"
 
-        def read(rows: str, out: Out = out, counted: str = counted) -> str:
+        def read(rows: str, out: Out = out, counted: str = counted, several: bool = several) -> str:
             pairs = (
                 f"SELECT DISTINCT v, p FROM ({persons(table, number, rows, out.name)}) WHERE v IS NOT NULL"
             )
-            return f"SELECT {counted} FROM ({pairs}){'' if counted == 'v, p' else ' GROUP BY v'}"
+            return f"SELECT {counted} FROM ({pairs}){'' if several else ' GROUP BY v'}"
 
         laid = gathered.lay(f"codes/{table.name}/{out.name}", table.name, read)
-        people = "count(DISTINCT p)" if len(table.persons) > 1 else "sum(n)"
+        people = "count(DISTINCT p)" if several else "sum(n)"
         few = reader.number(
             f"SELECT count(*) FROM (SELECT v FROM {laid} GROUP BY v HAVING {people} < {least})"
         )

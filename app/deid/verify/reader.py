@@ -24,6 +24,13 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def bits(key: str) -> str:
+    """SQL: a keyed id as its 64 bits, which are compared, joined and kept at a fraction of its text. What is no keyed
+    id, and refused as such, gets some number of its own."""
+    written = f"{key}::VARCHAR"
+    return f"CASE WHEN {key} IS NOT NULL THEN coalesce(TRY_CAST('0x' || {written} AS UBIGINT), hash({written})) END"
+
+
 def scan(paths: Sequence[Path]) -> str:
     """The parts as one relation, rows in the order of the files."""
     listed = ", ".join(text(str(path)) for path in paths)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from app.deid.verify.evidence import Expectation
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.order import persons
-from app.deid.verify.reader import Reader
+from app.deid.verify.reader import Reader, bits
 from app.deid.verify.scope import SOURCE, Leaving, labels_of
 
 
@@ -20,19 +20,20 @@ def members(
     tables: list[Leaving],
     roster: Leaving,
     gathered: Gathered,
-    told: tuple[str, list[str]],
+    roster_rows: str,
+    labels: list[str],
     twins: pa.Table,
     expectation: Expectation,
 ) -> tuple[int, int]:
-    """Make `member` (p, unit, class) from what the participant table tells (its rows (p, unit, l0 ...) and the columns
-    that make a class); how many classes, and how many rows too many."""
-    rows, labels = told
-    family = "CASE WHEN unit <> p THEN unit END, " if roster.of_role("family_id") else ""
+    """Make `member` (p, unit, class) from what the participant table tells (its rows (p, unit, class), and the labels
+    of `classes`); how many classes, and how many rows too many."""
+    rows = f"(SELECT * FROM {roster_rows} JOIN classes USING (class))"
+    family = "family, " if roster.of_role("family_id") else ""
     reader.load("twins", twins)
     reader.do(
-        f"CREATE TEMP TABLE labelled AS SELECT p, coalesce({family}'person ' || w.person, p) AS unit, "
-        f"row({', '.join(labels)}) AS l FROM {rows} LEFT JOIN "
-        "(SELECT pseudonym AS p, min(person) AS person FROM twins GROUP BY pseudonym) w USING (p)"
+        f"CREATE TEMP TABLE labelled AS SELECT p, coalesce({family}'person ' || w.person, p::VARCHAR) AS unit, "
+        f"row({', '.join(['true', *labels])}) AS l FROM {rows} LEFT JOIN "
+        f"(SELECT {bits('pseudonym')} AS p, min(person) AS person FROM twins GROUP BY ALL) w USING (p)"
     )
     linked = expectation.plan.linkage and SOURCE in roster.names
     single = "p"
@@ -41,12 +42,12 @@ def members(
         _whole(reader, tables, gathered)
     twice = reader.number(f"SELECT count(*) - count(DISTINCT {single}) FROM {rows} WHERE p IS NOT NULL")
     reader.do(
-        "CREATE TEMP TABLE classes AS SELECT l, row_number() OVER ()::INTEGER AS class "
+        "CREATE TEMP TABLE sets AS SELECT l, row_number() OVER ()::INTEGER AS class "
         "FROM (SELECT DISTINCT l FROM labelled)"
     )
-    reader.do("CREATE TEMP TABLE member AS SELECT p, unit, class FROM labelled JOIN classes USING (l)")
+    reader.do("CREATE TEMP TABLE member AS SELECT p, unit, class FROM labelled JOIN sets USING (l)")
     reader.do("DROP TABLE labelled")
-    return reader.number("SELECT count(*) FROM classes"), twice
+    return reader.number("SELECT count(*) FROM sets"), twice
 
 
 def _whole(reader: Reader, tables: list[Leaving], gathered: Gathered) -> None:
@@ -68,9 +69,10 @@ def _whole(reader: Reader, tables: list[Leaving], gathered: Gathered) -> None:
 
 def _told_of(table: Leaving, number: int, gathered: Gathered) -> str:
     """SQL of (v, p): each source that the table names, with the people that it names it for."""
-    pairs = gathered.lay(
-        f"source/{table.name}",
-        table.name,
-        lambda rows: f"SELECT DISTINCT v, p FROM ({persons(table, number, rows, SOURCE)})",
-    )
+
+    def read(rows: str) -> str:
+        pairs = f"SELECT DISTINCT v, p FROM ({persons(table, number, rows, SOURCE)})"
+        return f"SELECT v, {bits('p')} AS p FROM ({pairs})"
+
+    pairs = gathered.lay(f"source/{table.name}", table.name, read)
     return f"SELECT v, p FROM {pairs} WHERE v IS NOT NULL"

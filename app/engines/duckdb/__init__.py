@@ -39,6 +39,7 @@ from app.schemas.plan import Condition
 from app.storage.vault import Vault
 
 MAX_PARTS = 256
+_NOBODY = pa.table({"table": pa.array([], pa.string()), "pseudonym": pa.array([], pa.string())})
 
 
 class DuckDbRun:
@@ -54,6 +55,7 @@ class DuckDbRun:
         self._named: dict[str, str] = {}
         self._written: dict[Place, int] = {}
         self._rolled: dict[str, dict[str, int]] = {}
+        self._found: dict[tuple[str, str], Keys] = {}
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
@@ -71,6 +73,7 @@ class DuckDbRun:
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
         people.classify(self.con, self.source, classes)
+        self._found.clear()
         self._anchor()
         for table in self._tables():
             self._codes[table.name] = self._roll_up(table)
@@ -88,19 +91,14 @@ class DuckDbRun:
     def members(self) -> Keys:
         """The participant keys with at least one row in what will be written, sorted."""
         each = [self._keys(t) for t in self._tables() if t.kind != "reference"]
-        if not each:
-            return np.empty(0, dtype=np.int32)
-        found = self.con.sql(
-            f"SELECT DISTINCT key FROM ({' UNION '.join(each)}) ORDER BY key"
-        ).to_arrow_table()
-        return np.asarray(found["key"].to_numpy(), dtype=np.int32)
+        return _distinct(np.concatenate([np.empty(0, dtype=np.int32), *each]))
 
     def people_of(self, table: str) -> int:
         """The people with rows in what will be written of a table; 0 for a reference table."""
         named = self.dictionary.table(table)
         if named.kind == "reference":
             return 0
-        return self._number(f"SELECT count(DISTINCT person) FROM ({self._keys(named, 'person')})")
+        return len(_distinct(self._keys(named, "person" if self.source.is_linked else "key")))
 
     def part_counts(self) -> dict[str, int]:
         """Parts per table = clamp(rows / rows_per_part, 1, 256), over the rows that will be written."""
@@ -134,12 +132,12 @@ class DuckDbRun:
 
     def eligible(self) -> pa.Table:
         """(table, pseudonym) of everyone whose consent covers each table."""
-        each = [
-            f'SELECT {text(t.name)} AS "table", pseudonym FROM x WHERE in_{t.domain}'
-            for t in self._tables()
-            if t.kind != "reference"
-        ]
-        return self.con.sql(" UNION ALL ".join(each)).to_arrow_table()
+        walk, each = self.source.crosswalk, []
+        for table in self._tables():
+            if table.kind != "reference":
+                names = walk["pseudonym"].filter(walk[f"in_{table.domain}"])
+                each.append(pa.table({"table": pa.repeat(table.name, len(names)), "pseudonym": names}))
+        return pa.concat_tables(each) if each else _NOBODY
 
     def rolled_up(self) -> dict[str, dict[str, int]]:
         """Per `table.column` of codes: codes kept, rolled up, dropped."""
@@ -184,12 +182,18 @@ class DuckDbRun:
         """Read once what does not depend on who is in the extract."""
         people.gather_having(self.con, self.source, self.filters)
 
-    def _keys(self, table: Table, of: str = "key") -> str:
-        if table.kind == "event":
-            having = people.having(self.source, table)
-            return f"SELECT cross_.{of} FROM {having} h JOIN cross_ ON cross_.key = h.key WHERE in_{table.domain}"
-        rows = self._rows(table)
-        return " UNION ".join(f"SELECT x{n}.{of} {rows}" for n in range(len(persons_of(table))))
+    def _keys(self, table: Table, of: str = "key") -> Keys:
+        """The keys of those with rows of a table that leave, or their persons; some may be there twice."""
+        if (table.name, of) not in self._found:
+            if table.kind == "event":
+                having = people.having(self.source, table)
+                query = f"SELECT cross_.{of} FROM {having} h JOIN cross_ ON cross_.key = h.key WHERE in_{table.domain}"
+            else:
+                rows, persons = self._rows(table), range(len(persons_of(table)))
+                query = " UNION ".join(f"SELECT x{n}.{of} {rows}" for n in persons)
+            found = self.con.sql(query).to_arrow_table()[of].to_numpy()
+            self._found[table.name, of] = np.asarray(found, dtype=np.int32)
+        return self._found[table.name, of]
 
     def _roll_up(self, table: Table) -> dict[str, str]:
         """The mapping table of each rolled-up column of a table."""
@@ -267,7 +271,7 @@ class DuckDbEngine:
     ) -> list[tuple[str, int]]:
         """The (table, position) places with rows of a person: as first person of a row by the person's own slice, as
         another person of a link row by the slice of the first, which only the row tells: there every part counts."""
-        con = self._connect(source)
+        con = self._vault(source).con  # without the crosswalk, which is not asked
         try:
             found: list[tuple[str, int]] = []
             for planned in source.plan.tables:
@@ -368,6 +372,12 @@ class DuckDbEngine:
         con.execute("CREATE TABLE secrets AS FROM secrets_in")
         con.unregister("secrets_in")
         return con
+
+
+def _distinct(keys: Keys) -> Keys:
+    """Sorted, each once; a sort of numbers costs a fraction of the hash table of `np.unique`."""
+    ordered = np.sort(keys)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
 def _scratch(source: Source) -> Path:

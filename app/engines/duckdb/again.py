@@ -40,7 +40,8 @@ class DuckDbRerun(DuckDbRun):
     ) -> None:
         for name, table in kept.tables.items():
             con.register("kept_in", table)
-            con.execute(f"CREATE TABLE {_was(name)} AS FROM kept_in")
+            slice_ = ", (name >> 32)::UINTEGER AS slice" if name == keeping.PEOPLE else ""
+            con.execute(f"CREATE TABLE {_was(name)} AS SELECT *{slice_} FROM kept_in")
             con.unregister("kept_in")
         super().__init__(con, source, limits)
         self._kept, self._closed, self._changed = kept, set(closed), set[Place]()
@@ -49,13 +50,14 @@ class DuckDbRerun(DuckDbRun):
         """Those of the last generation, too: who left is not in `x`."""
         was = _was(keeping.PEOPLE)
         self.con.execute(
-            "CREATE TABLE anyone AS SELECT key, slice, shift_days FROM x UNION ALL "
-            f"SELECT key, slice, shift_days FROM {was} ANTI JOIN x USING (key)"
+            f"CREATE TABLE gone AS SELECT key, slice, shift_days FROM {was} ANTI JOIN x USING (key)"
         )
+        self.con.execute("CREATE VIEW anyone AS SELECT key, slice, shift_days FROM x UNION ALL FROM gone")
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple; who moved in or out is settled before the codes are counted on."""
         people.classify(self.con, self.source, classes)
+        self._found.clear()
         self._find_moves()
         self._anchor()
         for table in self._tables():
@@ -128,8 +130,8 @@ class DuckDbRerun(DuckDbRun):
                 was = _was(keeping.having_name(table.name))
                 person = f"t.{persons_of(table)[0]}"
                 self.con.execute(
-                    f"CREATE TABLE having_{i} AS SELECT key FROM {was} SEMI JOIN x USING (key) UNION "
-                    f"SELECT x0.key FROM {stored(table)} t JOIN x x0 ON {person} = x0.key "
+                    f"CREATE TABLE having_{i} AS SELECT key FROM {was} ANTI JOIN gone USING (key) UNION ALL "
+                    f"SELECT DISTINCT x0.key FROM {stored(table)} t JOIN x x0 ON {person} = x0.key "
                     f"WHERE {self._among(person, 'joined')} AND {self.filters.on(table)}"
                 )
 
@@ -225,18 +227,19 @@ class DuckDbRerun(DuckDbRun):
     def _relabelled(self, table: Table) -> list[str]:
         """Queries of (slice): people who are new to the participant table, gone from it, or under other labels."""
         size = len(people.quasi_identifiers(self.source))
-        labels = ", ".join(["true", *(f"l.label_{i}" for i in range(size))])
-
-        def told(people_of: str, classes: str) -> str:
-            return (
-                f"(SELECT p.key, p.slice, row({labels}) AS l FROM {people_of} p JOIN {classes} l ON l.class = p.class "
-                f"WHERE p.in_{table.domain})"
-            )
-
-        before, after = told(_was(keeping.PEOPLE), _was(keeping.LABELS)), told("cross_", "classes")
+        same = " AND ".join(f"o.label_{i} IS NOT DISTINCT FROM n.label_{i}" for i in range(size)) or "true"
+        # Classes are numbered anew in each run: those of the same labels are paired, and people found whose are not.
+        self.con.execute(
+            "CREATE OR REPLACE TEMP TABLE paired AS SELECT o.class AS before, n.class AS after "
+            f"FROM {_was(keeping.LABELS)} o JOIN classes n ON {same}"
+        )
+        before, after = (
+            f"(SELECT key, slice, class FROM {of} WHERE in_{table.domain} AND class >= 0)"
+            for of in (_was(keeping.PEOPLE), "cross_")
+        )
         found = [
             f"SELECT coalesce(n.slice, o.slice) AS slice FROM {before} o FULL JOIN {after} n USING (key) "
-            "WHERE o.l IS DISTINCT FROM n.l"
+            "ANTI JOIN paired p ON p.before = o.class AND p.after = n.class"
         ]
         return [*found, "SELECT slice FROM moves"] if self._counts_days() else found
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
-from app.deid import window
+from app.deid import pseudonyms, window
 from app.deid.choices import chosen
 from app.engines.duckdb.columns import select
 from app.engines.duckdb.people import event_tables
-from app.engines.duckdb.sql import quoted
 from app.engines.protocol import Kept, NotLocal, Place, Source
 
-FORM = 3
+FORM = 4
 """Of what is kept and of the rules that judge it. Raise it when either changes: the next build is then a whole one."""
 PEOPLE, LABELS = "people", "labels"
 
@@ -45,24 +45,31 @@ def keep(
     Nothing of a united version: people there have several keys, and the next build is a whole one."""
     if _filters_on_codes(source) or source.united:
         return None
-    domains = ", ".join(f"x.{quoted(name)}" for name in domains_of(source))
     tables = {
-        PEOPLE: con.sql(
-            f"SELECT x.key, x.pseudonym, x.slice, x.shift_days, {domains}, c.class "
-            "FROM x LEFT JOIN (SELECT key, class FROM cross_) c USING (key) ORDER BY key"
-        ).to_arrow_table(),
+        PEOPLE: _people(con, source),
         LABELS: con.sql("SELECT * FROM classes ORDER BY class").to_arrow_table(),
     }
     for i, table in enumerate(event_tables(source)):
         if table.kind == "event":
-            found = con.sql(f"SELECT key FROM having_{i} ORDER BY key").to_arrow_table()
-            tables[having_name(table.name)] = found
+            tables[having_name(table.name)] = con.sql(f"SELECT key FROM having_{i}").to_arrow_table()
     for key, name in codes.items():
         tables[code_name(key)] = con.sql(f"SELECT v, n, released FROM {name} ORDER BY v").to_arrow_table()
     rows: dict[str, dict[str, int]] = {}
     for (table_name, position), number in written.items():
         rows.setdefault(table_name, {})[str(position)] = number
     return Kept({**about(source), "rows": rows, "outside": dict(outside)}, tables)
+
+
+def _people(con: duckdb.DuckDBPyConnection, source: Source) -> pa.Table:
+    """The crosswalk's people in their order: key, name (the bits of the pseudonym), shift_days, in_<domain>, class."""
+    walk, found = source.crosswalk, con.sql("SELECT key, class FROM cross_").to_arrow_table()
+    place = np.searchsorted(walk["key"].to_numpy(), found["key"].to_numpy())
+    classes, absent = np.zeros(walk.num_rows, dtype=np.int32), np.ones(walk.num_rows, dtype=np.bool_)
+    classes[place], absent[place] = found["class"].to_numpy(), False
+    names = pseudonyms.words_of(walk["pseudonym"])
+    columns = {"key": walk["key"], "name": names, "shift_days": walk["shift_days"]}
+    columns |= {domain: walk[domain] for domain in domains_of(source)}
+    return pa.table({**columns, "class": pa.array(classes, mask=absent)})
 
 
 def domains_of(source: Source) -> list[str]:

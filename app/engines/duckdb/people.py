@@ -43,7 +43,8 @@ def event_tables(source: Source) -> list[Table]:
 
 
 def gather(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> dict[str, int]:
-    """Make `people` (key, family, qi_<i>, sv_<i>): those of the participant table with consent who pass the filter.
+    """Make `people` (key, family, qi_<i>, sv_<i>): those of the participant table with consent who pass the filter;
+    `family` only where `counts_units`.
 
     `key` is the person's (see `Source`), so that whoever takes part in two cohorts and is linked counts once.
     `family` is one text a family, and a person's own where no family is known (of all participants the register knows
@@ -52,22 +53,27 @@ def gather(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> 
     people, table = source.dictionary.people, stored(source.dictionary.people)
     columns = [f"t.{quoted(c.name)} AS qi_{i}" for i, c in enumerate(quasi_identifiers(source))]
     columns += [f"t.{quoted(c.name)} AS sv_{i}" for i, c in enumerate(sensitive_columns(source))]
+    columns = [_family(people), *columns] if counts_units(source) else columns
     consented = f"FROM {table} t JOIN x ON t.__participant = x.key AND x.in_{people.domain}"
     con.execute(
-        f"CREATE OR REPLACE TABLE people AS SELECT x.person AS key, {', '.join([_family(people), *columns])} "
+        f"CREATE OR REPLACE TABLE people AS SELECT {', '.join(['x.person AS key', *columns])} "
         f"{consented} WHERE {filters.on(people)}"
     )
     if source.is_linked:
         _gather_persons(con, source, filters)
-    filtered = _number(con, "SELECT count(*) FROM people")
+    filtered = consents = _number(con, "SELECT count(*) FROM people")
     con.execute("DELETE FROM people WHERE key IN (FROM excluded)")
-    return {
-        "registered": _number(con, f"SELECT count(*) FROM {table}"),
-        "consented": _number(
-            con, f"SELECT count({'DISTINCT x.person' if source.is_linked else '*'}) {consented}"
-        ),
-        "filtered": filtered,
-    }
+    if source.is_linked or any(c.table == people.name for c in source.plan.filter):
+        every = "DISTINCT x.person" if source.is_linked else "*"
+        consents = _number(con, f"SELECT count({every}) {consented}")
+    registered = _number(con, f"SELECT count(*) FROM {table}")
+    return {"registered": registered, "consented": consents, "filtered": filtered}
+
+
+def counts_units(source: Source) -> bool:
+    """Whether k counts other than rows of the participant table: families, or people that several cohorts hold."""
+    families = bool(source.dictionary.people.of_role("family_id"))
+    return families or "counted" in source.crosswalk.column_names
 
 
 def _gather_persons(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> None:
@@ -123,10 +129,12 @@ def having(source: Source, table: Table) -> str:
 def gather_presence(con: duckdb.DuckDBPyConnection, source: Source, filters: Filters) -> None:
     """Make `present_<i>` (key) per event or link table: the people with rows there that would leave."""
     for i, table in enumerate(event_tables(source)):
+        distinct = "DISTINCT "
         if table.kind == "event":
+            distinct = "DISTINCT " if source.is_linked else ""  # else everybody has one key
             each = (
                 f"SELECT x.person AS key FROM having_{i} h JOIN x ON x.key = h.key "
-                f"JOIN inside i ON i.key = x.person WHERE x.in_{table.domain}"
+                f"SEMI JOIN inside i ON i.key = x.person WHERE x.in_{table.domain}"
             )
         else:
             persons = persons_of(table)
@@ -136,7 +144,7 @@ def gather_presence(con: duckdb.DuckDBPyConnection, source: Source, filters: Fil
             )
             rows = f"FROM {stored(table)} t {joins} WHERE {filters.on(table)}"
             each = " UNION ".join(f"SELECT x{n}.person AS key {rows}" for n in range(len(persons)))
-        con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT DISTINCT key FROM ({each})")
+        con.execute(f"CREATE OR REPLACE TABLE present_{i} AS SELECT {distinct}key FROM ({each})")
 
 
 def drop_small_outsiders(
@@ -156,8 +164,8 @@ def drop_small_outsiders(
 
 
 def refresh_inside(con: duckdb.DuckDBPyConnection) -> None:
-    """`inside` (key): everyone who may still be in the extract."""
-    con.execute("CREATE OR REPLACE TABLE inside AS SELECT key FROM people UNION SELECT key FROM outsiders")
+    """`inside` (key): everyone who may still be in the extract. Outsiders are never in the participant table."""
+    con.execute("CREATE OR REPLACE VIEW inside AS SELECT key FROM people UNION ALL SELECT key FROM outsiders")
 
 
 def group(
@@ -200,22 +208,23 @@ def classify(con: duckdb.DuckDBPyConnection, source: Source, classes: Classes) -
             "class": classes.of_tuple.astype(np.int32),
         }
     )
-    con.register("of_tuple", of_tuple)
+    con.register("of_tuple_in", of_tuple)
+    con.execute("CREATE OR REPLACE TABLE of_tuple AS FROM of_tuple_in")
+    con.unregister("of_tuple_in")
     size = len(quasi_identifiers(source))
     match = " AND ".join(f"p.qi_{i} IS NOT DISTINCT FROM t.qi_{i}" for i in range(size)) or "true"
     con.execute(
         "CREATE OR REPLACE TABLE labelled AS SELECT p.key, c.class FROM people p "
         f"JOIN tuples t ON {match} JOIN of_tuple c ON c.tuple = t.tuple"
     )
-    con.unregister("of_tuple")
     _register_labels(con, classes, size)
     con.execute("INSERT INTO excluded SELECT key FROM labelled WHERE class = -1")
     suppressed = _number(con, "SELECT count(*) FROM labelled WHERE class = -1")
-    con.execute("DELETE FROM people WHERE key IN (SELECT key FROM labelled WHERE class = -1)")
-    refresh_inside(con)
+    if suppressed:
+        con.execute("DELETE FROM people WHERE key IN (SELECT key FROM labelled WHERE class = -1)")
     con.execute(
         f"CREATE OR REPLACE TABLE cross_ AS SELECT x.*, coalesce(l.class, {UNLABELLED}) AS class FROM x "
-        "JOIN inside i ON i.key = x.person LEFT JOIN labelled l ON l.key = x.person"
+        "SEMI JOIN inside i ON i.key = x.person LEFT JOIN labelled l ON l.key = x.person"
     )
     return suppressed
 
@@ -232,19 +241,21 @@ def _register_labels(con: duckdb.DuckDBPyConnection, classes: Classes, size: int
 
 def smallest_group(con: duckdb.DuckDBPyConnection, source: Source) -> int | None:
     """The fewest families of any class in any table (k is counted per family); None where nobody is left."""
-    tables = [
-        "SELECT key FROM people",
-        *(f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))),
-    ]
-    # Who is in no family is one alone, and a person is in the table once; of several cohorts some are there twice.
-    families = source.dictionary.people.of_role("family_id")
-    several = "counted" in source.crosswalk.column_names
-    count = "count(DISTINCT family)" if families or several else "count(*)"
-    each = [
-        f"SELECT {count} AS n FROM labelled JOIN people USING (key) SEMI JOIN ({keys}) k USING (key) "
-        "GROUP BY class"
-        for keys in tables
-    ]
+    if counts_units(source):
+        tables = ["SELECT key FROM people"]
+        tables += [f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))]
+        each = [
+            "SELECT count(DISTINCT family) AS n FROM labelled JOIN people USING (key) "
+            f"SEMI JOIN ({keys}) k USING (key) GROUP BY class"
+            for keys in tables
+        ]
+    else:  # the people of a class are those of its tuples
+        counts = ["n", *(f"n_{i}" for i in range(len(event_tables(source))))]
+        each = [
+            f"SELECT sum({n}) AS n FROM tuples JOIN of_tuple USING (tuple) WHERE class <> -1 GROUP BY class "
+            f"HAVING sum({n}) > 0"
+            for n in counts
+        ]
     found = con.execute(f"SELECT min(n) FROM ({' UNION ALL '.join(each)})").fetchall()[0][0]
     return None if found is None else int(found)
 

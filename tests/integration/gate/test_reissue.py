@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from sqlalchemy import select
 from app.db import Database
 from app.deid import fitting
 from app.deid.anonymity.recoding import coarsen
+from app.engines import Kept
+from app.engines.duckdb import keeping
 from app.engines.duckdb.again import DuckDbRerun
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
+from app.gate import reissuing
+from app.gate.remembering import recollect
 from app.jobs import JobContext
 from app.ledger.parts import block, listed
 from app.models import Extract, Permit, VaultTable
@@ -106,6 +111,23 @@ def test_other_data_in_the_vault_are_read_in_whole(world: World) -> None:
         path.with_name("other.parquet").write_bytes(path.read_bytes())
         table.object_name = "other.parquet"
     assert _release(world, extract)["way"] == "other_data"
+
+
+def test_what_an_earlier_version_kept_makes_it_a_whole_build(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = world.permit()
+    _release(world, extract)
+
+    def earlier(*asked: Any) -> Any:
+        found = recollect(*asked)
+        assert found is not None
+        people = found.kept.tables["people"].rename_columns({"name": "pseudonym"})
+        about = {**found.kept.about, "form": keeping.FORM - 1}
+        return replace(found, kept=Kept(about, {**found.kept.tables, "people": people}))
+
+    monkeypatch.setattr(reissuing, "recollect", earlier)
+    assert _release(world, extract)["way"] == "other_rules"
 
 
 def _destroy(world: World, key: int) -> None:
@@ -221,6 +243,8 @@ def test_what_is_remembered_is_sealed_and_goes_with_the_extract(world: World) ->
     sealed = _memory(world, extract).read_bytes()
     names = world.pseudonyms(extract).values()
     assert not any(name.encode() in sealed for name in names)
+    bits = [int(name, 16) for name in names]
+    assert not any(b.to_bytes(8, order) in sealed for b in bits for order in ("little", "big"))
     assert b"baekman" not in sealed
     assert b"position" not in sealed
     with world.db.unit_of_work() as session:
@@ -241,7 +265,6 @@ def test_where_nothing_may_be_built_any_more_nothing_is_remembered(world: World)
 
 
 def test_who_left_is_in_no_memory_of_the_next_generation(world: World) -> None:
-    from app.gate.remembering import recollect
     from app.models import Project
 
     extract = world.permit()
@@ -259,4 +282,7 @@ def test_who_left_is_in_no_memory_of_the_next_generation(world: World) -> None:
     assert all(gone not in t["key"].to_pylist() for t in keyed)
     named = [t for t in found.evidence.tables.values() if "p" in t.column_names]
     assert len(named) == 4
-    assert all(name not in t["p"].to_pylist() for t in named)
+    others = {int(n, 16) for key, n in world.pseudonyms(extract).items() if key != gone}
+    assert all(others & set(t["p"].to_pylist()) for t in named)
+    assert all(int(name, 16) not in t["p"].to_pylist() for t in named)
+    assert int(name, 16) not in found.kept.tables["people"]["name"].to_pylist()
