@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from app.alarms.feeds import FeedService
+from app.alarms.raising import hand_over as hand_over_alarms
 from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.indexing import VariableIndexing
@@ -42,6 +43,8 @@ from app.findings.tasks import FindingTasks
 from app.findings.tasks import tasks as finding_tasks
 from app.gate import Gate
 from app.incidents.service import IncidentService
+from app.institutions.inspection import InspectionService
+from app.institutions.staff import StaffService
 from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
 from app.integrations.service import IntegrationService
@@ -56,6 +59,7 @@ from app.models.migrating import upgrade
 from app.portal import authorize, citing, pages
 from app.portal import variables as variables_page
 from app.requests import measures as request_measures
+from app.requests.handing_over import hand_over as hand_over_requests
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -70,6 +74,7 @@ from app.routers import (
     extracts,
     findings,
     incidents,
+    inspections,
     institutions,
     integrations,
     oauth,
@@ -78,6 +83,7 @@ from app.routers import (
     problems,
     progress,
     requests,
+    staff,
     uploads,
     why,
     withdrawals,
@@ -123,6 +129,8 @@ ROUTERS = (
     findings,
     alarms,
     incidents,
+    inspections,
+    staff,
     audit,
 )
 
@@ -216,6 +224,8 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         feeds=FeedService(db, clock, settings),
         alarms=AlarmService(db, clock),
         incidents=IncidentService(db, clock, settings),
+        inspections=InspectionService(db, clock),
+        staff=StaffService(db, clock, (hand_over_requests, hand_over_alarms)),
         db=db,
         measure=partial(_measure, watching, db, clock),
     )

@@ -55,6 +55,7 @@ WHAT_TO_DO: dict[str, str] = {
 WHAT_HAPPENED: dict[str, str] = {
     "account.deactivated": "A person can no longer sign in.",
     "account.identified": "The ORCID iD of a person was set or taken away.",
+    "account.left": "Somebody left; what they had in hand went to a successor: how many of what.",
     "account.registered": "A person can sign in.",
     "agreement.accepted": "The holder accepted the data use agreement of this digest.",
     "alarm.acknowledged": "Somebody looks into an alarm.",
@@ -96,6 +97,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "finding.informed": "The participant was told of a finding; its text was removed.",
     "finding.reported": "The holder of a project reported a finding.",
     "institution.identified": "The ROR id of an institution was set or taken away.",
+    "inspection.read": "An inspector read who got what.",
     "institution.registered": "The platform registered an institution.",
     "freeze.lifted": "What was frozen for an incident goes on",
     "freeze.set": "A permit, project, cohort, institution, client, person or the platform was frozen for an incident",
@@ -124,6 +126,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "part.blocked": "The parts that hold a person who left were closed.",
     "part.delivered": "A part was read: one line per part, client and day, before its first byte.",
     "participant.uses_listed": "An institution asked which projects used a participant's data.",
+    "permit.handed_over": "A permit went to a new holder, who has to agree.",
     "permit.issued": "An approval made a permit.",
     "permit.resumed": "A suspended permit lives again.",
     "permit.revoked": "A permit ended for good.",

@@ -52,6 +52,7 @@ _ASKED = "a request as it was written, its plan and its boards; dummies are made
 _IN = "a way in: what is sent goes to the inbox or the register, the answer tells counts of lines and where they fail"
 _HOME = "the institution's own register or versions, read or changed by it; what it tells is its own"
 _STORY = "what was done about a withdrawal: ids, times, counts, a keyed commitment"
+_LOOKED = "what was released to whom, for inspectors: papers and how many people there ever were, no row"
 _WRONG = "an incident: ids, times, and for stewards how many people were ever given out; the chains, which name no one"
 
 # Why nothing of anybody leaves by these -> method and path.
@@ -81,6 +82,7 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /oauth/token",
         "POST /oauth/userinfo",
         "POST /v1/accounts",
+        "POST /v1/accounts/{account_id}/leave",
         "POST /v1/clients",
         "POST /v1/institutions",
     ),
@@ -183,6 +185,10 @@ QUIET: dict[str, tuple[str, ...]] = {
         "GET /v1/withdrawals/{withdrawal_id}/receipt",
         "POST /v1/cohorts/{cohort_id}/withdrawals",
         "POST /v1/withdrawals/{withdrawal_id}/receipt/verify",
+    ),
+    _LOOKED: (
+        "GET /v1/inspections/releases",
+        "GET /v1/inspections/releases.csv",
     ),
     _WRONG: (
         "GET /v1/incidents",

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.alarms.states import LIVE, step
 from app.audit import PLATFORM, institution_stream, record
+from app.auth.policy import Actor
 from app.db import new_id
 from app.models import Alarm
 
@@ -74,3 +75,13 @@ def show(session: Session) -> None:
     ALARMS.clear()
     for kind, level, state, count in session.execute(query.group_by(Alarm.kind, Alarm.level, Alarm.state)):
         ALARMS.labels(kind, level, state).set(count)
+
+
+def hand_over(session: Session, old: str, new: str, _actor: Actor, _now: datetime) -> dict[str, int]:
+    """The alarms that somebody who leaves was looking into are their successor's."""
+    query = select(Alarm).where(Alarm.acknowledged_by == old, Alarm.state == "acknowledged").with_for_update()
+    rows = session.scalars(query.order_by(Alarm.id)).all()
+    for row in rows:
+        row.acknowledged_by = new
+    session.flush()
+    return {"alarms": len(rows)}

@@ -4,6 +4,7 @@ EVENTS = frozenset(
     {
         "account.deactivated",
         "account.identified",
+        "account.left",
         "account.registered",
         "agreement.accepted",
         "alarm.acknowledged",
@@ -56,6 +57,7 @@ EVENTS = frozenset(
         "incident.reported",
         "incident.thawed",
         "institution.identified",
+        "inspection.read",
         "institution.registered",
         "integration.checked",
         "integration.created",
@@ -73,6 +75,7 @@ EVENTS = frozenset(
         "part.blocked",
         "part.delivered",
         "participant.uses_listed",
+        "permit.handed_over",
         "permit.issued",
         "permit.resumed",
         "permit.revoked",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 
 from sqlalchemy.orm import Session
@@ -20,26 +20,32 @@ _ID = re.compile(r"[A-Za-z0-9._~-]{1,80}")
 REVOKED, FAMILY, CODE, ASSERTION = "revoked", "family", "code", "assertion"  # kinds of used tokens
 
 
-def active_client(session: Session, client_id: str) -> RegisteredClient | None:
-    """The client, if it exists, is active and not frozen. The id may come from anyone: what cannot be one is not looked
-    up."""
+def active_client(session: Session, client_id: str, at: datetime) -> RegisteredClient | None:
+    """The client, if it exists, counts on this day and is not frozen. The id may come from anyone: what cannot be one
+    is not looked up."""
     if not _ID.fullmatch(client_id):
         return None
     row = session.get(Client, client_id)
-    if row is None or not row.active or standing(session, [Target("client", client_id)]):
+    if row is None or not counts(row, at) or standing(session, [Target("client", client_id)]):
         return None
     return RegisteredClient.of(row)
 
 
-def active_person(session: Session, account_id: str) -> Person | None:
-    """The person, if the account exists, is active and not frozen."""
+def counts(row: Client | Account, at: datetime) -> bool:
+    """Whether it is switched on, and the day (UTC) is one of its days."""
+    on = at.astimezone(UTC).date()
+    return row.active and (row.valid_from or on) <= on <= (row.valid_until or on)
+
+
+def active_person(session: Session, account_id: str, at: datetime) -> Person | None:
+    """The person, if the account exists, counts on this day and is not frozen."""
     row = session.get(Account, account_id)
-    if row is None or not row.active or standing(session, [Target("account", account_id)]):
+    if row is None or not counts(row, at) or standing(session, [Target("account", account_id)]):
         return None
     return Person.of(row)
 
 
-def actor_of(session: Session, claims: AccessClaims) -> Actor | None:
+def actor_of(session: Session, claims: AccessClaims, at: datetime) -> Actor | None:
     """Who asks with this token; None where the token, its family, its client or its account no longer counts.
 
     Role and institution come from the row, not from the token, and the scopes are cut to what client and role may
@@ -48,12 +54,12 @@ def actor_of(session: Session, claims: AccessClaims) -> Actor | None:
     noted = {(REVOKED, claims.jti)} | ({(FAMILY, claims.family)} if claims.family else set())
     if queries.any_remembered(session, noted):
         return None
-    client = active_client(session, claims.client_id)
-    if client is None:
+    client = active_client(session, claims.client_id, at)
+    if client is None or claims.issued_at < client.tokens_from:
         return None
     who: Person | RegisteredClient | None = client
     if claims.subject.startswith("account:"):
-        who = active_person(session, claims.subject.removeprefix("account:"))
+        who = active_person(session, claims.subject.removeprefix("account:"), at)
     if who is None or who.subject != claims.subject or who.role not in ROLE_SCOPES:
         return None
     scopes = set(claims.scope.split()) & client.scopes & role_scopes(who.role)

@@ -69,7 +69,9 @@ class Administration:
         """The new client with its secret, if it has one; Problem invalid_request with everything that is wrong."""
         must_administer(actor)
         with self.db.unit_of_work() as session:
-            _refuse(session, client_findings(order), order.institution_id)
+            _refuse(
+                session, [*client_findings(order), *_owner_findings(session, order)], order.institution_id
+            )
             return _add_client(session, order, actor.subject, self.clock())
 
     def register_account(self, actor: Actor, order: AccountOrder) -> dict[str, Any]:
@@ -143,6 +145,10 @@ def _add_client(session: Session, order: ClientOrder, actor: str, at: datetime) 
         institution_id=order.institution_id,
         active=True,
         created_at=at,
+        valid_from=order.valid_from,
+        valid_until=order.valid_until,
+        owner_id=order.owner_id,
+        tokens_from=None,
     )
     session.add(row)
     session.flush()
@@ -162,6 +168,8 @@ def _add_account(
         institution_id=order.institution_id,
         active=True,
         created_at=at,
+        valid_from=order.valid_from,
+        valid_until=order.valid_until,
     )
     try:
         with session.begin_nested():
@@ -171,6 +179,20 @@ def _add_account(
         raise Problem("conflict", "There is an account of this name already.") from error
     _note(session, "account.registered", actor, row.id, at, {"role": row.role})
     return account_view(row)
+
+
+def _owner_findings(session: Session, order: ClientOrder) -> list[Finding]:
+    """An owner is a person of the same institution and role, who can be asked."""
+    if order.owner_id is None:
+        return []
+    row = queries.client_or_account(session, Account, order.owner_id)
+    if (
+        row is not None
+        and row.active
+        and (row.role, row.institution_id) == (order.role, order.institution_id)
+    ):
+        return []
+    return [Finding("invalid", "Not an active person of this role and institution.", pointer="/owner_id")]
 
 
 def _refuse(session: Session, findings: Iterable[Finding], institution_id: str | None) -> None:

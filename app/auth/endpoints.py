@@ -123,7 +123,7 @@ def find_token(server: IssuerServer, token: str) -> SeenToken | None:
         claims = server.mint.read(server.session, server.at, token)
     except InvalidToken:
         return _find_refresh(server, token)
-    if actor_of(server.session, claims) is None:
+    if actor_of(server.session, claims, server.at) is None:
         return None
     return SeenToken(claims.client_id, claims.subject, claims.scope, claims.expires_at, access=claims)
 
@@ -132,7 +132,7 @@ def _find_refresh(server: IssuerServer, token: str) -> SeenToken | None:
     row = server.session.get(RefreshToken, credentials.digest(token))
     if row is None or row.used_at is not None or row.expires_at <= server.at:
         return None
-    person = active_person(server.session, row.account_id)
+    person = active_person(server.session, row.account_id, server.at)
     if person is None or queries.any_remembered(server.session, [(FAMILY, row.family)]):
         return None
     return SeenToken(

@@ -151,7 +151,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]
 
     def authenticate_user(self, authorization_code: Code) -> Person | None:
         """The person, if the account is still active."""
-        return active_person(self.server.session, authorization_code.taken.account_id)
+        return active_person(self.server.session, authorization_code.taken.account_id, self.server.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class RefreshGrant(grants.RefreshTokenGrant):  # type: ignore[misc]
 
     def authenticate_user(self, refresh_token: Refresh) -> Person:
         """The person, if the account is still active."""
-        person = active_person(self.server.session, refresh_token.account_id)
+        person = active_person(self.server.session, refresh_token.account_id, self.server.at)
         if person is None:
             raise InvalidGrantError
         return person

@@ -62,6 +62,7 @@ class RegisteredClient:
     scopes: frozenset[str]
     role: str
     institution_id: str | None
+    tokens_from: int = 0  # seconds since 1970: tokens made before count no more
 
     @property
     def subject(self) -> str:
@@ -82,6 +83,7 @@ class RegisteredClient:
             scopes=frozenset(row.scopes),
             role=row.role,
             institution_id=row.institution_id,
+            tokens_from=int(row.tokens_from.timestamp()) if row.tokens_from else 0,
         )
 
     def keys(self) -> KeySet | None:

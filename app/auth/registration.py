@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -39,6 +40,9 @@ class ClientOrder:
     institution_id: str | None = None
     redirect_uris: Sequence[str] = ()
     jwks: dict[str, Any] | None = None
+    owner_id: str | None = None
+    valid_from: date | None = None
+    valid_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class AccountOrder:
     display_name: str = ""
     institution_id: str | None = None
     password: str | None = None
+    valid_from: date | None = None
+    valid_until: date | None = None
 
 
 def client_findings(order: ClientOrder) -> Iterator[Finding]:
@@ -61,7 +67,7 @@ def client_findings(order: ClientOrder) -> Iterator[Finding]:
         if order.institution_id is not None:
             yield _finding("/institution_id", "A client of people belongs to no institution; its people do.")
     else:
-        yield from _holder_findings(order.role, order.institution_id)
+        yield from _holder_findings(order)
         if order.redirect_uris:
             yield _finding("/redirect_uris", "A client that acts by itself has no redirect URIs.")
         if order.authentication == "none":
@@ -86,7 +92,7 @@ def account_findings(order: AccountOrder) -> Iterator[Finding]:
         yield _finding("/username", "3 to 120 of a-z 0-9 . _ @ -, beginning with a letter or digit.")
     if order.password is not None and not MIN_PASSWORD <= len(order.password) <= MAX_PASSWORD:
         yield _finding("/password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters.")
-    yield from _holder_findings(order.role, order.institution_id)
+    yield from _holder_findings(order)
 
 
 def is_redirect_uri(uri: str) -> bool:
@@ -119,9 +125,12 @@ def client_view(row: Client) -> dict[str, Any]:
         "redirect_uris": list(row.redirect_uris),
         "scopes": sorted(row.scopes),
         "role": row.role if row.role in ROLE_SCOPES else None,
+        "owner_id": row.owner_id,
         "institution_id": row.institution_id,
         "active": row.active,
         "created_at": row.created_at.isoformat(),
+        "valid_from": row.valid_from.isoformat() if row.valid_from else None,
+        "valid_until": row.valid_until.isoformat() if row.valid_until else None,
     }
 
 
@@ -136,6 +145,8 @@ def account_view(row: Account) -> dict[str, Any]:
         "active": row.active,
         "orcid": row.orcid,
         "created_at": row.created_at.isoformat(),
+        "valid_from": row.valid_from.isoformat() if row.valid_from else None,
+        "valid_until": row.valid_until.isoformat() if row.valid_until else None,
     }
 
 
@@ -150,13 +161,17 @@ def _scope_findings(order: ClientOrder) -> Iterator[Finding]:
             yield _finding(f"/scopes/{place}", "The role cannot hold this scope.")
 
 
-def _holder_findings(role: str, institution_id: str | None) -> Iterator[Finding]:
-    if role not in ROLE_SCOPES:
-        yield _finding("/role", "One of platform, institution, steward, researcher.")
-    if role == "institution" and institution_id is None:
+def _holder_findings(order: ClientOrder | AccountOrder) -> Iterator[Finding]:
+    if order.role not in ROLE_SCOPES:
+        yield _finding("/role", f"One of {', '.join(sorted(ROLE_SCOPES))}.")
+    if order.role == "institution" and order.institution_id is None:
         yield _finding("/institution_id", "The role institution acts for one institution: name it.")
-    if role == "platform" and institution_id is not None:
+    if order.role == "platform" and order.institution_id is not None:
         yield _finding("/institution_id", "The platform's administration belongs to no institution.")
+    if order.role == "inspector" and order.valid_until is None:
+        yield _finding("/valid_until", "An inspector is sent until a day: name it.")
+    if order.valid_from and order.valid_until and order.valid_from > order.valid_until:
+        yield _finding("/valid_until", "The last day lies before the first.")
 
 
 def public_jwks(jwks: dict[str, Any]) -> dict[str, Any]:

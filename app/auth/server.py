@@ -75,7 +75,7 @@ class IssuerServer(AuthorizationServer):  # type: ignore[misc]
 
     def query_client(self, client_id: str) -> RegisteredClient | None:
         """The active client of that id."""
-        return active_client(self.session, client_id)
+        return active_client(self.session, client_id, self.at)
 
     def create_oauth2_request(self, request: Call | WireRequest) -> WireRequest:
         """The call as Authlib reads it."""

@@ -90,7 +90,7 @@ class AuthService:
                 claims = self.mint.read(session, now, bearer)
             except InvalidToken as error:
                 raise invalid_token() from error
-            actor = actor_of(session, claims)
+            actor = actor_of(session, claims, now)
         if actor is None:
             raise invalid_token()
         return actor

@@ -98,7 +98,7 @@ class SignIn:
         if not right or account is None:
             return None
         with self.db.read() as session:
-            return active_person(session, account[0])
+            return active_person(session, account[0], self.clock())
 
     def _server(self, session: Session) -> IssuerServer:
         server = IssuerServer(session, self.mint, self.clock())

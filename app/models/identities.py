@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text
@@ -20,11 +20,13 @@ class Account(Base):
     username: Mapped[str] = mapped_column(String(120), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     display_name: Mapped[str] = mapped_column(String(200), default="")
-    role: Mapped[str] = mapped_column(String(20))  # platform | institution | steward | researcher
+    role: Mapped[str] = mapped_column(String(20))  # platform | institution | steward | researcher | inspector
     institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
     active: Mapped[bool] = mapped_column(default=True)
     orcid: Mapped[str | None] = mapped_column(String(19))
     created_at: Mapped[datetime]
+    valid_from: Mapped[date | None]  # first and last day (UTC) on which it counts
+    valid_until: Mapped[date | None]
 
 
 class Client(Base):
@@ -44,6 +46,10 @@ class Client(Base):
     institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]
+    valid_from: Mapped[date | None]
+    valid_until: Mapped[date | None]
+    owner_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"), index=True)  # who answers for it
+    tokens_from: Mapped[datetime | None]  # tokens made before this count no more
 
 
 class AuthorizationCode(Base):

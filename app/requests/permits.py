@@ -80,7 +80,8 @@ def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str,
     While a permit is suspended nothing is built: what withdrawals closed meanwhile is built when it is resumed."""
     row, project, of = queries.permit(session, permit_id, lock=True)
     policy.must_manage_permit(actor, queries.permit_facts(project, of))
-    row.state = step_permit(row.state, verb)
+    unagreed = verb == "resume" and row.agreed_at is None
+    row.state = step_permit(row.state, "resume_unagreed" if unagreed else verb)
     record(
         session, stream=project_stream(project.id), event=EVENTS[verb], actor=actor.subject, object_id=row.id,
         at=now, data={"state": row.state, "note_length": len(note)},

@@ -24,13 +24,20 @@ TRANSITIONS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 PERMIT_TRANSITIONS: dict[str, dict[str, str]] = {
-    "pending_agreement": {"accept": "active", "revoke": "revoked", "expire": "expired"},
-    "active": {"suspend": "suspended", "revoke": "revoked", "expire": "expired", "close": "closed"},
-    "suspended": {"resume": "active", "revoke": "revoked", "expire": "expired"},
+    "pending_agreement": {
+        "accept": "active", "revoke": "revoked", "expire": "expired", "hand_over": "pending_agreement"
+    },
+    "active": {
+        "suspend": "suspended", "revoke": "revoked", "expire": "expired", "close": "closed",
+        "hand_over": "pending_agreement",
+    },
+    # Handed over while it is suspended, it is the new holder's to agree to once it is resumed.
+    "suspended": {"resume": "active", "revoke": "revoked", "expire": "expired", "hand_over": "suspended",
+                  "resume_unagreed": "pending_agreement"},
     "expired": {},
     "revoked": {},
     "closed": {},
-}
+}  # fmt: skip
 
 BOARDS = ("DRB", "IRB")
 SETTLED = frozenset({"approved", "exempt"})

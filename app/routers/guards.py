@@ -50,6 +50,7 @@ _DESCRIPTIONS: dict[str, str] = {
     "extracts:write": "Order extracts",
     "incidents:manage": "Contain, assess, notify and close incidents",
     "incidents:report": "Report incidents and read those that concern you",
+    "inspections:read": "Read who got what, on which ground, until when",
     "openid": "Say who you are",
     "permits:manage": "Suspend and revoke permits",
     "platform:admin": "Register institutions, clients and accounts",

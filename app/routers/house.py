@@ -19,6 +19,8 @@ from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.findings.service import FindingService
 from app.incidents.service import IncidentService
+from app.institutions.inspection import InspectionService
+from app.institutions.staff import StaffService
 from app.integrations.service import IntegrationService
 from app.requests.service import RequestService
 from app.withdrawals.receipts import ReceiptService
@@ -47,6 +49,8 @@ class House:
     feeds: FeedService
     alarms: AlarmService
     incidents: IncidentService
+    inspections: InspectionService
+    staff: StaffService
     db: Any
     measure: Callable[[], object]
 

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RoleName = Literal["platform", "institution", "steward", "researcher"]
+from app.schemas.api_parts import Day
+
+RoleName = Literal["platform", "institution", "steward", "researcher", "inspector"]
 _LINE = r"^[^\x00-\x1f\x7f]*$"  # one line of text
 
 
@@ -24,6 +26,13 @@ class NewClient(_Body):
     institution_id: str | None = Field(None, pattern=r"^[a-z0-9_]{1,40}$")
     redirect_uris: list[str] = Field(default_factory=list, max_length=20)
     jwks: dict[str, Any] | None = None
+    owner_id: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9_]{1,40}$",
+        description="The person who answers for it; of its role and institution.",
+    )
+    valid_from: Day | None = Field(None, description="First day (UTC) on which it counts.")
+    valid_until: Day | None = Field(None, description="Last day; an inspector has one.")
 
 
 class NewAccount(_Body):
@@ -34,6 +43,8 @@ class NewAccount(_Body):
     display_name: str = Field("", max_length=200, pattern=_LINE)
     institution_id: str | None = Field(None, pattern=r"^[a-z0-9_]{1,40}$")
     password: str | None = Field(None, max_length=200)
+    valid_from: Day | None = Field(None, description="First day (UTC) on which it counts.")
+    valid_until: Day | None = Field(None, description="Last day; an inspector has one.")
 
 
 class ClientView(BaseModel):
@@ -49,6 +60,9 @@ class ClientView(BaseModel):
     institution_id: str | None = None
     active: bool
     created_at: str
+    owner_id: str | None = None
+    valid_from: str | None = None
+    valid_until: str | None = None
     client_secret: str | None = None
 
 
@@ -63,6 +77,8 @@ class AccountView(BaseModel):
     active: bool
     orcid: str | None = None
     created_at: str
+    valid_from: str | None = None
+    valid_until: str | None = None
     password: str | None = None
 
 

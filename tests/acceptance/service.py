@@ -86,9 +86,14 @@ class Service:
         self.tokens[who] = answer.json()["access_token"]
         return self.tokens[who]
 
-    def identity(self, who: str, role: str, institution_id: str | None = None) -> None:
+    def identity(self, who: str, role: str, institution_id: str | None = None, **other: Any) -> None:
         """Register a client under the name `who` and sign it in."""
-        body: dict[str, Any] = {"name": who, "role": role, "scopes": sorted(map(str, ROLE_SCOPES[role]))}
+        body: dict[str, Any] = {
+            "name": who,
+            "role": role,
+            "scopes": sorted(map(str, ROLE_SCOPES[role])),
+            **other,
+        }
         if institution_id:
             body["institution_id"] = institution_id
         made = self.ok("platform", "POST", "/v1/clients", body)

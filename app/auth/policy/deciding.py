@@ -13,6 +13,7 @@ REASONS: dict[str, str] = {
     "applicant_only": "Only the applicant may do this.",
     "drafter_only": "Only the institution that drafts the integration may do this.",
     "holder_only": "Only the holder of the project may do this.",
+    "inspector_only": "Only an inspector may do this.",
     "institution_only": "Only the institution that holds the cohort may do this.",
     "not_published": "The dataset version is not published.",
     "own_request": "Nobody reviews or decides what they asked for themselves.",

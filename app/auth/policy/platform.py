@@ -55,8 +55,11 @@ must_close_alarm = refusing("alarm", may_close_alarm)
 
 def may_read_audit(actor: Actor, facts: AuditFacts) -> Decision:
     """The platform's stream: platform. An institution's and its projects': the institution, its stewards. A project's:
-    its holder too. Streams hold ids, digests and counts only, so the platform may check every chain."""
+    its holder too. An inspector's: all, or those of the one institution they are sent to. Streams hold ids, digests and
+    counts only, so the platform may check every chain."""
     if actor.role == "platform" or (facts.holder is not None and actor.subject == facts.holder):
+        return YES
+    if actor.role == "inspector" and actor.institution_id in (None, facts.institution_id, *facts.also):
         return YES
     if facts.institution_id is None:
         return UNSEEN
@@ -64,3 +67,13 @@ def may_read_audit(actor: Actor, facts: AuditFacts) -> Decision:
 
 
 must_read_audit = refusing("audit stream", may_read_audit)
+
+
+def may_inspect(actor: Actor, facts: InstitutionFacts) -> Decision:
+    """Read who got what of an institution's data (of everybody's, where it has no id): an inspector sent there."""
+    if actor.role == "inspector":
+        return YES if actor.institution_id in (None, facts.institution_id) else UNSEEN
+    return seen("inspector_only")
+
+
+must_inspect = refusing("institution", may_inspect)

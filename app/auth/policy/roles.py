@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-Role = Literal["platform", "institution", "steward", "researcher"]
+Role = Literal["platform", "institution", "steward", "researcher", "inspector"]
 
 
 class Scope(StrEnum):
@@ -22,6 +22,7 @@ class Scope(StrEnum):
     EXTRACTS_WRITE = "extracts:write"
     INCIDENTS_MANAGE = "incidents:manage"
     INCIDENTS_REPORT = "incidents:report"
+    INSPECTIONS_READ = "inspections:read"
     PERMITS_MANAGE = "permits:manage"
     PLATFORM_ADMIN = "platform:admin"
     REQUESTS_REVIEW = "requests:review"
@@ -43,6 +44,7 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
             Scope.INCIDENTS_MANAGE, Scope.INCIDENTS_REPORT, Scope.UPLOADS_WRITE,
         }
     ),
+    "inspector": frozenset({Scope.AUDIT_READ, Scope.INSPECTIONS_READ}),
     "steward": frozenset(
         {
             Scope.AUDIT_READ, Scope.CATALOG_READ, Scope.COHORTS_READ, Scope.DATASETS_PUBLISH,

@@ -29,11 +29,14 @@ from app.errors import Problem
 from app.extracts.recalls import RecallService
 from app.findings.service import FindingService
 from app.incidents.service import IncidentService
+from app.institutions.inspection import InspectionService
+from app.institutions.staff import StaffService
 from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
 from app.jobs.engine import InlineEngine
 from app.keyring import Keyring
 from app.models import AuditLine, Cohort, Consent, Dataset, DatasetVersion, Participant
+from app.requests.handing_over import hand_over
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -46,11 +49,13 @@ from app.routers import (
     datasets,
     findings,
     incidents,
+    inspections,
     institutions,
     permits,
     problems,
     progress,
     requests,
+    staff,
     why,
 )
 from app.routers.house import House
@@ -77,6 +82,8 @@ ROUTERS = (
     findings,
     alarms,
     incidents,
+    inspections,
+    staff,
     audit,
 )
 FORM = {"version": "1", "language": "ko", "sha256": "a" * 64, "domains": ["clinical", "recontact"]}
@@ -177,6 +184,8 @@ class World:
             alarms=AlarmService(self.db, clock),
             incidents=IncidentService(self.db, clock, settings),
             measure=lambda: None,
+            inspections=InspectionService(self.db, clock),
+            staff=StaffService(self.db, clock, (hand_over,)),
             db=self.db,
         )
         self.app = doors()

@@ -89,16 +89,16 @@ def test_a_frozen_client_or_person_gets_and_uses_no_token(shared: Site) -> None:
         session.add(Account(id="acc_x", username="kim", password_hash="", role="researcher", created_at=NOW))
     incident = shared.report(Target("client", "researcher"), Target("account", "acc_x"))
     with shared.db.read() as session:
-        assert active_client(session, "researcher")
-        assert active_person(session, "acc_x")
+        assert active_client(session, "researcher", NOW)
+        assert active_person(session, "acc_x", NOW)
     shared.incidents.contain(ADMIN, incident)
     with shared.db.read() as session:
-        assert active_client(session, "researcher") is None
-        assert active_person(session, "acc_x") is None
-        assert active_client(session, "other")
+        assert active_client(session, "researcher", NOW) is None
+        assert active_person(session, "acc_x", NOW) is None
+        assert active_client(session, "other", NOW)
     shared.incidents.dismiss(ADMIN, incident, "A drill.")
     with shared.db.read() as session:
-        assert active_client(session, "researcher")
+        assert active_client(session, "researcher", NOW)
 
 
 def test_counts_of_frozen_data_are_refused(shared: Site) -> None:

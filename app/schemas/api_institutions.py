@@ -1,0 +1,75 @@
+"""Bodies and answers about the institution's year: staff who leave, and what inspectors read."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from pydantic import Field
+
+from app.schemas.api_parts import Body, View
+
+
+class Leaving(Body):
+    """Who takes over from somebody who leaves."""
+
+    successor_id: str = Field(
+        pattern=r"^[a-z0-9_]{1,40}$", description="An active account of the same role and institution."
+    )
+
+
+class RenewedClient(View):
+    """A client under its new owner; `client_secret` is in this answer and nowhere else."""
+
+    id: str
+    name: str
+    active: bool
+    client_secret: str | None = None
+
+
+class Left(View):
+    """What was moved: clients, requests, reviews, projects, alarms."""
+
+    account_id: str
+    successor_id: str
+    moved: dict[str, int]
+    clients: list[RenewedClient]
+
+
+class ReleaseView(View):
+    """Who got what, on which ground, until when, destroyed when."""
+
+    extract_id: str
+    project_id: str
+    permit_id: str
+    holder: str
+    holder_institution: str | None
+    held_by: list[str]
+    cohorts: list[str]
+    dataset: str
+    version: int
+    title: str
+    tables: list[str]
+    rows: int
+    bytes: int
+    people_ever: int
+    generation: int
+    purpose: str
+    irb_reference: str
+    reviews: list[str]
+    decided_at: datetime | None
+    plan_hash: str
+    agreement_digest: str
+    agreed_at: datetime | None
+    permit_state: str
+    valid_until: date
+    extract_state: str
+    ready_at: datetime | None
+    expires_at: datetime | None
+    first_delivered_at: datetime | None
+    last_delivered_at: datetime | None
+    deliveries: int
+    recalls_open: int
+    recalls_destroyed: int
+    recalls_retained: int
+    recalls_frozen: int
+    destroyed_at: datetime | None

@@ -1,0 +1,246 @@
+"""An institution's year over the API: a file leaks, an inspector looks, people leave; nothing is left lying."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.audit.slices import faults
+from app.incidents.tracing import TraceService
+from app.main import build
+from app.models import Account, AuthorizationCode, Client, RefreshToken
+from tests.acceptance.service import Service, opened, table_of
+
+PEOPLE = 96
+DICTIONARY: dict[str, Any] = {
+    "title": {"ko": "외래", "en": "Clinic"},
+    "hierarchies": {
+        "sex": {"kind": "flat"}, "born": {"kind": "interval", "bounds": [1900, 2030], "widths": [10, 20, 40]},
+    },
+    "tables": [{
+        "name": "people", "kind": "participant",
+        "fields": [
+            {"name": "patient", "role": {"kind": "participant_id"}},
+            {"name": "sex", "type": "integer", "role": {"kind": "quasi_identifier", "hierarchy": "sex"}},
+            {"name": "born", "type": "integer", "role": {"kind": "quasi_identifier", "hierarchy": "born"}},
+            {"name": "ward", "role": {"kind": "attribute"}},
+        ],
+    }],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A cohort, and its extract in the researcher's hands."""
+    with opened(tmp_path_factory.mktemp("year")) as made:
+        made.register_cohort(DICTIONARY, [{"term": "HMB"}])
+        rows = [f"P{i},{1 + i % 2},{1940 + i % 3 * 10},w{i % 2}" for i in range(PEOPLE)]
+        made.upload("consents", "\n".join(["participant_id,domain,state",
+                                           *(f"P{i},all,granted" for i in range(PEOPLE))]).encode())  # fmt: skip
+        made.drain()
+        made.upload("people", "\n".join(["patient,sex,born,ward", *rows]).encode())
+        made.drain()
+        made.publish()
+        made.extract(
+            made.approve(made.request({"people": ["sex", "born", "ward"]}, title="=1+1 wards by age"))
+        )
+        made.identity(
+            "inspector", "inspector", valid_until=(made.now().date() + timedelta(days=30)).isoformat()
+        )
+        yield made
+
+
+def person(service: Service, name: str, role: str, home: str | None = None, **other: Any) -> str:
+    body = {"username": name, "role": role, "password": "long enough for anyone", **other}
+    body |= {"institution_id": home} if home else {}
+    return str(service.ok("platform", "POST", "/v1/accounts", body)["id"])
+
+
+def test_a_file_leaks_and_is_traced_stopped_told_and_mended(service: Service, tmp_path: Path) -> None:
+    rows = table_of(service.download(service.ids["extract"])["people"]).slice(10, 30).to_pylist()
+    leak = tmp_path / "forum.txt"
+    leak.write_text("\n".join(f"{row['ward']};{row['patient']}" for row in reversed(rows)))
+    built = build(service.settings, service.now)
+    [origin] = TraceService(built.db, service.now, service.settings, built.gate).trace(leak, "shell")[
+        "origins"
+    ]
+    built.db.dispose()
+    assert (origin["extract_id"], origin["matched"], origin["confidence"]) == (
+        service.ids["extract"],
+        30,
+        "high",
+    )
+    assert origin["holder"] == f"client:{service.client_id('researcher')}"
+
+    named = [{"kind": "project", "subject": origin["project_id"]}]
+    body = {"kind": "leak", "text": "Rows on a forum.", "touches": named}
+    incident = service.ok("steward", "POST", "/v1/incidents", body)
+    path = f"/v1/incidents/{incident['id']}"
+    service.ok("steward", "POST", f"{path}/contain", {"holders": True})
+    service.refused(401, "invalid_token", "researcher", "GET", "/v1/extracts")  # the old token
+    answer = service.http.post("/oauth/token", data={"grant_type": "client_credentials"},
+                               auth=service._secrets["researcher"])  # fmt: skip
+    assert answer.status_code == 401  # and no new one
+    told = service.ok("steward", "POST", f"{path}/thaw", {"targets": [
+        {"kind": "client", "subject": service.client_id("researcher")}]})  # fmt: skip
+    assert told["state"] == "contained"
+    name = next(iter(service.parts(service.ids["extract"])))
+    refused = service.refused(403, "frozen", "researcher", "GET",
+                              f"/v1/extracts/{service.ids['extract']}/files/{name}")  # fmt: skip
+    assert refused["frozen"] == "project"
+    why = service.ok("researcher", "GET", f"/v1/why?verb=extract.order&object={service.ids['permit']}")
+    assert [one["condition"] for one in why["conditions"] if not one["met"]] == ["not_frozen"]
+    found = service.ok("steward", "POST", f"{path}/assess", {"risk": "high"})["assessment"]
+    assert (found["people"], found["by_cohort"]) == (PEOPLE, {service.ids["cohort"]: PEOPLE})
+    seen = service.ok("hospital", "GET", path)
+    assert (seen["state"], seen["assessment"]["people"]) == ("assessed", PEOPLE)
+    service.refused(404, "not_found", "neighbour", "GET", path)
+    service.refused(409, "conflict", "steward", "POST", f"{path}/recover", {})
+    for whom in ("authority", "people"):
+        service.ok("steward", "POST", f"{path}/notify", {"whom": whom})
+    service.ok("steward", "POST", f"{path}/recover", {"text": "The post is gone."})
+    assert service.ok("steward", "POST", f"{path}/close", {"text": "Done."})["state"] == "closed"
+    assert service.fetch(service.ids["extract"], name).status_code == 200
+    evidence = service.call("platform", "POST", f"{path}/evidence")
+    assert list(faults(evidence.text.splitlines(keepends=True))) == []
+    assert not any(row["patient"] in evidence.text for row in rows)
+
+
+def test_an_inspector_reads_who_got_what_and_nothing_else(service: Service) -> None:
+    service.download(service.ids["extract"])
+    [row] = service.ok("inspector", "GET", "/v1/inspections/releases")["items"]
+    assert row["extract_id"] == service.ids["extract"]
+    assert (row["holder"], row["held_by"]) == (f"client:{service.client_id('researcher')}", ["hospital"])
+    assert (row["purpose"], row["irb_reference"], row["reviews"]) == (
+        "HMB", "IRB 2026-041", ["DRB approved", "IRB exempt"]
+    )  # fmt: skip
+    assert (row["rows"], row["people_ever"], row["tables"]) == (PEOPLE, PEOPLE, ["people"])
+    assert row["deliveries"] == len(service.parts(service.ids["extract"]))
+    assert row["destroyed_at"] is None
+    text = service.call("inspector", "GET", "/v1/inspections/releases.csv").text
+    [read] = csv.DictReader(io.StringIO(text))
+    assert (read["title"], read["bytes"]) == ("'=1+1 wards by age", str(row["bytes"]))
+    hospital = service.ids["hospital"]
+    assert service.ok("inspector", "GET", f"/v1/inspections/releases?institution_id={hospital}")["items"] == [
+        row
+    ]
+    near = service.ids["neighbour"]
+    assert service.ok("inspector", "GET", f"/v1/inspections/releases?institution_id={near}")["items"] == []
+    lines = service.ok("inspector", "GET", f"/v1/audit?stream=institution:{hospital}&limit=1000")["items"]
+    assert lines[-1]["event"] == "inspection.read"
+    for method, path in (("GET", "/v1/extracts"), ("GET", "/v1/cohorts"), ("POST", "/v1/incidents")):
+        assert service.call("inspector", method, path).status_code == 403
+    service.refused(403, "insufficient_scope", "steward", "GET", "/v1/inspections/releases")
+
+
+def test_an_inspector_of_one_institution_sees_no_other_and_none_after_the_last_day(service: Service) -> None:
+    last = service.now().date() + timedelta(days=3)
+    service.identity(
+        "sent to the neighbour", "inspector", service.ids["neighbour"], valid_until=last.isoformat()
+    )
+    who, hospital = "sent to the neighbour", service.ids["hospital"]
+    assert service.ok(who, "GET", "/v1/inspections/releases")["items"] == []
+    service.refused(404, "not_found", who, "GET", f"/v1/inspections/releases?institution_id={hospital}")
+    service.refused(404, "not_found", who, "GET", f"/v1/audit?stream=institution:{hospital}")
+    body = {"name": "x", "role": "inspector", "scopes": ["inspections:read"]}
+    refused = service.refused(422, "invalid_request", "platform", "POST", "/v1/clients", body)
+    assert [one["pointer"] for one in refused["problems"]] == ["/valid_until"]
+    with service.db.unit_of_work() as session:  # the day passes
+        row = session.get_one(Client, service.client_id(who))
+        row.valid_until = service.now().date() - timedelta(days=1)
+    service.refused(401, "invalid_token", who, "GET", "/v1/inspections/releases")
+
+
+def test_a_steward_leaves_and_everything_in_their_hands_goes_on(service: Service) -> None:
+    leaver, successor = person(service, "kim", "steward"), person(service, "lee", "steward")
+    stranger, near = (
+        person(service, "park", "researcher"),
+        person(service, "choi", "steward", service.ids["neighbour"]),
+    )
+    body = {
+        "name": "kim's tool",
+        "role": "steward",
+        "scopes": ["requests:review"],
+        "owner_id": leaver,
+    }
+    made = service.ok("platform", "POST", "/v1/clients", body)
+    service._secrets["tool"] = (made["id"], made["client_secret"])
+    service.sign_in("tool")
+    request = service.request({"people": ["sex"]})
+    with service.db.unit_of_work() as session:
+        session.add(RefreshToken(token_hash="r" * 64, family="f", client_id=made["id"], account_id=leaver, scope="",
+                                 used_at=None, expires_at=service.now()))  # fmt: skip
+        session.add(AuthorizationCode(code_hash="c" * 64, client_id=made["id"], account_id=leaver, redirect_uri="",
+                                      scope="", code_challenge="", nonce=None, expires_at=service.now()))  # fmt: skip
+    service.ok("steward", "POST", f"/v1/requests/{request}/claim")
+    _claimed_by(service, request, f"account:{leaver}")
+    for wrong in (stranger, near, leaver, "acc_nobody"):
+        path = f"/v1/accounts/{leaver}/leave"
+        service.refused(422, "invalid_request", "platform", "POST", path, {"successor_id": wrong})
+    service.refused(403, "insufficient_scope", "steward", "POST", f"/v1/accounts/{leaver}/leave",
+                    {"successor_id": successor})  # fmt: skip
+    told = service.ok("platform", "POST", f"/v1/accounts/{leaver}/leave", {"successor_id": successor})
+    assert (told["moved"]["reviews"], told["moved"]["clients"]) == (1, 1)
+    assert service.ok("steward", "GET", f"/v1/requests/{request}")["claimed_by"] == f"account:{successor}"
+    service.refused(401, "invalid_token", "tool", "GET", "/v1/requests")  # what the leaver's client held
+    old = service.http.post(
+        "/oauth/token", data={"grant_type": "client_credentials"}, auth=service._secrets["tool"]
+    )
+    assert old.status_code == 401
+    service.now.at += timedelta(seconds=2)
+    service._secrets["tool"] = (made["id"], told["clients"][0]["client_secret"])
+    service.sign_in("tool")
+    service.ok("tool", "GET", "/v1/requests")
+    with service.db.read() as session:
+        assert not session.get_one(Account, leaver).active
+        assert session.scalars(select(RefreshToken).where(RefreshToken.account_id == leaver)).all() == []
+        assert (
+            session.scalars(select(AuthorizationCode).where(AuthorizationCode.account_id == leaver)).all()
+            == []
+        )
+    service.refused(
+        404, "not_found", "platform", "POST", f"/v1/accounts/{leaver}/leave", {"successor_id": successor}
+    )
+    service.ok("researcher", "POST", f"/v1/requests/{request}/withdraw")
+
+
+def test_a_holder_leaves_and_nothing_flows_until_the_successor_has_agreed(service: Service) -> None:
+    leaver, successor = person(service, "han", "researcher"), person(service, "ohh", "researcher")
+    _held_by(service, f"account:{leaver}")
+    told = service.ok("platform", "POST", f"/v1/accounts/{leaver}/leave", {"successor_id": successor})
+    assert told["moved"]["projects"] == 1
+    permit = service.ok("steward", "GET", f"/v1/permits/{service.ids['permit']}")
+    assert (permit["holder"], permit["state"]) == (f"account:{successor}", "pending_agreement")
+    _held_by(service, f"client:{service.client_id('researcher')}")  # the successor acts through a client here
+    name = next(iter(service.parts(service.ids["extract"])))
+    assert service.fetch(service.ids["extract"], name).json()["code"] == "permit_not_live"
+    agreement = service.ok("researcher", "GET", f"/v1/permits/{service.ids['permit']}/agreement")
+    assert f"account:{successor}" in agreement["text"]
+    assert agreement["agreed_by"] is None
+    service.accept(service.ids["permit"])
+    assert service.fetch(service.ids["extract"], name).status_code == 200
+    service.refused(
+        404, "not_found", "platform", "POST", "/v1/accounts/acc_none/leave", {"successor_id": successor}
+    )
+
+
+def _claimed_by(service: Service, request: str, subject: str) -> None:
+    from app.models import AccessRequest
+
+    with service.db.unit_of_work() as session:
+        session.get_one(AccessRequest, request).claimed_by = subject
+
+
+def _held_by(service: Service, subject: str) -> None:
+    from app.models import Permit, Project
+
+    with service.db.unit_of_work() as session:
+        permit = session.get_one(Permit, service.ids["permit"])
+        session.get_one(Project, permit.project_id).holder = subject
