@@ -70,11 +70,22 @@ class Crosswalk:
 def covered_now(
     session: Session, of: Behind, domains: Iterable[str], purpose: Mapping[str, Any] | None, on: date
 ) -> dict[str, Keys]:
-    """Per domain the sorted keys of the people of these cohorts whose consent covers the purpose on this day."""
-    return {
+    """Per domain the sorted keys of the people of these cohorts whose consent covers the purpose on this day.
+
+    Of returned data they cover every domain that these were made of as well."""
+    asked = sorted(set(domains))
+    each = {
         d: np.sort(np.concatenate([consenting(session, one, d, purpose, on) for one in of.ids]))
-        for d in sorted(set(domains))
+        for d in sorted({need for one in asked for need in of.needs(one)})
     }
+    return {d: _in_all([each[need] for need in of.needs(d)]) for d in asked}
+
+
+def _in_all(sets: Sequence[Keys]) -> Keys:
+    found = sets[0]
+    for other in sets[1:]:
+        found = np.intersect1d(found, other, assume_unique=True)
+    return found
 
 
 def build(

@@ -25,6 +25,7 @@ from app.citations.service import CitationService
 from app.clock import Clock, utc_now
 from app.cohorts.destruction import DestructionService
 from app.cohorts.intake import IntakeService, check_when_complete
+from app.cohorts.returns import ReturnService
 from app.cohorts.service import CohortService
 from app.cohorts.tasks import tasks as cohort_tasks
 from app.cohorts.uploads import UploadService
@@ -83,6 +84,7 @@ from app.routers import (
     problems,
     progress,
     requests,
+    returns,
     staff,
     uploads,
     why,
@@ -124,6 +126,7 @@ ROUTERS = (
     requests,
     permits,
     extracts,
+    returns,
     withdrawals,
     why,
     findings,
@@ -201,7 +204,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     gate = Gate(db, clock, settings, keyring, running, outbox, memory)
     uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
     checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
-    intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original)
+    intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original, gate)
     validation = ValidationService(db, clock, settings, checking)
     rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
     destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
@@ -213,6 +216,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         cohorts=CohortService(db, clock, settings, keyring),
         catalog=CatalogService(db, clock, settings, gate),
         integrations=IntegrationService(db, clock, settings),
+        returns=ReturnService(db, clock),
         citations=CitationService(db, clock, settings.public_url),
         requests=RequestService(db, clock, settings, keyring, gate),
         extracts=ExtractService(db, clock, outbox),

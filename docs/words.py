@@ -148,6 +148,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "request.submitted": "The applicant handed a request in.",
     "request.withdrawn": "The applicant took a request back.",
     "token.reuse_detected": "A used code or refresh token came again; its whole family was ended.",
+    "return.offered": "A holder began to give back data that were made of an extract.",
     "token.revoked": "A token was revoked.",
     "upload.accepted": "An upload passed its checks and is in force.",
     "upload.completed": "All bytes of an upload are here; its checks follow.",

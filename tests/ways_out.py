@@ -50,6 +50,7 @@ _TALK = "who may talk to the service: tokens, accounts, clients, institutions"
 _SAID = "what stewards and institutions did and said; no row and no number of people"
 _ASKED = "a request as it was written, its plan and its boards; dummies are made up from the dictionary alone"
 _IN = "a way in: what is sent goes to the inbox or the register, the answer tells counts of lines and where they fail"
+_BACK = "data on their way back: lineage by ids, states, and where files fail; the rows go to the vault"
 _HOME = "the institution's own register or versions, read or changed by it; what it tells is its own"
 _STORY = "what was done about a withdrawal: ids, times, counts, a keyed commitment"
 _LOOKED = "what was released to whom, for inspectors: papers and how many people there ever were, no row"
@@ -113,6 +114,12 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /v1/permits/{permit_id}/resume",
         "POST /v1/permits/{permit_id}/revoke",
         "POST /v1/permits/{permit_id}/suspend",
+    ),
+    _BACK: (
+        "GET /v1/returns",
+        "GET /v1/returns/{return_id}",
+        "POST /v1/extracts/{extract_id}/returns",
+        "PUT /v1/returns/{return_id}/tables/{table}",
     ),
     _ASKED: (
         "GET /v1/requests",

@@ -97,6 +97,7 @@ EVENTS = frozenset(
         "request.submitted",
         "request.withdrawn",
         "token.reuse_detected",
+        "return.offered",
         "token.revoked",
         "upload.accepted",
         "upload.completed",

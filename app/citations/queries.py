@@ -15,6 +15,7 @@ from app.errors import not_found
 from app.models import (
     Account,
     Cohort,
+    DataReturn,
     Dataset,
     DatasetVersion,
     Institution,
@@ -148,6 +149,10 @@ def _related(session: Session, row: DatasetVersion) -> Iterator[Related]:
         theirs = session.get_one(DatasetVersion, link.source_version_id if made_of else link.version_id).doi
         if theirs:
             yield Related("IsDerivedFrom" if made_of else "IsSourceOf", theirs)
+    returned = select(DatasetVersion.doi).join(DataReturn, DataReturn.source_version_id == DatasetVersion.id)
+    for doi in session.scalars(returned.where(DataReturn.dataset_id == row.dataset_id)):
+        if doi:
+            yield Related("IsDerivedFrom", doi)
     papers = select(Publication.doi).join(Permit, Permit.id == Publication.permit_id)
     for doi in session.scalars(
         papers.where(Permit.version_id == row.id).distinct().order_by(Publication.doi)

@@ -5,9 +5,9 @@ What was accepted before stays as it was until the new one is accepted, and orig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 from sqlalchemy.orm import Session
@@ -16,6 +16,7 @@ from app.audit import institution_stream, record
 from app.clock import Clock
 from app.cohorts import intake_queries as queries
 from app.cohorts.consent_intake import ConsentIntake
+from app.cohorts.returns import lineage_of
 from app.cohorts.segments import Segment, grow, segment_of, segments
 from app.cohorts.upload_queries import lock_with_target
 from app.cohorts.upload_states import step
@@ -57,6 +58,14 @@ class _Work:
     onto: Onto | None = None
     generation: int = 0  # of the table that the upload is laid onto
     at_odds: bool = False  # the dictionary says otherwise of the rows that are there
+    made_of: tuple[str, list[str]] | None = None  # of returned data: the extract and the domains
+
+
+class ReturnedPeople(Protocol):
+    """The side of the gate that finds the people of returned data."""
+
+    def returned_people(self, extract_id: str, domains: Sequence[str], names: Iterable[pa.Array]) -> pa.Table:
+        """(source, key) of the pseudonyms that are people of the extract and still consent to these domains."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ class IntakeService:
     engine: IntakeEngine
     keyring: Keyring
     remove_original: Callable[[Session, Upload], None]
+    returned: ReturnedPeople | None = None
 
     def check_upload(self, job: JobContext) -> None:
         """Decide one complete upload. Begun again after a crash it ends the same; where it must wait, it says so."""
@@ -119,6 +129,9 @@ class IntakeService:
                 dictionary,
                 parents,
                 *self._laid_onto(session, upload, version, held.get(upload.table_name or ""), table),
+                made_of=(lineage.extract_id, lineage.domains)
+                if (lineage := lineage_of(session, version.id))
+                else None,
             )
         if absent:
             # The job of the last of these tables to be accepted begins this one again.
@@ -172,6 +185,10 @@ class IntakeService:
         ids = list(
             batches
         )  # drained before the transaction, which holds the database's only writer on SQLite
+        if work.made_of is not None:
+            if self.returned is None:
+                raise RuntimeError("returned data without the gate")
+            return self.returned.returned_people(*work.made_of, ids)
         if not enrols:
             with self.db.read() as session:
                 hasher = register.hasher_of(self.keyring, session.get_one(Cohort, work.cohort_id))

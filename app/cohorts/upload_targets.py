@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.auth import policy
 from app.cohorts import upload_queries as queries
 from app.cohorts.intake_queries import newest_tables
+from app.cohorts.returns import lineage_of, must_take
 from app.cohorts.upload_states import TAKES_UPLOADS
 from app.deid.roles import stored
 from app.errors import Finding, Problem, not_found, refuse_all
@@ -54,7 +55,7 @@ class Wanted:
     partition: Mapping[str, str] | None = None  # of an append: column, from, before
 
 
-def target(session: Session, actor: policy.Actor, wanted: Wanted) -> Cohort:
+def target(session: Session, actor: policy.Actor, wanted: Wanted, on: date) -> Cohort:
     """The cohort an upload would go to, when the actor may and the target takes it."""
     if wanted.purpose == "consents":
         cohort = session.get(Cohort, wanted.cohort_id)
@@ -68,7 +69,10 @@ def target(session: Session, actor: policy.Actor, wanted: Wanted) -> Cohort:
         raise not_found("dataset version")
     version, cohort = found
     facts = policy.VersionFacts(institution_id=cohort.institution_id, state=version.state)
-    policy.must_change_version(actor, facts)
+    if (lineage := lineage_of(session, version.id)) is not None:
+        must_take(session, actor, lineage, on)
+    else:
+        policy.must_change_version(actor, facts)
     _must_take(version, wanted.table)
     _must_fit(session, version, wanted)
     return cohort

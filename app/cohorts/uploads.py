@@ -20,6 +20,7 @@ from app.audit import institution_stream, record
 from app.auth import policy
 from app.clock import Clock
 from app.cohorts import upload_queries as queries
+from app.cohorts.returns import lineage_of
 from app.cohorts.upload_states import RECEIVES, TAKES_UPLOADS, UNDECIDED, step
 from app.cohorts.upload_targets import Wanted, must_hold_consents_scope, target
 from app.db import Database, new_id
@@ -62,7 +63,7 @@ class UploadService:
             raise Problem("payload_too_large", f"An upload has at most {most} bytes.")
         now = self.clock()
         with self.db.unit_of_work() as session:
-            cohort = target(session, actor, wanted)
+            cohort = target(session, actor, wanted, now.date())
             upload = Upload(
                 id=new_id("upl"), version_id=wanted.version_id or None, cohort_id=cohort.id,
                 purpose=wanted.purpose, table_name=wanted.table or None, mode=wanted.mode,
@@ -169,8 +170,10 @@ class UploadService:
             if found is None:
                 raise not_found("upload")
             upload, holder = found
+            lineage = lineage_of(session, upload.version_id) if upload.version_id else None
             session.expunge(upload)
-        policy.must_upload(actor, policy.UploadFacts(institution_id=holder))
+        by = lineage.returned_by if lineage else None
+        policy.must_upload(actor, policy.UploadFacts(institution_id=holder, returned_by=by))
         if upload.purpose == "consents":
             must_hold_consents_scope(actor)
         return upload

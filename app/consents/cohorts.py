@@ -8,7 +8,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import not_found
-from app.models import Cohort, Dataset, DatasetVersion, VersionSource
+from app.models import Cohort, DataReturn, Dataset, DatasetVersion, VersionSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,12 @@ class Behind:
     """At least one cohort, by id: everything that is asked of a version's consent is asked of all of them."""
 
     cohorts: tuple[Cohort, ...]
+    # Of returned data: the domains that they were made of. Who withdraws from one of them is in none of their tables.
+    inherits: tuple[str, ...] = ()
+
+    def needs(self, domain: str) -> list[str]:
+        """The domains that a person has to consent to for rows of this one."""
+        return sorted({domain, *self.inherits})
 
     @property
     def ids(self) -> list[str]:
@@ -43,7 +49,7 @@ def behind(session: Session, version_id: str) -> Behind:
     found = tuple(session.scalars(_query(version_id)))
     if not found:
         raise not_found("dataset version")
-    return Behind(found)
+    return Behind(found, _inherited(session, version_id))
 
 
 def lock(session: Session, version_id: str) -> Behind:
@@ -53,7 +59,8 @@ def lock(session: Session, version_id: str) -> Behind:
     if not ids:
         raise not_found("dataset version")
     return Behind(
-        tuple(session.get_one(Cohort, one, with_for_update=True, populate_existing=True) for one in ids)
+        tuple(session.get_one(Cohort, one, with_for_update=True, populate_existing=True) for one in ids),
+        _inherited(session, version_id),
     )
 
 
@@ -84,6 +91,17 @@ def related(session: Session, version_id: str) -> list[str]:
         )
     )
     return sorted({version_id, *(one for row in rows for one in row)})
+
+
+def _inherited(session: Session, version_id: str) -> tuple[str, ...]:
+    """The domains that returned data were made of, and those of every source that was returned."""
+    sources = select(VersionSource.source_version_id).where(VersionSource.version_id == version_id)
+    query = (
+        select(DataReturn.domains)
+        .join(DatasetVersion, DatasetVersion.dataset_id == DataReturn.dataset_id)
+        .where(or_(DatasetVersion.id == version_id, DatasetVersion.id.in_(sources)))
+    )
+    return tuple(sorted({str(domain) for domains in session.scalars(query) for domain in domains}))
 
 
 def _query(version_id: str) -> Select[Cohort]:

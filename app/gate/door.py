@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from prometheus_client import Counter
 
 from app.auth.policy import Actor
@@ -27,7 +28,7 @@ from app.gate.measuring import measured
 from app.gate.origins import Origin, origins
 from app.gate.reissuing import last_generation
 from app.gate.sources import Pinned, dictionary_of, united_tables, vault_objects
-from app.gate.tracing import Traced, trace
+from app.gate.tracing import Traced, people_of, trace
 from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
 from app.models import DryRun, Extract, Participant, Permit, Project
@@ -120,10 +121,13 @@ class Gate:
             key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
             pinned = pinned_recoding(session, extract.project_id, permit.version_id)
             present = {str(dictionary.table(t.name).domain) for t in plan.tables}
-            asked = present & set(domains)
             of = behind(session, permit.version_id)
             on = self.clock().date()
-            lost = {d for d in asked if not covers(session, of.ids, participant_key, d, permit.purpose, on)}
+            asked = {d for d in present if set(of.needs(d)) & set(domains)}
+            lost = {
+                d for d in asked
+                if not all(covers(session, of.ids, participant_key, n, permit.purpose, on) for n in of.needs(d))
+            }  # fmt: skip
             tables = vault_objects(session, plan, dictionary)
             united = united_tables(session, plan, dictionary)
             ids = project_ids(session, of, extract.project_id, np.array([participant_key], dtype=np.int32))
@@ -138,6 +142,10 @@ class Gate:
             places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
         leaving = tuple(p for p in places if dictionary.table(p[0]).domain in lost)
         return Whereabouts(names[0].decode(), tuple(sorted(lost)), leaving, source_name)
+
+    def returned_people(self, extract_id: str, domains: Sequence[str], names: Iterable[pa.Array]) -> pa.Table:
+        """(source, key) of the pseudonyms that are people of the extract, while consent covers all these domains."""
+        return people_of(self, extract_id, domains, names)
 
     def trace(self, extract_id: str, pseudonym: str) -> Traced | None:
         """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from app import ledger
 from app.consents import cohorts
-from app.crosswalk import covered_now, named
+from app.crosswalk import covered_now, named, project_ids
+from app.deid import pseudonyms
 from app.gate.sources import dictionary_of
 from app.models import Extract, Participant, Permit, Project
 from app.schemas.plan import Plan
@@ -24,6 +28,31 @@ class Traced:
 
     cohort_id: str
     key: int
+
+
+def people_of(gate: Gate, extract_id: str, domains: Sequence[str], names: Iterable[pa.Array]) -> pa.Table:
+    """(source, key) of those of the names that are pseudonyms of people in this extract whose consent covers all of
+    these domains for its permit's purpose now; all others are not in it, whatever they are.
+
+    Memory: 16 bytes and a name for each person of the extract."""
+    with gate.db.read() as session:
+        extract = session.get_one(Extract, extract_id)
+        permit = session.get_one(Permit, extract.permit_id)
+        key = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
+        of = cohorts.behind(session, permit.version_id)
+        covered = covered_now(session, of, domains, permit.purpose, gate.clock().date())
+        people = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
+        for keys in covered.values():
+            people = np.intersect1d(people, keys).astype(np.int32)
+        ids = project_ids(session, of, extract.project_id, people)
+    known = pa.array(pseudonyms.pseudonyms(key, ids), pa.binary()).cast(pa.string())
+    empty = pa.table({"source": pa.array([], pa.string()), "key": pa.array([], pa.int32())})
+    found = [empty]
+    for batch in names:
+        sources = batch.cast(pa.string())
+        keys = pc.take(pa.array(people, pa.int32()), pc.index_in(sources, value_set=known))
+        found.append(pa.table({"source": sources, "key": keys}).filter(pc.is_valid(keys)))
+    return pa.concat_tables(found)
 
 
 def trace(gate: Gate, extract_id: str, pseudonym: str) -> Traced | None:

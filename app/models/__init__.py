@@ -15,6 +15,7 @@ from app.models.integrations import Integration, IntegrationApproval, LinkedPers
 from app.models.jobs import IdempotentAnswer, Job, Worker
 from app.models.publications import Publication
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
+from app.models.returns import DataReturn
 from app.models.variables import Variable, VariableIndex, VariableVersion
 from app.models.withdrawals import Destruction, RecallNotice, Withdrawal
 
@@ -33,6 +34,7 @@ __all__ = [
     "ConsentChange",
     "CountAnswer",
     "DailyFigures",
+    "DataReturn",
     "Dataset",
     "DatasetVersion",
     "Destruction",

@@ -13,6 +13,7 @@ from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
 from app.citations.service import CitationService
+from app.cohorts.returns import ReturnService
 from app.cohorts.service import CohortService
 from app.cohorts.uploads import UploadService
 from app.extracts.recalls import RecallService
@@ -39,6 +40,7 @@ class House:
     catalog: CatalogService
     integrations: IntegrationService
     citations: CitationService
+    returns: ReturnService
     requests: RequestService
     extracts: ExtractService
     recalls: RecallService

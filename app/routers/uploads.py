@@ -113,11 +113,11 @@ async def put_table(
     ] = None,
 ) -> dict[str, Any]:
     """Upload a table in one piece, as it is: CSV or Parquet as the dictionary says. It is checked next."""
-    length = _body_length(request, uploads)
+    length = body_length(request, uploads)
     wanted = Wanted(
         "table", length, version_id=version_id, table=table, mode=mode, partition=tus.partition(partition)
     )
-    return await _put(request, response, uploads, actor, wanted)
+    return await put_whole(request, response, uploads, actor, wanted)
 
 
 @router.put("/v1/cohorts/{cohort_id}/consents", status_code=202, response_model=UploadView)
@@ -125,11 +125,11 @@ async def put_consents(
     cohort_id: str, request: Request, response: Response, uploads: Uploads, actor: ConsentUploader
 ) -> dict[str, Any]:
     """Upload the consent register of a cohort in one piece. It is checked next."""
-    wanted = Wanted("consents", _body_length(request, uploads), cohort_id=cohort_id)
-    return await _put(request, response, uploads, actor, wanted)
+    wanted = Wanted("consents", body_length(request, uploads), cohort_id=cohort_id)
+    return await put_whole(request, response, uploads, actor, wanted)
 
 
-async def _put(
+async def put_whole(
     request: Request, response: Response, uploads: UploadService, actor: Actor, wanted: Wanted
 ) -> dict[str, Any]:
     """Create and fill in one request; an upload that fails half way is ended, for nobody would resume it."""
@@ -148,7 +148,7 @@ async def _put(
         raise
 
 
-def _body_length(request: Request, uploads: UploadService) -> int:
+def body_length(request: Request, uploads: UploadService) -> int:
     """Content-Length of a body that is the file itself, within the limit of a plain PUT."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "Send the file itself, without Content-Encoding.")

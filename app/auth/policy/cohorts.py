@@ -70,7 +70,9 @@ def may_find_version(actor: Actor, facts: VersionFacts) -> Decision:
 
 
 def may_upload(actor: Actor, facts: UploadFacts) -> Decision:
-    """Create, continue, read and end an upload: the holder alone."""
+    """Create, continue, read and end an upload: the holder alone; of returned data whoever returns them."""
+    if facts.returned_by is not None and actor.subject == facts.returned_by:
+        return YES
     return own_only(actor, facts.institution_id)
 
 

@@ -42,9 +42,10 @@ class IntegrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class UploadFacts:
-    """An upload into a version of the institution."""
+    """An upload into a version of the institution, or of data that somebody returns to it."""
 
     institution_id: str
+    returned_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

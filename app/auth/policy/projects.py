@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.auth.policy.deciding import UNSEEN, YES, Decision, own_only, refusing, seen, stewards
+from app.auth.policy.deciding import UNSEEN, YES, Decision, own_only, own_or_steward, refusing, seen, stewards
 from app.auth.policy.facts import CohortFacts, PermitFacts, ProjectFacts
 from app.auth.policy.roles import Actor
 
@@ -74,6 +74,18 @@ def may_report_publication(actor: Actor, facts: PermitFacts) -> Decision:
     return _holder_only(actor, facts)
 
 
+def may_return_data(actor: Actor, facts: ProjectFacts) -> Decision:
+    """Give back what was made of an extract: only its holder, who alone has its pseudonyms."""
+    return _holder_only(actor, facts)
+
+
+def may_read_return(actor: Actor, facts: ProjectFacts) -> Decision:
+    """Whoever returned it, the institution that it came back to and its stewards."""
+    return YES if actor.subject == facts.holder else own_or_steward(actor, facts.institution_id)
+
+
+must_return_data = refusing("extract", may_return_data)
+must_read_return = refusing("return", may_read_return)
 must_report_publication = refusing("permit", may_report_publication)
 must_report_finding = refusing("extract", may_report_finding)
 must_read_finding = refusing("finding", may_read_finding)

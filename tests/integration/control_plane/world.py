@@ -22,6 +22,7 @@ from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
 from app.citations.service import CitationService
 from app.clock import Clock
+from app.cohorts.returns import ReturnService
 from app.cohorts.service import CohortService
 from app.cohorts.states import step
 from app.db import Database
@@ -172,6 +173,7 @@ class World:
             cohorts=CohortService(self.db, clock, settings, keyring),
             catalog=CatalogService(self.db, clock, settings, self.gate),
             integrations=IntegrationService(self.db, clock, settings),
+            returns=ReturnService(self.db, clock),
             citations=CitationService(self.db, clock, "https://baekman.example"),
             requests=RequestService(self.db, clock, settings, keyring, self.gate),
             extracts=cast("Any", None),
