@@ -131,6 +131,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "Say by If-Match which version you have read",
         "If-Match 로 읽은 버전을 알려 주세요",
     ),
+    "quota_exceeded": (409, "There is no room left for this", "할당량을 초과했습니다"),
     "range_not_satisfiable": (416, "The range lies outside the file", "요청 범위가 파일을 벗어났습니다"),
     "request_timeout": (408, "The body stopped coming", "본문 전송이 중단되었습니다"),
     "reviews_required": (409, "The reviews have not been settled", "심의가 아직 끝나지 않았습니다"),

@@ -45,6 +45,7 @@ from app.findings.tasks import tasks as finding_tasks
 from app.gate import Gate
 from app.incidents.service import IncidentService
 from app.institutions.inspection import InspectionService
+from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
 from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
@@ -83,6 +84,7 @@ from app.routers import (
     permits,
     problems,
     progress,
+    quotas,
     requests,
     returns,
     staff,
@@ -133,6 +135,7 @@ ROUTERS = (
     alarms,
     incidents,
     inspections,
+    quotas,
     staff,
     audit,
 )
@@ -219,7 +222,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         returns=ReturnService(db, clock),
         citations=CitationService(db, clock, settings.public_url),
         requests=RequestService(db, clock, settings, keyring, gate),
-        extracts=ExtractService(db, clock, outbox),
+        extracts=ExtractService(db, clock, outbox, settings),
         recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
         withdrawals=WithdrawalService(db, clock, keyring, Journal(settings.journal_path)),
         receipts=ReceiptService(db),
@@ -229,6 +232,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         alarms=AlarmService(db, clock),
         incidents=IncidentService(db, clock, settings),
         inspections=InspectionService(db, clock),
+        quotas=QuotaService(db, clock, settings),
         staff=StaffService(db, clock, (hand_over_requests, hand_over_alarms)),
         db=db,
         measure=partial(_measure, watching, db, clock),

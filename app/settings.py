@@ -152,6 +152,19 @@ class Settings(BaseSettings):
         default=False,
         description="Whether anybody may search the variables of published datasets at `/variables`, without a token.",
     )
+    quota_inbox_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes that an institution's kept uploads may have together; 0: no limit.",
+    )
+    quota_vault_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes of checked tables beyond which an institution may send no more; 0: no limit.",
+    )
+    quota_live_extracts: int = Field(
+        default=0, ge=0, description="Extracts that one holder may have on the way or to fetch; 0: no limit."
+    )
     incident_contain_hours: int = Field(
         default=1,
         ge=0,
@@ -219,6 +232,15 @@ class Settings(BaseSettings):
 
     def _of(self, room: Room, what: str) -> Any:
         return getattr(self, f"{room}_{what}")
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """What holds where nothing else is said of an institution or a holder, by name."""
+        return {
+            "inbox_bytes": self.quota_inbox_bytes,
+            "vault_bytes": self.quota_vault_bytes,
+            "live_extracts": self.quota_live_extracts,
+        }
 
     @property
     def incident_hours(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, record
-from app.auth import policy
+from app.auth import policy, quotas
 from app.clock import Clock
 from app.cohorts import upload_queries as queries
 from app.cohorts.returns import lineage_of
@@ -64,6 +64,7 @@ class UploadService:
         now = self.clock()
         with self.db.unit_of_work() as session:
             cohort = target(session, actor, wanted, now.date())
+            quotas.must_fit(session, self.settings, cohort.institution_id, quotas.INSTITUTION, wanted.length)
             upload = Upload(
                 id=new_id("upl"), version_id=wanted.version_id or None, cohort_id=cohort.id,
                 purpose=wanted.purpose, table_name=wanted.table or None, mode=wanted.mode,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
-from app.auth import freezes, policy
+from app.auth import freezes, policy, quotas
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.db import Database, new_id
@@ -22,6 +22,7 @@ from app.jobs.answers import Once
 from app.ledger.parts import PartState, listed, state_of
 from app.models import AuditLine, Extract
 from app.permits import must_be_live, refusal
+from app.settings import Settings
 from app.storage.outbox import Outbox
 
 
@@ -41,6 +42,7 @@ class ExtractService:
     db: Database
     clock: Clock
     outbox: Outbox
+    settings: Settings | None = None  # where there are none, nobody has a quota
 
     def order(self, actor: Actor, permit_id: str, once: Once | None = None) -> dict[str, Any]:
         """The extract of a permit: there is one, however often it is ordered. The permit's row is locked, so that
@@ -54,6 +56,8 @@ class ExtractService:
             must_be_live(session, permit_id, now.date())
             row = queries.of_permit(session, permit_id)
             if row is None:
+                if self.settings is not None:
+                    quotas.must_fit(session, self.settings, actor.subject, quotas.HOLDER, 1)
                 row = _new(permit_id, permit.project_id, permit.version_id, now)
                 session.add(row)
                 session.flush()

@@ -14,6 +14,7 @@ from app.models.institutions import Institution
 from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
 from app.models.jobs import IdempotentAnswer, Job, Worker
 from app.models.publications import Publication
+from app.models.quotas import Quota
 from app.models.requests import AccessRequest, DryRun, Permit, Project, Review
 from app.models.returns import DataReturn
 from app.models.variables import Variable, VariableIndex, VariableVersion
@@ -59,6 +60,7 @@ __all__ = [
     "PlatformKey",
     "Project",
     "Publication",
+    "Quota",
     "RecallNotice",
     "Recoding",
     "RefreshToken",

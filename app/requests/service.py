@@ -20,7 +20,7 @@ from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
 from app.keyring import Keyring
 from app.models import AccessRequest, DryRun, Review
-from app.requests import decisions, oversight, permits, queries, why
+from app.requests import decisions, oversight, permits, queries, quoting, why
 from app.requests.asking import judged, must_be_a_purpose, must_lie_ahead, must_not_be_denied, planned
 from app.requests.decisions import Decided
 from app.requests.dummies import made_up
@@ -268,6 +268,11 @@ class RequestService:
         """The text of the agreement and its digest."""
         with self.db.read() as session:
             return permits.agreement(session, actor, permit_id)
+
+    def quote(self, actor: Actor, permit_id: str) -> View:
+        """What the extract of a permit will cost, and how sure that is."""
+        with self.db.read() as session:
+            return quoting.quote(session, actor, permit_id)
 
     def accept(self, actor: Actor, permit_id: str, digest: str) -> View:
         """The holder accepts the agreement of this digest: the permit is active."""

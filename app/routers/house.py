@@ -21,6 +21,7 @@ from app.extracts.service import ExtractService
 from app.findings.service import FindingService
 from app.incidents.service import IncidentService
 from app.institutions.inspection import InspectionService
+from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
 from app.integrations.service import IntegrationService
 from app.requests.service import RequestService
@@ -52,6 +53,7 @@ class House:
     alarms: AlarmService
     incidents: IncidentService
     inspections: InspectionService
+    quotas: QuotaService
     staff: StaffService
     db: Any
     measure: Callable[[], object]

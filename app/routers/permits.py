@@ -14,7 +14,7 @@ from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
 from app.schemas.api_extracts import OpenRecalls
 from app.schemas.api_parts import PageOf
-from app.schemas.api_requests import Acceptance, AgreementView, PermitView, Returned
+from app.schemas.api_requests import Acceptance, AgreementView, PermitView, QuoteView, Returned
 
 router = APIRouter(
     prefix="/v1/permits",
@@ -47,6 +47,12 @@ def open_recalls(rooms: Rooms, actor: Steward, page: Paged) -> dict[str, Any]:
 def read(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     """One permit."""
     return rooms.requests.permit(actor, permit_id)
+
+
+@router.get("/{permit_id}/quote", response_model=QuoteView)
+def quote(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
+    """What the extract will cost: rows, bytes and minutes, each with how sure that is."""
+    return rooms.requests.quote(actor, permit_id)
 
 
 @router.get("/{permit_id}/agreement", response_model=AgreementView)

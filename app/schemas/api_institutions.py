@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -73,3 +74,24 @@ class ReleaseView(View):
     recalls_retained: int
     recalls_frozen: int
     destroyed_at: datetime | None
+
+
+QuotaName = Literal["inbox_bytes", "vault_bytes", "live_extracts"]
+
+
+class QuotaOrder(Body):
+    """How much there may be."""
+
+    subject: str = Field(
+        pattern=r"^[A-Za-z0-9_:.~-]{1,120}$",
+        description="An institution's id; for extracts, `client:` or `account:` and an id.",
+    )
+    most: int = Field(ge=0, le=2**62, description="0: without limit.")
+
+
+class QuotaView(View):
+    """How much there is and may be; `most` 0: without limit."""
+
+    name: QuotaName
+    used: int
+    most: int

@@ -253,3 +253,21 @@ class AuditVerdict(View):
     holds: bool
     head: str | None
     first_break: BreakView | None
+
+
+class Between(View):
+    """An estimate, and between which values nine of ten came true so far."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class QuoteView(View):
+    """What an extract will cost; `builds`: from how many earlier ones that is known."""
+
+    permit_id: str
+    builds: int
+    rows: Between
+    bytes: Between
+    minutes: Between

@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import select
 
 from app.audit.slices import faults
+from app.db import new_id
 from app.incidents.tracing import TraceService
 from app.main import build
-from app.models import Account, AuthorizationCode, Client, RefreshToken
+from app.models import AccessRequest, Account, AuthorizationCode, Client, Permit, Project, RefreshToken
 from tests.acceptance.service import Service, opened, table_of
 
 PEOPLE = 96
@@ -232,15 +233,71 @@ def test_a_holder_leaves_and_nothing_flows_until_the_successor_has_agreed(servic
 
 
 def _claimed_by(service: Service, request: str, subject: str) -> None:
-    from app.models import AccessRequest
-
     with service.db.unit_of_work() as session:
         session.get_one(AccessRequest, request).claimed_by = subject
 
 
 def _held_by(service: Service, subject: str) -> None:
-    from app.models import Permit, Project
-
     with service.db.unit_of_work() as session:
         permit = session.get_one(Permit, service.ids["permit"])
         session.get_one(Project, permit.project_id).holder = subject
+
+
+def test_a_quote_tells_what_it_will_cost_and_how_sure_that_is(service: Service) -> None:
+    found = service.ok("researcher", "GET", f"/v1/permits/{service.ids['permit']}/quote")
+    assert found["builds"] == 1
+    assert found["rows"]["low"] < found["rows"]["expected"] == PEOPLE < found["rows"]["high"]
+    size = sum(part["bytes"] for part in service.parts(service.ids["extract"]).values())
+    assert found["bytes"]["low"] < size < found["bytes"]["high"]
+    assert 0 <= found["minutes"]["low"] <= found["minutes"]["expected"] <= found["minutes"]["high"]
+    service.refused(404, "not_found", "other researcher", "GET", f"/v1/permits/{service.ids['permit']}/quote")
+
+
+def test_a_full_quota_refuses_what_is_too_much_and_says_of_what(service: Service) -> None:
+    hospital, path = service.ids["hospital"], f"/v1/datasets/{service.ids['dataset']}/versions"
+    draft = service.ok("hospital", "POST", path)["id"]
+    service.ok("hospital", "PUT", f"/v1/versions/{draft}/dictionary", DICTIONARY, headers={"If-Match": '"1"'})
+    path = f"/v1/versions/{draft}/tables/people"
+    used = {
+        one["name"]: one["used"]
+        for one in service.ok("hospital", "GET", f"/v1/institutions/{hospital}/quotas")
+    }
+    assert used["vault_bytes"] > 0
+    order = {"subject": hospital, "most": used["inbox_bytes"] + 100}
+    service.refused(403, "insufficient_scope", "hospital", "PUT", "/v1/quotas/inbox_bytes", order)
+    service.ok("platform", "PUT", "/v1/quotas/inbox_bytes", order)
+    told = service.refused(409, "quota_exceeded", "hospital", "PUT", path, content=b"x" * 101)
+    assert (told["quota"], told["most"], told["used"], told["asked"]) == (
+        "inbox_bytes", order["most"], used["inbox_bytes"], 101
+    )  # fmt: skip
+    service.ok("platform", "PUT", "/v1/quotas/inbox_bytes", {"subject": hospital, "most": 0})
+    service.ok(
+        "platform", "PUT", "/v1/quotas/vault_bytes", {"subject": hospital, "most": used["vault_bytes"]}
+    )
+    assert (
+        service.refused(409, "quota_exceeded", "hospital", "PUT", path, content=b"x")["quota"]
+        == "vault_bytes"
+    )
+    service.ok("platform", "PUT", "/v1/quotas/vault_bytes", {"subject": hospital, "most": 0})
+    assert service.call("hospital", "PUT", path, content=b"patient,sex,born,ward\n").status_code == 202
+    service.refused(404, "not_found", "neighbour", "GET", f"/v1/institutions/{hospital}/quotas")
+    service.refused(
+        404, "not_found", "platform", "PUT", "/v1/quotas/inbox_bytes", {"subject": "ins_x", "most": 1}
+    )
+
+
+def test_a_holder_has_so_many_live_extracts_and_no_more(service: Service) -> None:
+    who = f"client:{service.client_id('researcher')}"
+    service.ok("platform", "PUT", "/v1/quotas/live_extracts", {"subject": who, "most": 1})
+    assert service.ok("researcher", "GET", "/v1/quotas") == [{"name": "live_extracts", "used": 1, "most": 1}]
+    again = service.ok("researcher", "POST", "/v1/extracts", {"permit_id": service.ids["permit"]})
+    assert again["id"] == service.ids["extract"]  # the same one is no other
+    second = new_id("prm")
+    with service.db.unit_of_work() as session:
+        held = session.get_one(Permit, service.ids["permit"])
+        copy = {c.name: getattr(held, c.name) for c in Permit.__table__.columns}
+        session.add(Permit(**{**copy, "id": second}))
+    told = service.refused(409, "quota_exceeded", "researcher", "POST", "/v1/extracts", {"permit_id": second})
+    assert (told["quota"], told["used"]) == ("live_extracts", 1)
+    service.ok("platform", "PUT", "/v1/quotas/live_extracts", {"subject": who, "most": 2})
+    assert service.ok("researcher", "POST", "/v1/extracts", {"permit_id": second})["state"] == "queued"

@@ -31,6 +31,7 @@ from app.extracts.recalls import RecallService
 from app.findings.service import FindingService
 from app.incidents.service import IncidentService
 from app.institutions.inspection import InspectionService
+from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
 from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
@@ -55,6 +56,7 @@ from app.routers import (
     permits,
     problems,
     progress,
+    quotas,
     requests,
     staff,
     why,
@@ -84,6 +86,7 @@ ROUTERS = (
     alarms,
     incidents,
     inspections,
+    quotas,
     staff,
     audit,
 )
@@ -187,6 +190,7 @@ class World:
             incidents=IncidentService(self.db, clock, settings),
             measure=lambda: None,
             inspections=InspectionService(self.db, clock),
+            quotas=QuotaService(self.db, clock, settings),
             staff=StaffService(self.db, clock, (hand_over,)),
             db=self.db,
         )
