@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
@@ -167,6 +168,7 @@ class World:
     plan: Plan
     dictionary: Dictionary
     extras: dict[str, Any] = field(default_factory=dict)
+    chance: Random = field(default_factory=lambda: Random(1))  # draws the keys of projects
 
     def permit(self, plan: Plan | None = None, holder: str = "client:researcher") -> str:
         """A new project with an active permit and an ordered extract; the extract's id."""
@@ -179,7 +181,7 @@ class World:
             dry = DryRun(id=new_id("dry"), request_id=request.id, plan_hash=hash_, state="ready", result=None,
                          created_at=NOW, finished_at=NOW)  # fmt: skip
             project = Project(id=new_id("prj"), request_id=request.id, holder=holder, institution_id=None,
-                              key_wrapped=self.keyring.new(), created_at=NOW)  # fmt: skip
+                              key_wrapped=self.keyring.wrap(self.chance.randbytes(32)), created_at=NOW)  # fmt: skip
             session.add_all([dry, project])
             session.flush()
             permit = Permit(
@@ -248,6 +250,7 @@ def make(
     """A world of `people`: all consent to clinical data, every second to lifelog too, every twentieth to nothing.
 
     `dictionary`, the planned `tables`, the `queries` that fill them and `privacy` replace those of this file.
+    What is random of people and projects is drawn from one seed: pseudonyms, shifts and noise are the same every time.
     """
     document = dictionary or DICTIONARY
     with_tables(db)
@@ -265,8 +268,9 @@ def make(
         outbox,
         Memory.open(f"file://{var}/memory"),
     )
-    cohort_id, version_id = _registered(db, keyring, document)
-    keys = _enrolled(db, cohort_id, people)
+    chance = Random(2)
+    cohort_id, version_id = _registered(db, keyring, document, chance)
+    keys = _enrolled(db, cohort_id, people, chance)
     filled = queries or {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}
     fill_vault(db, vault, var, version_id, keys, filled)
     target = privacy or {"k": 5, "reserve": 2}
@@ -316,14 +320,16 @@ def fill_vault(
         path.unlink()
 
 
-def _registered(db: Database, keyring: Keyring, dictionary: dict[str, Any]) -> tuple[str, str]:
+def _registered(
+    db: Database, keyring: Keyring, dictionary: dict[str, Any], chance: Random
+) -> tuple[str, str]:
     with db.unit_of_work() as session:
         institution = Institution(id=new_id("ins"), name=f"hospital {secrets.token_hex(4)}", created_at=NOW)
         session.add(institution)
         session.flush()
         cohort = Cohort(
             id=new_id("coh"), institution_id=institution.id, name="cohort", consent_form={}, duo=[],
-            identity_key_wrapped=keyring.new(), epoch=0, created_at=NOW,
+            identity_key_wrapped=keyring.wrap(chance.randbytes(32)), epoch=0, created_at=NOW,
         )  # fmt: skip
         session.add(cohort)
         session.flush()
@@ -339,10 +345,10 @@ def _registered(db: Database, keyring: Keyring, dictionary: dict[str, Any]) -> t
         return cohort.id, version.id
 
 
-def _enrolled(db: Database, cohort_id: str, people: int) -> list[int]:
+def _enrolled(db: Database, cohort_id: str, people: int, chance: Random) -> list[int]:
     with db.unit_of_work() as session:
         rows = [
-            Participant(cohort_id=cohort_id, identity=secrets.token_bytes(32), random_id=secrets.token_bytes(16),
+            Participant(cohort_id=cohort_id, identity=chance.randbytes(32), random_id=chance.randbytes(16),
                         created_at=NOW)
             for _ in range(people)
         ]  # fmt: skip

@@ -26,6 +26,7 @@ from app.models import (
 )
 from tests.acceptance.second_cohort.cohort import second_cohort
 from tests.acceptance.service import FORM, Service, opened
+from tests.databases import POSTGRESQL_FIRST
 
 WANTED = {"people": ["성별", "흡연"], "lab": ["검사코드", "결과값"]}
 COHORT = {"name": "Second", "consent_form": FORM, "duo": [{"term": "GRU"}]}
@@ -55,14 +56,14 @@ def at_once(calls: Sequence[Callable[[], Response]]) -> list[Response]:
     ready = threading.Barrier(len(calls))
 
     def run(i: int) -> None:
-        ready.wait(20)
+        ready.wait(60)
         answers[i] = calls[i]()
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     return [answers[i] for i in range(len(calls))]
 
 
@@ -102,6 +103,7 @@ def test_two_uploads_of_one_table_end_in_one_content(service: Service) -> None:
     assert len({row.generation for row in rows}) == len(rows)
 
 
+@POSTGRESQL_FIRST
 def test_decisions_orders_and_withdrawals_at_once_each_have_one_outcome(published: Service) -> None:
     service = published
     _decide_twice(service)

@@ -12,6 +12,7 @@ import pytest
 from app.consents import queries
 from app.db import Database
 from tests.acceptance.second_cohort.cohort import SecondCohort, second_cohort
+from tests.databases import SQLITE_FIRST
 from tests.integration.intake.world import COHORT, IntakeWorld
 
 
@@ -43,6 +44,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, cohort: SecondCohort) -> It
     yield from registered(f"sqlite:///{folder / 'baekman.db'}", folder, cohort)
 
 
+@SQLITE_FIRST
 def test_the_version_becomes_ready_and_its_report_counts(world: IntakeWorld, cohort: SecondCohort) -> None:
     version = world.submit()
     report = version.report or {}
@@ -121,6 +123,7 @@ def test_the_vault_holds_no_name_number_address_text_or_source_id(
     assert [secret for secret in cohort.secrets if secret.encode() in raw] == []
 
 
+@SQLITE_FIRST
 def test_nothing_told_and_nothing_left_behind(world: IntakeWorld, cohort: SecondCohort) -> None:
     world.upload("consents", cohort.consents)
     world.submit()
@@ -149,6 +152,7 @@ def test_consents_cover_by_domain_purpose_and_day(world: IntakeWorld, cohort: Se
         assert queries.counts(session, date(2026, 3, 2)).by_institution == {"ins_a": 8 * n // 10 + 1}
 
 
+@SQLITE_FIRST
 def test_the_same_files_give_the_same_bytes(world: IntakeWorld, cohort: SecondCohort) -> None:
     before = {name: row.sha256 for name, row in world.held().items()}
     world.upload("people", cohort.files["people"])

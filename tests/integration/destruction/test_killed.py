@@ -18,8 +18,7 @@ from tests.integration.destruction.house import LEAVING, POINTS, make
 ALWAYS = (
     "narrowed-not-dropped",
     "written-not-named",
-    "one-object-gone",
-)  # of each kind one; the others are long
+)  # one of the withdrawal and one of the destruction; the others are long
 
 
 @pytest.mark.faults

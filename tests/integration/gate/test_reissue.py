@@ -80,7 +80,15 @@ def test_parts_that_nobody_left_stay_open_as_they_are(world: World) -> None:
     assert all(after[name] == before[name] for name in kept)
 
 
-@pytest.mark.parametrize("damage", ["gone", "altered", "of another generation", "of another extract"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("gone", marks=pytest.mark.long),
+        "altered",
+        pytest.param("of another generation", marks=pytest.mark.long),
+        "of another extract",
+    ],
+)
 def test_without_its_memory_the_whole_is_built(world: World, damage: str) -> None:
     extract, other = world.permit(), world.permit()
     _release(world, extract)

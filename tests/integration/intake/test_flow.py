@@ -14,6 +14,7 @@ from app.db import Database
 from app.engines.intake import TableReport
 from app.engines.intake.session import Intake
 from app.models import Upload
+from tests.databases import SQLITE_FIRST
 from tests.integration.intake.world import IntakeWorld, csv_bytes, problems
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, dictionary
 
@@ -38,6 +39,7 @@ def codes(report: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [(one["code"], one["table"]) for one in (report or {})["problems"]]
 
 
+@SQLITE_FIRST
 def test_children_wait_until_their_parents_are_accepted(world: IntakeWorld) -> None:
     bill = world.upload("bill", bills([1, 2]))
     visit = world.upload("visit", csv_bytes(VISITS))
@@ -48,6 +50,7 @@ def test_children_wait_until_their_parents_are_accepted(world: IntakeWorld) -> N
         assert verify(session, institution_stream("ins_a"))[1] is None
 
 
+@SQLITE_FIRST
 def test_a_version_with_gaps_is_quarantined_and_says_which(world: IntakeWorld) -> None:
     world.upload("bill", bills([1, 2]))
     world.upload("person", csv_bytes(PEOPLE))
@@ -56,11 +59,13 @@ def test_a_version_with_gaps_is_quarantined_and_says_which(world: IntakeWorld) -
     assert codes(version.report) == [("table_missing", "visit"), ("upload_undecided", "bill")]
 
 
+@SQLITE_FIRST
 def test_names_in_upper_case_are_matched_and_said(world: IntakeWorld) -> None:
     upload = world.upload("person", csv_bytes([[str(name).upper() for name in PEOPLE[0]], *PEOPLE[1:]]))
     assert (upload.state, (upload.report or {})["names_matched_ignoring_case"]) == ("accepted", 3)
 
 
+@SQLITE_FIRST
 def test_a_stated_share_of_unknown_people_is_left_out_and_counted(world: IntakeWorld) -> None:
     document = copy.deepcopy(dictionary())
     document["tables"][1]["max_unmatched"] = 0.6
@@ -92,6 +97,7 @@ def test_replaced_parents_are_noticed_when_the_version_is_handed_in(world: Intak
     assert codes(world.submit().report) == [("no_parent", "bill")]
 
 
+@SQLITE_FIRST
 def test_a_changed_dictionary_asks_for_the_table_again(world: IntakeWorld) -> None:
     furnish(world)
     document = copy.deepcopy(dictionary())

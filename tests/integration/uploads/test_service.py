@@ -13,6 +13,7 @@ from app.cohorts.upload_states import TRANSITIONS, step
 from app.cohorts.uploads import Checksum, Interrupted
 from app.errors import Problem
 from app.models import Upload
+from tests.databases import SQLITE_FIRST
 from tests.integration.uploads.world import ALICE, World, actor
 
 DATA = os.urandom(300_000)
@@ -39,6 +40,7 @@ def sha256(data: bytes) -> Checksum:
     return Checksum("sha256", hashlib.sha256(data).digest())
 
 
+@SQLITE_FIRST
 def test_pieces_become_one_object_and_one_job(world: World) -> None:
     upload = world.begin(len(DATA))
     view = world.service.append(ALICE, upload, 0, pieces(DATA[:100_001]))
@@ -53,6 +55,7 @@ def test_pieces_become_one_object_and_one_job(world: World) -> None:
     refused("conflict", world.service.append, ALICE, upload, len(DATA), [b"more"])
 
 
+@SQLITE_FIRST
 def test_an_upload_of_nothing_is_complete_at_once(world: World) -> None:
     upload = world.begin(0)
     assert world.row(upload).state == "complete"
@@ -60,6 +63,7 @@ def test_an_upload_of_nothing_is_complete_at_once(world: World) -> None:
     assert world.jobs() == [upload]
 
 
+@SQLITE_FIRST
 def test_the_offset_must_be_where_the_upload_stands(world: World) -> None:
     upload = world.begin(len(DATA))
     world.service.append(ALICE, upload, 0, [DATA[:10]])
@@ -70,6 +74,7 @@ def test_the_offset_must_be_where_the_upload_stands(world: World) -> None:
     assert world.content(upload) == DATA
 
 
+@SQLITE_FIRST
 def test_bytes_that_miss_their_checksum_are_discarded(world: World) -> None:
     upload = world.begin(len(DATA))
     world.service.append(ALICE, upload, 0, [DATA[:1000]])
@@ -89,6 +94,7 @@ def test_bytes_that_miss_their_checksum_are_discarded(world: World) -> None:
     assert world.content(upload) == DATA
 
 
+@SQLITE_FIRST
 def test_more_bytes_than_announced_are_refused(world: World) -> None:
     upload = world.begin(1000)
     refused("payload_too_large", world.service.append, ALICE, upload, 0, [DATA[:1001]])
@@ -97,6 +103,7 @@ def test_more_bytes_than_announced_are_refused(world: World) -> None:
     refused("payload_too_large", world.begin, world.settings.upload_max_bytes + 1)
 
 
+@SQLITE_FIRST
 def test_what_came_before_a_break_counts_unless_a_checksum_covers_it(world: World) -> None:
     upload = world.begin(len(DATA))
     with pytest.raises(Interrupted):
@@ -129,6 +136,7 @@ def test_one_of_two_concurrent_writers_wins(world: World) -> None:
     assert world.content(upload) == DATA
 
 
+@SQLITE_FIRST
 def test_bytes_beyond_the_acknowledged_offset_are_cut(world: World) -> None:
     """After a kill the file may be longer than the row says: those bytes may never have reached the disk."""
     upload = world.begin(len(DATA))
@@ -288,6 +296,7 @@ def test_an_original_leaves_only_when_its_transaction_commits(world: World) -> N
     assert world.row(upload).original == "removed"
 
 
+@SQLITE_FIRST
 def test_the_sweep_removes_bytes_that_nobody_keeps(world: World) -> None:
     removed, kept = world.begin(10), world.begin(10, table="visit_occurrence")
     world.change(removed, state="expired", original="removed")
@@ -299,6 +308,7 @@ def test_the_sweep_removes_bytes_that_nobody_keeps(world: World) -> None:
     assert world.inbox.names() == sorted([kept, "upl_young_orphan"])
 
 
+@SQLITE_FIRST
 def test_an_upload_can_be_ended_until_it_is_complete(world: World) -> None:
     upload = world.begin(10)
     world.service.append(ALICE, upload, 0, [b"12345"])
@@ -326,6 +336,7 @@ def test_an_upload_ended_while_its_bytes_arrive_takes_no_more(world: World) -> N
     assert world.jobs() == []
 
 
+@SQLITE_FIRST
 def test_other_institutions_do_not_see_it(world: World) -> None:
     upload = world.begin(10)
     for stranger in (actor("ins_b"), actor("ins_b", "researcher"), actor("ins_b", "platform")):
@@ -343,6 +354,7 @@ def test_other_institutions_do_not_see_it(world: World) -> None:
     assert world.row(upload).received == 0
 
 
+@SQLITE_FIRST
 def test_consents_need_their_own_scope(world: World) -> None:
     upload = world.begin(3, purpose="consents", version_id="", table="", cohort_id="coh_a")
     narrow = actor("ins_a", "institution", "uploads:write")

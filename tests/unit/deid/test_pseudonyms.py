@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import time
 import tracemalloc
 
 import numpy as np
@@ -98,11 +97,8 @@ def test_keyed_ids_are_hmac_and_their_spaces_cannot_run_together():
     assert keyed_id(KEY, "record:visit1", "2") != by_hand
 
 
-def test_two_hundred_thousand_ids_take_a_fraction_of_a_second_and_little_memory():
+def test_many_ids_take_little_memory():
     ids = random_ids(200_000)
-    started = time.perf_counter()
-    pseudonyms(KEY, ids)
-    assert time.perf_counter() - started < 5  # 0.35 s on two idle cores
     tracemalloc.start()
     macs(KEY, ids)
     peak = tracemalloc.get_traced_memory()[1]
