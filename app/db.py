@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+_PATIENCE = 30_000  # milliseconds that a writer waits for another on SQLite
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -94,6 +95,24 @@ class Database:
             yield got
             connection.rollback()
 
+    def drop_old_pages(self) -> bool:
+        """Let the file's log go, which holds pages as they were before the last changes; whether it went.
+
+        Nobody is waited for and nobody has to wait: while somebody reads it stays, and the next call takes it. On
+        PostgreSQL this is the work of its own vacuum.
+        """
+        if not self.is_sqlite:
+            return True
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            if raw is None:
+                raise RuntimeError("a connection without its driver")
+            raw.execute("PRAGMA busy_timeout=0")
+            try:
+                return bool(raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={_PATIENCE}")
+
     def ping(self) -> bool:
         """Whether the database answers."""
         try:
@@ -118,8 +137,16 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=30000", "synchronous=NORMAL"):
+        for pragma in (
+            "journal_mode=WAL",
+            "foreign_keys=ON",
+            f"busy_timeout={_PATIENCE}",
+            "synchronous=NORMAL",
+        ):
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute(
+            "PRAGMA main.secure_delete=ON"
+        )  # what is deleted or overwritten is gone from its page
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:

@@ -59,11 +59,13 @@ class DestructionService:
             self._rewritten(run)
         self._remove_objects(run)
         self._finish(run)
+        self.db.drop_old_pages()
 
     def sweep(self, older_than: timedelta | None = timedelta(days=1)) -> int:
         """Destroy objects of known versions that no table names, for a process died before it could commit; how many.
 
-        Without an age only where nothing is being checked or rewritten, as before the worker has begun."""
+        Without an age only where nothing is being checked or rewritten, as before the worker has begun. The database's
+        pages of before go too, where a reader kept them when somebody was destroyed."""
         names = self.engine.names(None if older_than is None else self.clock() - older_than)
         with self.db.read() as session:
             ours = queries.known_versions(session, {name.partition("/")[0] for name in names})
@@ -71,6 +73,7 @@ class DestructionService:
             orphans = sorted(here - queries.named(session, here))
         for name in orphans:
             self.engine.discard(name)
+        self.db.drop_old_pages()
         return len(orphans)
 
     # -- the steps, in their order

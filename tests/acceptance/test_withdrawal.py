@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import structlog
 from sqlalchemy import select
@@ -433,6 +436,86 @@ def test_an_altered_line_is_found(story: Story) -> None:
     finally:
         with service.db.unit_of_work() as session:
             session.get_one(AuditLine, (stream, 3)).actor = kept
+
+
+def test_of_who_is_destroyed_nothing_is_left_in_any_store(story: Story) -> None:
+    """Every file under the service's folder is read, packed or not, also of versions that were withdrawn and of files
+    that were refused: no identifier, pseudonym, key or record of theirs. The journal alone can find them again in a
+    restored backup; it lies elsewhere."""
+    service, one, first = story.service, story.someone(), dict(story.service.ids)
+    key, pseudonym = service.key(one), service.pseudonym(one)
+    service.draft(story.cohort.dictionary)
+    for table in story.cohort.ORDER:
+        service.upload(table, story.cohort.files[table])
+    service.drain()
+    service.publish()
+    service.ok("hospital", "POST", f"/v1/versions/{service.ids['version']}/withdraw")
+    service.draft(story.cohort.dictionary)
+    for table in ("code_book", "people"):
+        service.upload(table, story.cohort.files[table])
+    refused = service.upload("lab", story.cohort.files["lab"].replace(b"08:00", b"in May"))
+    service.drain()
+    unread = service.upload("claim", story.cohort.files["claim"])
+    told = service.ok("hospital", "GET", refused)
+    assert told["state"] == "quarantined"
+    with service.db.read() as session:
+        person = session.get_one(Participant, key)
+        assert person.return_token is not None
+        secret = {"identity": person.identity, "random id": person.random_id, "token": person.return_token,
+                  "id": one.encode(), "id in cp949": one.encode("cp949")}  # fmt: skip
+    records = theirs_in(story.cohort, one)
+    assert records
+    said = len(story.said)
+
+    def left() -> dict[str, set[str]]:
+        return {
+            "bytes": {kind for kind, raw in secret.items()
+                      if any(raw in path.read_bytes() for path in files(service))},
+            "pseudonym": {path.parent.name for path in files(service) if pseudonym in texts(path)},
+            "rows": {path.name for path in files(service) if texts(path) & records},
+            "keys": {path.name for path in files(service) if str(key) in people_of(path)},
+            "logs": {line for line in story.said[said:] if one in line or pseudonym in line},
+        }  # fmt: skip
+
+    before = left()
+    assert before["bytes"] >= {"identity", "random id", "id"}
+    assert all(found for kind, found in before.items() if kind != "logs")
+    story.withdraw(one, kind="destroy")
+    service.drain()
+    assert service.failed_jobs() == []
+    service.ok("researcher", "POST", f"{story.path}/attestation", {"answer": "destroyed"})
+    service.db.drop_old_pages()
+    assert left() == {kind: set() for kind in before}
+    assert service.ok("hospital", "GET", unread)["state"] in ("accepted", "expired")
+    service.ids = first
+
+
+def files(service: Service) -> list[Path]:
+    """Every file of the service but the journal of withdrawals."""
+    journal = service.settings.journal_path
+    return [path for path in service.settings.var.rglob("*") if path.is_file() and path != journal]
+
+
+def texts(path: Path) -> set[str]:
+    """Every value in a Parquet file as text, or the pseudonyms in any other file."""
+    if path.suffix == ".parquet":
+        return {str(value) for column in pq.read_table(path).columns for value in column.unique().to_pylist()}
+    return set(re.findall(r"[0-9a-f]{16}(?![0-9a-f])", path.read_bytes().decode("latin-1")))
+
+
+def people_of(path: Path) -> set[str]:
+    """The participants whose rows a table of the vault holds."""
+    if path.suffix != ".parquet" or path.parent.parent.name != "vault":
+        return set()
+    table = pq.read_table(path)
+    columns = [table[name] for name in table.column_names if name.startswith("__participant")]
+    return {str(value) for column in columns for value in column.unique().to_pylist()}
+
+
+def theirs_in(cohort: SecondCohort, one: str) -> set[str]:
+    """The numbers of somebody's claims and tests, as the institution wrote them."""
+    claims = cohort.files["claim"].decode("cp949").splitlines()
+    return {line.split("|")[0] for line in claims if line.split("|")[1] == one}
 
 
 def test_no_line_names_anyone(story: Story) -> None:

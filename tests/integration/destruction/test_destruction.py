@@ -20,6 +20,7 @@ from app.consents import register
 from app.consents.identities import enrol
 from app.engines.destruction import DestructionEngine
 from app.errors import Problem
+from app.gate.remembering import recollect
 from app.jobs import execute
 from app.jobs.answers import Once
 from app.ledger.parts import listed
@@ -35,6 +36,7 @@ from app.models import (
     Job,
     Participant,
     Permit,
+    Project,
     RecallNotice,
     Upload,
     VaultTable,
@@ -168,9 +170,12 @@ def test_the_extract_goes_on_without_them_and_its_old_bytes_are_gone(house: Hous
     with house.world.db.read() as session:
         before = {p["name"] for p in listed(session, house.extract, ("ready",))}
         generation = session.get_one(Extract, house.extract).generation
+    pseudonym = house.names[key]
+    assert pseudonym in remembered(house)
     taken = house.withdraw(one)
     house.work()
-    pseudonym = house.names[key]
+    assert remembered(house)
+    assert pseudonym not in remembered(house)
     assert house.world.rows(
         house.extract, "person", f"SELECT count(*) FROM parts WHERE pid = '{pseudonym}'"
     ) == [(0,)]
@@ -368,6 +373,19 @@ def run(house: House, kind: str) -> int:
     for one in ids:
         execute(house.built.db, house.built.clock, house.built.tasks, one)
     return len(ids)
+
+
+def remembered(house: House) -> set[str]:
+    """Every text in what the last build of the extract left for its next one."""
+    gate = house.world.gate
+    with house.world.db.read() as session:
+        row = session.get_one(Extract, house.extract)
+        generation, wrapped = row.generation, session.get_one(Project, row.project_id).key_wrapped
+    found = recollect(gate, house.extract, generation, gate.keyring.unwrap(wrapped))
+    assert found is not None
+    tables = [*found.kept.tables.values(), *found.evidence.tables.values()]
+    values = (value for table in tables for column in table.columns for value in column.to_pylist())
+    return {value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values}
 
 
 def recalls(house: House) -> list[str]:
