@@ -6,6 +6,7 @@ it, because only the worker holds project keys.
 
 from __future__ import annotations
 
+import base64
 import hmac
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -54,6 +56,15 @@ class Crosswalk:
         """For each row of the table the person: one of the person's keys."""
         column = "person" if "person" in self.table.column_names else "key"
         return np.asarray(self.table[column].to_numpy(), dtype=np.int32)
+
+    def basis(self) -> dict[str, str]:
+        """Domain -> the keys of the people whose rows of it may leave, as a base64 bitmap: to hold against another."""
+        found = {}
+        for name in self.table.column_names:
+            if name.startswith("in_"):
+                keys = self.table["key"].filter(self.table[name]).to_numpy().astype(np.uint32)
+                found[name.removeprefix("in_")] = base64.b64encode(BitMap(keys).serialize()).decode()
+        return found
 
     @property
     def twins(self) -> pa.Table | None:

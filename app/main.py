@@ -21,6 +21,7 @@ from app.auth.service import AuthService
 from app.catalog.indexing import VariableIndexing
 from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
+from app.catalog.watching import watch as watch_figures
 from app.citations.service import CitationService
 from app.clock import Clock, utc_now
 from app.cohorts.destruction import DestructionService
@@ -207,7 +208,11 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     gate = Gate(db, clock, settings, keyring, running, outbox, memory)
     uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
     checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
-    intake = IntakeService(db, clock, inbox, checking, keyring, uploads.remove_original, gate)
+    journal = Journal(settings.journal_path)
+    withdrawals = WithdrawalService(db, clock, keyring, journal)
+    intake = IntakeService(
+        db, clock, inbox, checking, keyring, uploads.remove_original, withdrawals.leave, gate
+    )
     validation = ValidationService(db, clock, settings, checking)
     rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
     destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
@@ -216,15 +221,15 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     house = House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=uploads,
-        cohorts=CohortService(db, clock, settings, keyring),
+        cohorts=CohortService(db, clock, settings, keyring, withdrawals.leave),
         catalog=CatalogService(db, clock, settings, gate),
         integrations=IntegrationService(db, clock, settings),
         returns=ReturnService(db, clock),
         citations=CitationService(db, clock, settings.public_url),
-        requests=RequestService(db, clock, settings, keyring, gate),
+        requests=RequestService(db, clock, settings, keyring, gate, journal),
         extracts=ExtractService(db, clock, outbox, settings),
         recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
-        withdrawals=WithdrawalService(db, clock, keyring, Journal(settings.journal_path)),
+        withdrawals=withdrawals,
         receipts=ReceiptService(db),
         watch=watching,
         findings=FindingService(db, clock),
@@ -345,10 +350,11 @@ def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
 
 
 def prepare(built: Built, restored: str | None = None) -> Replayed:
-    """Before anything is served: every migration, an issuer that can sign, and every withdrawal that the journal holds
-    and the database has forgotten. `restored`: the moment of the backup that was just put back."""
+    """Before anything is served: every migration, an issuer that can sign, and every withdrawal and stopped permit that
+    the journal holds and the database has forgotten. `restored`: the moment of the backup that was just put back."""
     upgrade(built.db)
     built.house.auth.bootstrap()
+    built.house.requests.replay()
     return built.house.withdrawals.replay(restored)
 
 
@@ -360,7 +366,8 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "count people once a day": house.catalog.progress,
         "listen for silence": house.feeds.check,
         "nobody who left can be read": lambda: house.alarms.monitor(
-            lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts)
+            lambda: watch(house.extracts, close=built.settings.monitor_closes_extracts),
+            lambda: (built.gate.look(), watch_figures(built.db, built.clock, built.settings)),
         ),
         "index variables": built.indexing.catch_up,
         "legal clocks of incidents": lambda: house.alarms.chase("incident_overdue", house.incidents.overdue),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from app.jobs import enqueue
 from app.models import Alarm, Feed
 
 View = dict[str, Any]
-READABLE = "withdrawn_readable"
+READABLE, COUNTED = "withdrawn_readable", "withdrawn_counted"
 EVERY = timedelta(hours=20)
 
 
@@ -75,6 +75,34 @@ class Due(Protocol):
         """Counts and times."""
 
 
+class Sighted(Protocol):
+    """People who left and whom a number or a way back still holds."""
+
+    @property
+    def way(self) -> str:
+        """Which way: counts, dry_run, tracing, catalogue, progress."""
+
+    @property
+    def subject(self) -> str:
+        """Of which version, extract or figure."""
+
+    @property
+    def people(self) -> int:
+        """How many people."""
+
+
+class Looked(Protocol):
+    """What asking the other ways found."""
+
+    @property
+    def asked(self) -> Mapping[str, int]:
+        """Way -> how often it was asked."""
+
+    @property
+    def seen(self) -> Sequence[Sighted]:
+        """Where somebody was seen."""
+
+
 @dataclass(frozen=True)
 class AlarmService:
     """Alarms of an institution are seen by it and its stewards; those of the platform by it and the public stewards."""
@@ -82,29 +110,33 @@ class AlarmService:
     db: Database
     clock: Clock
 
-    def monitor(self, look: Callable[[], Watched]) -> int:
-        """Once a day: let somebody look whether a person who left can still be read, write down that it was done, and
-        raise an alarm of the highest level for each extract where one can; how many."""
+    def monitor(self, look: Callable[[], Watched], ask: Callable[[], Iterable[Looked]] = tuple) -> int:
+        """Once a day: let somebody `look` whether a person who left can still be read, and `ask` every other way
+        whether it still holds one; write down that it was done, and raise an alarm of the highest level for each
+        extract, version or figure where one is; how many."""
         with self.db.read() as session:
             last = queries.last_look(session)
         if last is not None and self.clock() - last < EVERY:
             return 0
-        told = look()
+        told, others = look(), list(ask())
+        asked = {way: count for one in others for way, count in sorted(one.asked.items())}
+        sightings = [sighting for one in others for sighting in one.seen]
         now = self.clock()
         with self.db.unit_of_work() as session:
             data = {
-                "extracts": told.extracts,
-                "parts": told.parts,
-                "people": told.people,
-                "leaks": len(told.leaks),
-            }
+                "extracts": told.extracts, "parts": told.parts, "people": told.people,
+                "leaks": len(told.leaks) + len(sightings), "asked": asked,
+            }  # fmt: skip
             record(session, stream=PLATFORM, event=queries.LOOKED, actor="platform", object_id="monitor", at=now,
                    data=data)  # fmt: skip
             for leak in told.leaks:
                 found = {"parts": leak.parts, "people": leak.people}
                 raise_alarm(session, Cause(READABLE, leak.extract_id, "critical"), found, now)
+            for one in sightings:
+                cause = Cause(COUNTED, f"{one.way}:{one.subject}", "critical")
+                raise_alarm(session, cause, {"way": one.way, "people": one.people}, now)
             show(session)
-        return len(told.leaks)
+        return len(told.leaks) + len(sightings)
 
     def chase(self, kind: str, look: Callable[[], Sequence[Due]]) -> int:
         """Raise an alarm of the highest level for all that is overdue, and resolve those whose cause is gone; how many

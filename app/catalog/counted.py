@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from pyroaring import BitMap
 from sqlalchemy import ColumnElement, Select, case, distinct, func, select
 from sqlalchemy.orm import Session
 
@@ -66,6 +67,12 @@ def consenting(session: Session, on: date) -> Counted:
         found[institution_id] = max(0, sum(min(count, most) for count, most in own) - again)
         within += again
     return Counted(found, within, sum(once.values()) - everyone)
+
+
+def keys(session: Session, on: date, domain: str) -> BitMap:
+    """The participants behind `consenting` for a domain, before those who are one person are counted once."""
+    granted = _granted(on).where(Consent.domain == domain).subquery()
+    return BitMap(session.scalars(select(granted.c.key).distinct()))
 
 
 def history(session: Session, name: str) -> list[tuple[date, dict[str, int]]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -19,14 +20,17 @@ from app.consents.purposes import may_be_agreed
 from app.db import Database
 from app.engines.intake import Ages, Hashes, IntakeEngine, RegisterReader
 from app.errors import Finding, Problem
-from app.jobs import JobContext, enqueue
+from app.jobs import JobContext
 from app.keyring import Keyring
 from app.models import Cohort, Upload
-from app.schemas.register import NARROWED, USUAL_KIND
+from app.schemas.register import NARROWED, UNLINKED
 from app.storage.inbox import Inbox
 
 SYSTEM = "system"
 _WITHDRAWN_PER_JOB = 1000
+Leave = Callable[[Session, str, str, Sequence[tuple[int, list[str]]], datetime], None]
+"""Closes every extract that holds one of those who left, in the caller's transaction: session, cohort, kind of the
+withdrawal, (key, domains) each, now."""
 _VERBS = {"accepted": "accept", "quarantined": "quarantine", "rejected": "reject"}
 # A file with one of these is no register; everything else is wrong data in a file that could be read.
 _REJECTS = frozenset(
@@ -39,7 +43,8 @@ _DESTROYS = frozenset({"identifier", "bare_digest"})
 
 @dataclass(frozen=True)
 class ConsentIntake:
-    """Checks registers. `remove_original` is the upload service's, called in the deciding transaction."""
+    """Checks registers. `remove_original` is the upload service's and `leave` that of withdrawals, both called in the
+    deciding transaction."""
 
     db: Database
     clock: Clock
@@ -47,6 +52,7 @@ class ConsentIntake:
     engine: IntakeEngine
     keyring: Keyring
     remove_original: Callable[[Session, Upload], None]
+    leave: Leave
 
     def check(self, job: JobContext) -> None:
         """Decide one complete upload. Begun again after a crash it ends the same."""
@@ -109,15 +115,15 @@ class ConsentIntake:
         """Whoever was covered and has withdrawn leaves every copy: jobs of the withdrawals, in this transaction."""
         count, now = 0, self.clock()
         for kind, people in groupby(withdrawn, key=lambda one: one[0]):
-            batch: list[list[Any]] = []
+            batch: list[tuple[int, list[str]]] = []
             for _kind, key, domains in people:
-                count += kind != NARROWED
-                batch.append([key, domains])
+                count += kind not in (NARROWED, UNLINKED)
+                batch.append((key, domains))
                 if len(batch) == _WITHDRAWN_PER_JOB:
-                    hand_on(session, cohort_id, kind, batch, now)
+                    self.leave(session, cohort_id, kind, batch, now)
                     batch = []
             if batch:
-                hand_on(session, cohort_id, kind, batch, now)
+                self.leave(session, cohort_id, kind, batch, now)
         return count
 
     def _decide(
@@ -142,11 +148,3 @@ class ConsentIntake:
             session, stream=institution_stream(holder), event=f"upload.{upload.state}", actor=SYSTEM,
             object_id=upload.id, at=self.clock(), data={**told, "problems": len(findings)},
         )  # fmt: skip
-
-
-def hand_on(session: Session, cohort_id: str, kind: str, people: list[list[Any]], at: Any) -> None:
-    """Order that whoever left, `[key, domains]` each, leaves every copy, in the transaction of what they said."""
-    arguments: dict[str, Any] = {"withdrawn": people}
-    if kind != USUAL_KIND:
-        arguments["kind"] = kind
-    enqueue(session, "take_withdrawals", subject=cohort_id, arguments=arguments, at=at)

@@ -14,7 +14,7 @@ from app.auth import policy
 from app.auth.policy import Actor, CohortFacts
 from app.clock import Clock
 from app.cohorts import queries
-from app.cohorts.consent_intake import hand_on
+from app.cohorts.consent_intake import Leave
 from app.consents import epochs, history, identities, linkage, minors, persons, register, return_tokens
 from app.db import Database
 from app.deid.counts import mask_plain
@@ -24,6 +24,7 @@ from app.errors import Finding, not_found, refuse_all
 from app.jobs.answers import Once, earlier, keep
 from app.keyring import Keyring
 from app.models import Cohort
+from app.schemas.register import DOMAINS, UNLINKED
 from app.settings import Settings
 
 _SHORTEST = 13  # characters; the institution's own ids that are shorter are only numbers of theirs
@@ -38,6 +39,7 @@ class ConsentService:
     clock: Clock
     settings: Settings
     keyring: Keyring
+    leave: Leave
 
     def set_one(
         self, actor: Actor, cohort_id: str, body: Mapping[str, Any], once: Once | None = None
@@ -64,12 +66,15 @@ class ConsentService:
                 session, cohort_id, key, body["domains"], said, at=now, actor=actor.subject
             )
             for kind, domains in left.items():
-                hand_on(session, cohort_id, kind, [[key, domains]], now)
+                self.leave(session, cohort_id, kind, [(key, domains)], now)
             linked = self._linkage(session, body.get("linkage_token"), now)
+            apart = persons.unlinking(session, key, linked, body.get("may_link"))
             persons.say(
                 session, cohort, key, linkage=linked, may_link=body.get("may_link"),
                 deceased=body.get("deceased"), at=now, actor=actor.subject, moved=cohort.epoch > before,
             )  # fmt: skip
+            if apart:
+                self.leave(session, cohort_id, UNLINKED, [(key, list(DOMAINS))], now)
             token = return_tokens.token_of(session, key)
             return keep(session, once, 200, {
                 "cohort_id": cohort_id, "return_token": token, "epoch": cohort.epoch,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.audit import institution_stream, record
 from app.clock import Clock
 from app.cohorts import intake_queries as queries
-from app.cohorts.consent_intake import ConsentIntake
+from app.cohorts.consent_intake import ConsentIntake, Leave
 from app.cohorts.returns import lineage_of
 from app.cohorts.segments import Segment, grow, segment_of, segments
 from app.cohorts.upload_queries import lock_with_target
@@ -70,7 +70,8 @@ class ReturnedPeople(Protocol):
 
 @dataclass(frozen=True)
 class IntakeService:
-    """Checks uploads. `remove_original` is the upload service's, called in the deciding transaction."""
+    """Checks uploads. `remove_original` is the upload service's and `leave` that of withdrawals, both called in the
+    deciding transaction."""
 
     db: Database
     clock: Clock
@@ -78,6 +79,7 @@ class IntakeService:
     engine: IntakeEngine
     keyring: Keyring
     remove_original: Callable[[Session, Upload], None]
+    leave: Leave
     returned: ReturnedPeople | None = None
 
     def check_upload(self, job: JobContext) -> None:
@@ -86,7 +88,7 @@ class IntakeService:
             purpose = session.get_one(Upload, job.subject).purpose
         if purpose == "consents":
             ConsentIntake(
-                self.db, self.clock, self.inbox, self.engine, self.keyring, self.remove_original
+                self.db, self.clock, self.inbox, self.engine, self.keyring, self.remove_original, self.leave
             ).check(job)
             return
         work = self._begin(job)

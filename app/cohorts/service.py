@@ -15,6 +15,7 @@ from app.auth import policy
 from app.auth.policy import Actor, CohortFacts, InstitutionFacts
 from app.clock import Clock
 from app.cohorts import queries, succession
+from app.cohorts.consent_intake import Leave
 from app.cohorts.consents import ConsentService
 from app.cohorts.states import step
 from app.db import Database, new_id
@@ -33,17 +34,18 @@ View = dict[str, Any]
 
 @dataclass(frozen=True)
 class CohortService:
-    """The verbs of cohorts; checking what was uploaded is a job."""
+    """The verbs of cohorts; checking what was uploaded is a job. `leave` is that of withdrawals."""
 
     db: Database
     clock: Clock
     settings: Settings
     keyring: Keyring
+    leave: Leave
 
     @property
     def consents(self) -> ConsentService:
         """The register for one person at a time, and in numbers."""
-        return ConsentService(self.db, self.clock, self.settings, self.keyring)
+        return ConsentService(self.db, self.clock, self.settings, self.keyring, self.leave)
 
     def register_institution(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
         """A new institution, by the platform alone; `conflict` where the name is taken."""

@@ -155,6 +155,19 @@ def write(connection: Connection, cohort_id: str, epoch: int, at: datetime) -> N
     )
 
 
+def unlinking(connection: Connection) -> list[int]:
+    """The keys of known people who allowed linkage under a token and do not any more, or bring another token; asked
+    before anything is written."""
+    people, apart = PEOPLE.c, PEOPLE.c.may_link.is_(False)
+    other = and_(people.linkage.is_not(None), people.linkage.is_distinct_from(Participant.linkage))
+    query = (
+        select(Participant.key)
+        .join(PEOPLE, people.participant_key == Participant.key)
+        .where(Participant.may_link, Participant.linkage.is_not(None), or_(apart, other))
+    )
+    return list(connection.scalars(query.order_by(Participant.key)))
+
+
 def withdrawn(connection: Connection) -> Iterator[tuple[str, int, list[str]]]:
     """(kind, key, domains) of people whom copies may hold and who have withdrawn or narrowed their purposes, by kind
     and key; NARROWED is the kind of the latter."""

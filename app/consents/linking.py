@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,3 +101,30 @@ def remember(session: Session, project_id: str, given: Mapping[int, bytes]) -> N
         for key, seed in sorted(new.items())
     )
     session.flush()
+
+
+def forget_parted(session: Session, project_id: str, keys: Iterable[int]) -> None:
+    """Of a generation: whoever is in it (`keys`) by their own pseudonym is linked no more in this project."""
+    own, held = set(keys), seeds(session, project_id)
+    for key in sorted(held.keys() & own):
+        session.delete(session.get_one(LinkedPerson, (project_id, key)))
+    session.flush()
+
+
+def parted(session: Session, of: Behind, project_id: str, key: int) -> list[int]:
+    """The participants whom a project was given as one person with this one, and whom the register links no more."""
+    held = seeds(session, project_id)
+    if key not in held:
+        return []
+    others = [one for one, seed in held.items() if seed == held[key] and one != key]
+    if not others:
+        return []
+    known = linked(session, of.ids)
+    person = dict(zip(known.keys.tolist(), known.person.tolist(), strict=True))
+    return sorted(one for one in others if person.get(one) != person.get(key))
+
+
+def projects_of(session: Session, keys: Iterable[int]) -> list[str]:
+    """The projects that know one of these participants as linked."""
+    query = select(LinkedPerson.project_id).where(LinkedPerson.participant_key.in_(list(keys))).distinct()
+    return sorted(session.scalars(query))

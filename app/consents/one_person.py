@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -73,6 +73,13 @@ class Writer:
         for domain in sorted(domains):
             row = self.session.get_one(Consent, (key, domain), populate_existing=True)
             self._write(row, key, domain, _said(row), state)
+        self.session.flush()
+
+    def name_purposes(self, key: int, domain: str, purposes: tuple[str, ...]) -> None:
+        """Let a person's consent name these purposes, with all else that was said left as it is."""
+        row = self.session.get_one(Consent, (key, domain), populate_existing=True)
+        if tuple(row.purposes) != purposes:
+            self._write(row, key, domain, replace(_said(row), purposes=purposes))
         self.session.flush()
 
     def _plain(self, said: Statement) -> Statement:

@@ -44,3 +44,11 @@ def say(
         object_id=cohort.id, at=at, data={"items": sorted(new), "epoch": epoch},
     )  # fmt: skip
     return True
+
+
+def unlinking(session: Session, key: int, linkage: bytes | None, may_link: bool | None) -> bool:
+    """Whether this would take back that somebody may be linked by the token they brought; asked before it is said."""
+    row = session.get_one(Participant, key, with_for_update=True, populate_existing=True)
+    if not row.may_link or row.linkage is None:
+        return False
+    return may_link is False or (linkage is not None and linkage != row.linkage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -20,11 +21,11 @@ from app.consents.states import HOLDING
 from app.errors import Finding, Problem
 from app.keyring import Keyring
 from app.models import Cohort, Consent, Participant
-from app.schemas.register import DOMAINS, NARROWED, USUAL_KIND
+from app.schemas.register import DOMAINS, NARROWED, UNLINKED, USUAL_KIND
 
 __all__ = [
-    "DOMAINS", "Loaded", "Statement", "end", "ended", "find", "granted", "hasher_of", "load", "of_age", "set_consent",
-    "withdraw",
+    "DOMAINS", "Loaded", "Statement", "end", "ended", "find", "granted", "hasher_of", "load", "narrow", "of_age",
+    "purposes_of", "set_consent", "withdraw",
 ]  # fmt: skip
 
 HELD_BACK = {
@@ -93,6 +94,7 @@ def load(
     with staged(session, _counted(people, told), lines) as connection:
         changes.enrol(connection, cohort_id, at)
         found = changes.find(connection)
+        parted = changes.unlinking(connection) if found.people else []
         if found.any:
             epochs.advance(cohort)
             session.flush()
@@ -102,7 +104,8 @@ def load(
             Finding(reason, HELD_BACK[reason], lines=places, count=count)
             for reason, (count, places) in found.held.items()
         ]
-        told.withdrawn = carry(changes.withdrawn(connection))
+        apart = ((UNLINKED, key, list(DOMAINS)) for key in parted)
+        told.withdrawn = carry(chain(changes.withdrawn(connection), apart))
     record(
         session, stream=institution_stream(cohort.institution_id), event="consent.register_loaded", actor=actor,
         object_id=cohort_id, at=at, data=told.to_dict(),
@@ -159,6 +162,30 @@ def withdraw(
     writer = Writer(session, cohort, at)
     writer.apply({(key, domain): Statement("withdrawn", kind=kind) for domain in domains})
     return writer.count
+
+
+def narrow(
+    session: Session, cohort: Cohort, key: int, purposes: Mapping[str, Sequence[str]], *, at: datetime
+) -> int:
+    """Let consents that are held name these purposes, by domain, with all else that was said left as it is. The caller
+    has locked the cohort; how many domains have changed."""
+    writer = Writer(session, cohort, at)
+    held = granted(session, key)
+    for domain, codes in sorted(purposes.items()):
+        if domain in held:
+            writer.name_purposes(key, domain, tuple(codes))
+    return writer.count
+
+
+def purposes_of(session: Session, people: Sequence[tuple[int, list[str]]]) -> dict[int, dict[str, list[str]]]:
+    """By person and domain, of those named, the purposes that are agreed to as the register stands."""
+    query = select(Consent.participant_key, Consent.domain, Consent.purposes)
+    keys = {key: set(domains) for key, domains in people}
+    found: dict[int, dict[str, list[str]]] = {}
+    for key, domain, purposes in session.execute(query.where(Consent.participant_key.in_(keys))):
+        if domain in keys[key]:
+            found.setdefault(key, {})[domain] = list(purposes)
+    return found
 
 
 def granted(session: Session, key: int) -> set[str]:

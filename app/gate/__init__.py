@@ -1,4 +1,4 @@
-"""DOOR 2: what may leave: `release`, `count`, `dry_run`. Two ways back: `recall`, `trace`. And `forget` cleans up."""
+"""DOOR 2: what may leave: `release`, `count`, `dry_run`. Back: `recall`, `trace`. `look` watches, `forget` cleans."""
 
 from app.gate.door import Gate, Released, Whereabouts
 

@@ -77,13 +77,13 @@ def build(
     With the `last` generation, only the parts that differ from it are written, and verified together with the evidence
     of the others; the bytes are those of a whole build. Raises NotLocal where that cannot be told."""
     progress(step="consent")
-    source, walk = _source(gate, plan, purpose, project, spill, _known(last))
+    rows, walk = source(gate, plan, purpose, project, spill, _known(last))
     if pinned and pinned.windows is not None:
-        source = replace(source, windows=window.from_json(pinned.windows))
-    dictionary, staging = source.dictionary, spill / "staged"
+        rows = replace(rows, windows=window.from_json(pinned.windows))
+    dictionary, staging = rows.dictionary, spill / "staged"
     staging.mkdir()
     engine = gate.engine
-    with engine.reopen(source, last.remembered.kept, last.closed) if last else engine.open(source) as run:
+    with engine.reopen(rows, last.remembered.kept, last.closed) if last else engine.open(rows) as run:
         progress(step="fit")
         groups, fit = _fitted(run, dictionary, plan, pinned)
         part_counts = dict(pinned.parts) if pinned else run.part_counts()
@@ -117,7 +117,7 @@ def build(
         rows_in=rows_in,
         windows=windows,
         outside=outside,
-        source=source,
+        source=rows,
         audience=audience,
         kept=kept,
         held=held,
@@ -226,7 +226,7 @@ def _known(last: Last | None) -> pa.Table | None:
     )
 
 
-def _source(
+def source(
     gate: Gate,
     plan: Plan,
     purpose: Mapping[str, Any],
@@ -234,6 +234,7 @@ def _source(
     spill: Path,
     known: pa.Table | None,
 ) -> tuple[Source, crosswalk.Crosswalk]:
+    """The rows that a build of the plan would read, and the crosswalk that every one of them has to pass."""
     project_id, project_key = project
     with gate.db.read() as session:
         dictionary = dictionary_of(session, plan.version_id)
@@ -254,8 +255,8 @@ def _source(
             linkage=linkage_of(session, plan, project_id),
         )
     pads = pseudonyms.pads(project_key)
-    source = Source(dictionary, plan, tables, walk.table, pads, spill / "engine", earlier, united=united)
-    return settled(gate.engine, source), walk
+    rows = Source(dictionary, plan, tables, walk.table, pads, spill / "engine", earlier, united=united)
+    return settled(gate.engine, rows), walk
 
 
 def _verified(

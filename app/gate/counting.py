@@ -46,17 +46,17 @@ def answer(gate: Gate, question: CountQuestion, reader: Actor, spill: Path) -> d
         if earlier := ledger_counts.answered_before(session, asked):
             return earlier
         _check_budget(gate, session, reader)
-    drafted = _checked(question, dictionary, gate)
-    members, keys = _members(gate, of, dictionary, drafted, spill)
+    drafted = checked(question, dictionary, gate)
+    counted, keys = members(gate, of, dictionary, drafted, spill)
     rule = counts.CountRule(gate.settings.min_cell, gate.settings.round_to)
-    shown = counts.masked(len(members), counts.cell_key(keys), rule)
+    shown = counts.masked(len(counted), counts.cell_key(keys), rule)
     given = {
         "value": shown.value,
         "hidden": shown.suppressed,
         "min_cell": rule.min_cell,
         "round_to": rule.round_to,
     }
-    return _settle(gate, asked, reader, members, given)
+    return _settle(gate, asked, reader, counted, given)
 
 
 def _settle(
@@ -116,7 +116,7 @@ def _check_budget(gate: Gate, session: Session, reader: Actor) -> None:
         raise Problem("count_budget_spent", "Ask again tomorrow (UTC).", headers={"Retry-After": "3600"})
 
 
-def _checked(question: CountQuestion, dictionary: Dictionary, gate: Gate) -> Plan:
+def checked(question: CountQuestion, dictionary: Dictionary, gate: Gate) -> Plan:
     """The conditions obey the same rules as a row filter, over a plan of the columns they name."""
     privacy = Privacy(min_cell=gate.settings.min_cell, round_to=gate.settings.round_to)
     columns: dict[str, list[str]] = {dictionary.people.name: []}
@@ -125,9 +125,7 @@ def _checked(question: CountQuestion, dictionary: Dictionary, gate: Gate) -> Pla
     return plan.draft(dictionary, columns, question.conditions, privacy, question.version_id)
 
 
-def _members(
-    gate: Gate, of: Behind, dictionary: Dictionary, drafted: Plan, spill: Path
-) -> tuple[BitMap, Any]:
+def members(gate: Gate, of: Behind, dictionary: Dictionary, drafted: Plan, spill: Path) -> tuple[BitMap, Any]:
     """The people who meet all conditions, and their record keys. Consent: any purpose of research."""
     tables = {c.table for c in drafted.filter} | {dictionary.people.name}
     domains = {dictionary.table(t).domain for t in tables} | {dictionary.people.domain}
@@ -150,8 +148,8 @@ def _members(
         spill / "engine",
         united=united,
     )
-    members = gate.engine.matching(settled(gate.engine, source), drafted.filter)
-    return BitMap(members.astype(np.uint32)), _record_keys(gate, of, members)
+    found = gate.engine.matching(settled(gate.engine, source), drafted.filter)
+    return BitMap(found.astype(np.uint32)), _record_keys(gate, of, found)
 
 
 def _record_keys(gate: Gate, of: Behind, members: crosswalk.Keys) -> npt.NDArray[np.uint64]:

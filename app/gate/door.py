@@ -24,6 +24,7 @@ from app.engines import Engine, NotLocal, Source
 from app.errors import Problem, not_found
 from app.gate import counting, recording, remembering
 from app.gate.building import Staged, apart, build, facts_of, nobody, spill_folder
+from app.gate.looking import Looked, look
 from app.gate.measuring import measured
 from app.gate.origins import Origin, origins
 from app.gate.reissuing import last_generation
@@ -100,11 +101,14 @@ class Gate:
         raise Problem("conflict", "People kept leaving while the extract was built; order it again.")
 
     def dry_run(self, plan: Plan, purpose: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        """What the plan would release now: built and verified like a release, under a throw-away key, then wiped."""
+        """What the plan would release now: built and verified like a release, under a throw-away key, then wiped.
+
+        `basis` says over whom (see `Crosswalk.basis`): it is to be kept, never shown."""
         with spill_folder(self.settings.var) as spill:
             key = self.keyring.unwrap(self.keyring.new())
             staged = build(self, plan, purpose, (None, key), None, spill, progress)
-            return {**released.dry_run(facts_of(staged)), **measured(self, staged, spill, progress)}
+            told = {**released.dry_run(facts_of(staged)), **measured(self, staged, spill, progress)}
+            return {**told, "basis": staged.crosswalk.basis()}
 
     def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
         """A masked number of consenting people who meet all conditions; the same question has the same answer."""
@@ -128,6 +132,13 @@ class Gate:
                 d for d in asked
                 if not all(covers(session, of.ids, participant_key, n, permit.purpose, on) for n in of.needs(d))
             }  # fmt: skip
+            # Who may be linked no more: all rows of the pseudonym that told they are one, also those that stay.
+            parted = [
+                one
+                for one in linking.parted(session, of, extract.project_id, participant_key)
+                if any(covers(session, of.ids, one, d, permit.purpose, on) for d in present)
+            ]
+            lost |= asked if parted else set()
             tables = vault_objects(session, plan, dictionary)
             united = united_tables(session, plan, dictionary)
             ids = project_ids(session, of, extract.project_id, np.array([participant_key], dtype=np.int32))
@@ -139,9 +150,12 @@ class Gate:
                 dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine", united=united
             )
             counts = pinned.parts if pinned else {}
-            places = self.engine.places(source, participant_key, counts, int(slices(names)[0]))
-        leaving = tuple(p for p in places if dictionary.table(p[0]).domain in lost)
-        return Whereabouts(names[0].decode(), tuple(sorted(lost)), leaving, source_name)
+            cut = int(slices(names)[0])
+            places = self.engine.places(source, participant_key, counts, cut)
+            theirs = [place for one in parted for place in self.engine.places(source, one, counts, cut)]
+        leaving = {p for p in places if dictionary.table(p[0]).domain in lost}.union(theirs)
+        told = None if parted else source_name
+        return Whereabouts(names[0].decode(), tuple(sorted(lost)), tuple(sorted(leaving)), told)
 
     def returned_people(self, extract_id: str, domains: Sequence[str], names: Iterable[pa.Array]) -> pa.Table:
         """(source, key) of the pseudonyms that are people of the extract, while consent covers all these domains."""
@@ -154,6 +168,10 @@ class Gate:
     def origins(self, words: Sequence[str]) -> Iterator[Origin]:
         """Which extracts a leaked file may be from: those that know any of its words as a pseudonym."""
         return origins(self, words)
+
+    def look(self) -> Looked:
+        """For the daily monitor: whom a count, a build and a trace of today would hold though they have left."""
+        return look(self)
 
     def forget(self, extract_id: str) -> None:
         """Remove what is remembered of an extract's generations; nothing of it is ever released."""

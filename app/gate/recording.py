@@ -51,6 +51,9 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
         ledger_parts.stage(session, extract_id, generation, _new_parts(staged))
         people = ledger.enter(session, extract_id, staged.members)
         linking.remember(session, permit.project_id, staged.crosswalk.seeds)
+        if staged.plan.linkage:
+            own = set(staged.crosswalk.table["key"].to_pylist()) - staged.crosswalk.seeds.keys()
+            linking.forget_parted(session, permit.project_id, own)
         ledger_parts.pin(
             session,
             permit.project_id,

@@ -6,6 +6,8 @@ recalled from holders of an earlier generation too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
@@ -40,6 +42,20 @@ def extracts_holding(session: Session, key: int) -> list[str]:
         select(LedgerChunk).where(LedgerChunk.chunk == key >> 16).order_by(LedgerChunk.extract_id)
     )
     return [chunk.extract_id for chunk in chunks if (key & _LOW) in BitMap.deserialize(chunk.members)]
+
+
+def extracts_holding_any(session: Session, keys: Sequence[int]) -> list[str]:
+    """The ids of all extracts that ever held one of these people, in order; each bitmap is read once."""
+    low: dict[int, BitMap] = {}
+    for key in keys:
+        low.setdefault(key >> 16, BitMap()).add(key & _LOW)
+    found: set[str] = set()
+    for chunk, wanted in low.items():
+        query = select(LedgerChunk.extract_id, LedgerChunk.members).where(LedgerChunk.chunk == chunk)
+        for extract_id, held in session.execute(query):
+            if extract_id not in found and BitMap.deserialize(held).intersect(wanted):
+                found.add(extract_id)
+    return sorted(found)
 
 
 def members(session: Session, extract_id: str) -> BitMap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.models import BlockMark
@@ -33,3 +33,12 @@ def settle(session: Session, extract_id: str, withdrawal_id: str) -> None:
     """The person's parts are blocked one by one now: the mark closes nothing more."""
     session.get_one(BlockMark, (extract_id, withdrawal_id)).narrowed = True
     session.flush()
+
+
+def lift(session: Session, mark_id: str) -> None:
+    """Take a mark away wherever it is: those that take its place were set in this transaction."""
+    session.execute(
+        delete(BlockMark)
+        .where(BlockMark.withdrawal_id == mark_id)
+        .execution_options(synchronize_session="fetch")
+    )

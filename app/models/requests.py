@@ -60,7 +60,8 @@ class Review(Base):
 
 
 class DryRun(Base):
-    """The gate's answer to: what would this plan release? Counts only."""
+    """The gate's answer to: what would this plan release? Counts only. `basis`: over whom (`requests/batches.py`), by
+    keys that lead to nobody once they are destroyed."""
 
     __tablename__ = "dry_runs"
 
@@ -69,6 +70,7 @@ class DryRun(Base):
     plan_hash: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(20))  # queued | ready | failed
     result: Mapped[dict[str, Any] | None]
+    basis: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 

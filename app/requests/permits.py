@@ -62,16 +62,17 @@ def accept(session: Session, actor: Actor, permit_id: str, digest: str, now: dat
     return queries.permit_view(row, project)
 
 
-def suspend_by_platform(session: Session, permit_id: str, reason: str, now: datetime) -> None:
-    """Stop an active permit for now, for a reason that nobody had to judge; a steward resumes it."""
+def suspend_by_platform(session: Session, permit_id: str, reason: str, now: datetime) -> bool:
+    """Stop an active permit for now, for a reason that nobody had to judge; a steward resumes it. Whether it was."""
     row, project, _of = queries.permit(session, permit_id, lock=True)
     if row.state != "active":
-        return
+        return False
     row.state = step_permit(row.state, "suspend")
     record(
         session, stream=project_stream(project.id), event="permit.suspended", actor="platform", object_id=row.id,
         at=now, data={"state": row.state, "reason": reason},
     )  # fmt: skip
+    return True
 
 
 def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str, now: datetime) -> View:

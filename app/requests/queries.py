@@ -100,6 +100,18 @@ def ready_dry_run(session: Session, request_id: str, plan_hash: str) -> DryRun |
     return session.scalar(query.order_by(DryRun.created_at.desc(), DryRun.id.desc()).limit(1))
 
 
+def last_dry_run_with_basis(session: Session, row: AccessRequest, plan_hash: str) -> DryRun | None:
+    """The newest ready dry run of this plan for the same purpose, of whatever request, of which it is known over whom
+    its numbers are."""
+    query = (
+        select(DryRun, AccessRequest.purpose)
+        .join(AccessRequest, AccessRequest.id == DryRun.request_id)
+        .where(DryRun.plan_hash == plan_hash, DryRun.state == "ready", DryRun.basis.is_not(None))
+        .order_by(DryRun.finished_at.desc(), DryRun.id.desc())
+    )
+    return next((run for run, purpose in session.execute(query) if purpose == row.purpose), None)
+
+
 def permit(session: Session, permit_id: str, *, lock: bool = False) -> tuple[Permit, Project, Behind]:
     """The permit (locked where asked), its project and cohorts; a Problem where there is none."""
     row = session.get(Permit, permit_id, with_for_update=lock, populate_existing=True)

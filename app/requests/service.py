@@ -19,8 +19,8 @@ from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
 from app.keyring import Keyring
-from app.models import AccessRequest, DryRun, Review
-from app.requests import decisions, oversight, permits, queries, quoting, why
+from app.models import AccessRequest, DryRun, Permit, Review
+from app.requests import decisions, oversight, permit_journal, permits, queries, quoting, why
 from app.requests.asking import judged, must_be_a_purpose, must_lie_ahead, must_not_be_denied, planned
 from app.requests.decisions import Decided
 from app.requests.dummies import made_up
@@ -28,6 +28,7 @@ from app.requests.states import BOARDS, REVIEWABLE, step
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan, plan_hash
 from app.settings import Settings
+from app.storage.journal import Journal
 
 View = dict[str, Any]
 
@@ -50,6 +51,7 @@ class RequestService:
     settings: Settings
     keyring: Keyring
     gate: DryRunning
+    journal: Journal | None = None
 
     def create(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
         """A draft for a published version; `plan_invalid` names everything that cannot leave or does not exist."""
@@ -282,7 +284,20 @@ class RequestService:
     def manage(self, actor: Actor, permit_id: str, verb: str, note: str) -> View:
         """A steward suspends, resumes or revokes a permit; it holds from the next byte on."""
         with self.db.unit_of_work() as session:
-            return permits.manage(session, actor, permit_id, verb, note, self.clock())
+            now = self.clock()
+            view = permits.manage(session, actor, permit_id, verb, note, now)
+            self.write_down(session, permit_id, now)
+            return view
+
+    def write_down(self, session: Session, permit_id: str, now: datetime) -> None:
+        """The last step before the commit: what the journal cannot take of a permit's state is not done at all."""
+        if self.journal is not None:
+            state = session.get_one(Permit, permit_id).state
+            self.journal.add(permit_journal.entry_of(permit_id, state, now))
+
+    def replay(self) -> int:
+        """Stop every permit that was stopped after the backup which was put back; called before anything is served."""
+        return 0 if self.journal is None else permit_journal.replay(self.db, self.journal, self.clock())
 
     def why(self, actor: Actor, verb: str, object_id: str) -> View:
         """May I? Which conditions are met, which are not, and who can mend the rest."""

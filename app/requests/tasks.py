@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_jsonable_python
+from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, record
 from app.errors import Problem
 from app.jobs import JobContext, Task
-from app.models import DryRun
-from app.requests import permits, queries
+from app.models import AccessRequest, DryRun
+from app.requests import batches, permits, queries
 from app.requests.service import RequestService
 from app.schemas.plan import Plan
 
@@ -43,26 +44,47 @@ class RequestTasks:
             )
             self._finish(run_id, "failed", problem.to_dict())
             raise
-        self._finish(run_id, "ready", to_jsonable_python(result))
+        basis = result.pop("basis", None)
+        self._finish(run_id, "ready", to_jsonable_python(result), batches.packed(basis) if basis else None)
 
     def suspend_permit(self, job: JobContext) -> None:
         """A permit whose holder leaves recalls unanswered is suspended."""
         with self.service.db.unit_of_work() as session:
-            permits.suspend_by_platform(session, job.subject, job.arguments["reason"], self.service.clock())
+            now = self.service.clock()
+            if permits.suspend_by_platform(session, job.subject, job.arguments["reason"], now):
+                self.service.write_down(session, job.subject, now)
 
-    def _finish(self, run_id: str, state: str, result: dict[str, Any]) -> None:
+    def _finish(self, run_id: str, state: str, result: dict[str, Any], basis: bytes | None = None) -> None:
         now = self.service.clock()
         with self.service.db.unit_of_work() as session:
             run = session.get(DryRun, run_id, with_for_update=True, populate_existing=True)
             if run is None or run.state != "queued":
                 return
-            run.state, run.result, run.finished_at = state, result, now
             row, of = queries.request(session, run.request_id)
+            result, basis = self._in_batches(session, row, run.plan_hash, result, basis)
+            run.state, run.result, run.basis, run.finished_at = state, result, basis, now
             for holder in of.institutions:
                 record(
                     session, stream=institution_stream(holder), event="dry_run.finished", actor="platform",
                     object_id=run.id, at=now, data={"request": row.id, "plan": run.plan_hash, "state": state},
                 )  # fmt: skip
+
+    def _in_batches(
+        self,
+        session: Session,
+        row: AccessRequest,
+        plan_hash: str,
+        result: dict[str, Any],
+        basis: bytes | None,
+    ) -> tuple[dict[str, Any], bytes | None]:
+        """The numbers to tell and what they are over: those of the last run of the plan while few people differ."""
+        last = queries.last_dry_run_with_basis(session, row, plan_hash)
+        if basis is None or last is None or last.basis is None or last.result is None:
+            return result, basis
+        few = batches.differing(last.basis, basis) < self.service.settings.min_cell
+        return (
+            (last.result, last.basis) if few and batches.may_repeat(last.result, result) else (result, basis)
+        )
 
 
 def tasks(service: RequestService) -> dict[str, Task]:

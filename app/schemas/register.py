@@ -13,6 +13,8 @@ USUAL_KIND = "no_further_use"
 NARROWED = "narrowed"
 """Not a withdrawal of a domain: the person agrees to fewer purposes. Copies whose purpose is not among them lose the
 person as if they had withdrawn."""
+UNLINKED = "unlinked"
+"""Not a withdrawal of a domain either: the person may be linked with another cohort no more. Their rows stay, apart."""
 
 NEEDED = ("participant_id", "domain", "state")
 # Of the person as a whole: where a line says nothing of it, it stays as it was.

@@ -20,6 +20,13 @@ def commitment(opening: str | None, cohort_id: str, participant: str) -> str:
     return hmac.digest(key, b"\0".join((_LABEL, cohort_id.encode(), name)), "sha256").hex()
 
 
+def of_hash(cohort_id: str, identity: bytes) -> str:
+    """The same where only the keyed hash of the identifier is known, as of a register or of the journal: under a key
+    that is made and forgotten, so that someone was there and nobody can tell who."""
+    key = secrets.token_bytes(32)
+    return hmac.digest(key, b"\0".join((_LABEL, b"hash", cohort_id.encode(), identity)), "sha256").hex()
+
+
 def opens(commitment_: str, opening: str, cohort_id: str, participant: str) -> bool:
     """Whether the commitment is to this participant of this cohort under this opening."""
     return hmac.compare_digest(commitment_, commitment(opening, cohort_id, participant))

@@ -6,8 +6,9 @@ and in nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -17,8 +18,9 @@ from app.db import Database
 from app.models import Participant, Withdrawal
 from app.storage.journal import Journal
 
-# Takes a withdrawal anew under its own id: session, id, cohort, participant key, domains, kind.
-Carry = Callable[[Session, str, str, int, list[str], str], None]
+Entry = dict[str, Any]
+Carry = Callable[[Session, Entry, int], None]
+"""Takes the withdrawal of a line anew, for a participant key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,25 @@ class Replayed:
     unknown: int
 
 
-def entry_of(row: Withdrawal, identity: bytes) -> dict[str, Any]:
-    """The line of a withdrawal."""
+def entry_of(
+    id_: str,
+    cohort_id: str,
+    identity: bytes,
+    domains: Sequence[str],
+    kind: str,
+    at: datetime,
+    *,
+    commitment: str | None = None,
+    purposes: Mapping[str, Sequence[str]] | None = None,
+) -> Entry:
+    """The line of a withdrawal. `commitment`: of a destruction, so that it is the same one after a restore; `purposes`:
+    by domain, what those who narrowed their purposes agree to still."""
+    more: Entry = {"commitment": commitment} if commitment else {}
+    if purposes is not None:
+        more["purposes"] = {domain: list(codes) for domain, codes in purposes.items()}
     return {
-        "id": row.id, "cohort": row.cohort_id, "identity": identity.hex(), "domains": list(row.domains),
-        "kind": row.kind, "at": row.taken_at.isoformat(),
+        "id": id_, "cohort": cohort_id, "identity": identity.hex(), "domains": list(domains), "kind": kind,
+        "at": at.isoformat(), **more,
     }  # fmt: skip
 
 
@@ -41,6 +57,8 @@ def replay(db: Database, journal: Journal, carry: Carry) -> Replayed:
     """Take every withdrawal of the journal that the database does not hold, each in its own transaction."""
     taken = unknown = 0
     for entry in journal.entries():
+        if "cohort" not in entry:
+            continue  # of something else
         with db.unit_of_work() as session:
             if session.get(Withdrawal, entry["id"]) is not None:
                 continue
@@ -52,6 +70,6 @@ def replay(db: Database, journal: Journal, carry: Carry) -> Replayed:
             if key is None:  # enrolled after the backup was made: nothing of theirs was restored
                 unknown += 1
                 continue
-            carry(session, entry["id"], entry["cohort"], key, list(entry["domains"]), entry["kind"])
+            carry(session, entry, key)
             taken += 1
     return Replayed(taken, unknown)

@@ -15,20 +15,21 @@ from app.audit import PLATFORM, institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
-from app.consents import epochs, register
+from app.consents import epochs, linking, persons, register
 from app.consents.forgetting import is_forgotten
 from app.db import Database, new_id
 from app.errors import Problem, not_found
 from app.jobs import JobContext, answers, enqueue
 from app.jobs.answers import Once
 from app.keyring import Keyring
-from app.models import Cohort, Participant, Withdrawal
-from app.schemas.register import DOMAINS, KINDS, NARROWED, USUAL_KIND
+from app.models import Cohort, Extract, Participant, Withdrawal
+from app.schemas.register import DOMAINS, KINDS, NARROWED, UNLINKED, USUAL_KIND
 from app.storage.journal import Journal
-from app.withdrawals.commitments import commitment
-from app.withdrawals.journal import Replayed, entry_of, replay
+from app.withdrawals.commitments import commitment, of_hash
+from app.withdrawals.journal import Entry, Replayed, entry_of, replay
 
 REASON = "participant_withdrew"
+MOST_AT_ONCE = 1000  # people whom one job carries
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,62 @@ class WithdrawalService:
             self._write_down(session, [view["id"]])
             return kept
 
+    def leave(
+        self,
+        session: Session,
+        cohort_id: str,
+        kind: str,
+        people: Sequence[tuple[int, list[str]]],
+        at: datetime,
+    ) -> None:
+        """Who left by a register or one person's word, `(key, domains)` each, in the transaction of that word: the
+        consents have changed already. When it commits, every extract that holds one of them is closed and the journal
+        has them; a job does the rest."""
+        purposes = register.purposes_of(session, people) if kind == NARROWED else {}
+        query = select(Participant.key, Participant.identity).where(
+            Participant.key.in_([k for k, _ in people])
+        )
+        identities = {row[0]: row[1] for row in session.execute(query)}
+        leaving: list[list[Any]] = []
+        lines = []
+        for key, domains in people:
+            proof = of_hash(cohort_id, identities[key]) if kind == "destroy" else None
+            leaving.append([key, list(domains), new_id("wdr"), proof])
+            lines.append(
+                entry_of(leaving[-1][2], cohort_id, identities[key], domains, kind, at, commitment=proof,
+                         purposes=purposes.get(key))
+            )  # fmt: skip
+        mark = new_id("lvg")
+        for extract_id in _holding(session, list(identities), kind):
+            ledger.mark(session, extract_id, mark, reason=REASON, at=at)
+        arguments = {"withdrawn": leaving, "mark": mark}
+        if kind != USUAL_KIND:
+            arguments["kind"] = kind
+        enqueue(session, "take_withdrawals", subject=cohort_id, arguments=arguments, at=at)
+        session.flush()
+        if self.journal is not None:
+            self.journal.add(*lines)
+
     def take_from_register(self, job: JobContext) -> None:
-        """What a consent register brought, withdrawals and narrowed purposes: the consents have changed already; the
-        copies follow. Each extract judges by its own purpose whether it loses the person."""
+        """The rest of `leave`: a withdrawal for each, whose marks take the place of the one that closed everything.
+        Each extract judges by its own purpose whether it loses the person."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             cohort = session.get_one(Cohort, job.subject, with_for_update=True)
-            kind = job.arguments.get("kind", "no_further_use")
-            views = [
-                self._carry(session, cohort, int(key), list(domains), kind, "platform", now, carried=True)
-                for key, domains in job.arguments["withdrawn"]
-                if not is_forgotten(session, int(key))  # destroyed meanwhile, which reached every copy
-            ]
-            self._write_down(session, [view["id"] for view in views])
+            kind, old = job.arguments.get("kind", USUAL_KIND), []
+            for key, domains, *more in job.arguments["withdrawn"]:
+                id_, proof = more or (new_id("wdr"), None)
+                if session.get(Withdrawal, id_) is not None:
+                    continue  # it ran before, or was replayed from the journal
+                if is_forgotten(session, int(key)):
+                    continue  # destroyed meanwhile, which reached every copy
+                self._carry(
+                    session, cohort, int(key), list(domains), kind, "platform", now, carried=True, id_=id_, proof=proof,
+                )  # fmt: skip
+                old += [] if more else [id_]  # ordered before there were ids: not in the journal yet
+            self._write_down(session, old)
+            if (mark := job.arguments.get("mark")) is not None:
+                ledger.lift(session, mark)
 
     def replay(self, restored: str | None = None) -> Replayed:
         """Take every withdrawal of the journal that the database has forgotten; called before anything is served.
@@ -115,8 +159,9 @@ class WithdrawalService:
                 self._note_ends(session, cohort, "consent.came_of_age", count, now)
             for cohort_id, people in register.ended(session, now.date()).items():
                 cohort = epochs.lock(session, cohort_id)
-                arguments = {"withdrawn": [[key, domains] for key, domains in sorted(people.items())]}
-                enqueue(session, "take_withdrawals", subject=cohort_id, arguments=arguments, at=now)
+                leaving = sorted(people.items())
+                for start in range(0, len(leaving), MOST_AT_ONCE):
+                    self.leave(session, cohort_id, USUAL_KIND, leaving[start : start + MOST_AT_ONCE], now)
                 count = register.end(session, cohort, people, "ended", at=now)
                 self._note_ends(session, cohort, "consent.ended_by_date", count, now)
                 ended += len(people)
@@ -144,20 +189,44 @@ class WithdrawalService:
                 query = query.where(Withdrawal.id < after)
             return [view(row) for row in session.scalars(query.order_by(Withdrawal.id.desc()).limit(limit))]
 
-    def _again(
-        self, session: Session, id_: str, cohort_id: str, key: int, domains: list[str], kind: str
-    ) -> None:
-        cohort = session.get_one(Cohort, cohort_id, with_for_update=True, populate_existing=True)
-        # The journal knows no purposes: until the register comes again, who narrowed theirs is taken to have withdrawn.
-        kind = USUAL_KIND if kind == NARROWED else kind
-        self._carry(session, cohort, key, domains, kind, "platform", self.clock(), carried=True, id_=id_)
+    def _again(self, session: Session, entry: Entry, key: int) -> None:
+        now, domains, kind = self.clock(), list(entry["domains"]), str(entry["kind"])
+        cohort = session.get_one(Cohort, entry["cohort"], with_for_update=True, populate_existing=True)
+        if kind == NARROWED and "purposes" in entry:
+            register.narrow(session, cohort, key, entry["purposes"], at=now)
+        elif kind == UNLINKED:
+            persons.say(
+                session,
+                cohort,
+                key,
+                linkage=None,
+                may_link=False,
+                deceased=None,
+                at=now,
+                actor="platform",
+                moved=False,
+            )
+        else:
+            # An old line knows no purposes: until the register comes again, who narrowed theirs has withdrawn.
+            kind = USUAL_KIND if kind == NARROWED else kind
+            register.withdraw(session, cohort, key, domains, at=now, kind=kind)
+        proof = entry.get("commitment")
+        self._carry(
+            session, cohort, key, domains, kind, "platform", now, carried=True, id_=entry["id"], proof=proof
+        )
 
     def _write_down(self, session: Session, ids: Sequence[str]) -> None:
         """The last step before the commit: what the journal cannot take is not taken at all."""
         if self.journal is not None:
             rows = [session.get_one(Withdrawal, one) for one in ids]
             identities = {row.id: session.get_one(Participant, row.participant_key).identity for row in rows}
-            self.journal.add(*(entry_of(row, identities[row.id]) for row in rows))
+            self.journal.add(
+                *(
+                    entry_of(row.id, row.cohort_id, identities[row.id], row.domains, row.kind, row.taken_at,
+                             commitment=row.commitment)
+                    for row in rows
+                )
+            )  # fmt: skip
 
     def _carry(
         self,
@@ -175,6 +244,8 @@ class WithdrawalService:
     ) -> dict[str, Any]:
         # `carried`: the register has taken the consents back already, so they no longer count as held; it is not
         # asked to do it again, for meanwhile the person may have given a new word.
+        if kind == "destroy" and proof is None:
+            proof = of_hash(cohort.id, session.get_one(Participant, key).identity)
         row = Withdrawal(
             id=id_ or new_id("wdr"),
             cohort_id=cohort.id,
@@ -189,10 +260,10 @@ class WithdrawalService:
         )
         session.add(row)
         held = register.granted(session, key)
-        if not carried or id_ is not None:  # a restored register has forgotten it
+        if not carried:
             register.withdraw(session, cohort, key, domains, at=now, kind=kind)
         lost = [d for d in domains if d in held or carried]
-        holding = ledger.extracts_holding(session, key) if kind != "no_further_contact" else []
+        holding = _holding(session, [key], kind)
         for extract_id in holding:
             ledger.mark(session, extract_id, row.id, reason=REASON, at=now)
             arguments = {"withdrawal_id": row.id, "participant_key": key, "domains": lost}
@@ -221,6 +292,19 @@ class WithdrawalService:
             at=now,
             data={"kind": row.kind, "domains": row.domains, "commitment": row.commitment, **row.receipt},
         )
+
+
+def _holding(session: Session, keys: Sequence[int], kind: str) -> list[str]:
+    """The extracts that a withdrawal of this kind closes; of linkage, those that were given somebody as linked."""
+    if kind == "no_further_contact":
+        return []
+    if kind == UNLINKED and not (projects := linking.projects_of(session, keys)):
+        return []
+    holding = ledger.extracts_holding_any(session, keys)
+    if kind != UNLINKED:
+        return holding
+    query = select(Extract.id).where(Extract.id.in_(holding), Extract.project_id.in_(projects))
+    return sorted(session.scalars(query))
 
 
 def _chosen(domains: Iterable[str], kind: str) -> list[str]:

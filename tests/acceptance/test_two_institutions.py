@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from app.consents.register import find
-from app.models import Cohort, Participant
 from tests.acceptance.service import FORM, PURPOSE, Service, opened, table_of
 from tests.united import HANBIT, SAEBOM, mapping
 
@@ -48,7 +46,6 @@ class Both:
         service.identity("hospital steward", "steward", service.ids["hospital"])
         sides = (("hospital", "H", HANBIT, hanbit_files()), ("neighbour", "S", SAEBOM, saebom_files()))
         versions = [self._published(*side) for side in sides]
-        self._same_tokens()
         self.document = mapping(*versions)
 
     def _published(self, who: str, letter: str, dictionary: dict[str, Any], files: dict[str, str]) -> str:
@@ -59,8 +56,12 @@ class Both:
         version = s.ok(who, "POST", f"/v1/datasets/{dataset}/versions")["id"]
         path = f"/v1/versions/{version}"
         s.ok(who, "PUT", f"{path}/dictionary", dictionary, headers={"If-Match": '"1"'})
-        lines = [f"{letter}{i},all,granted" for i in range(PEOPLE)]
-        said = "\n".join(["participant_id,domain,state", *lines])
+        # The designated agency gave the first 45 of each one token, and they agreed to be linked.
+        lines = [
+            f"{letter}{i},all,granted,{f'agency:{i:010d}' if i < BOTH else ''},{'true' if i < BOTH else ''}"
+            for i in range(PEOPLE)
+        ]
+        said = "\n".join(["participant_id,domain,state,linkage_token,may_link", *lines])
         assert s.call(who, "PUT", f"/v1/cohorts/{cohort}/consents", content=said.encode()).status_code == 202
         for table, content in files.items():
             assert s.call(who, "PUT", f"{path}/tables/{table}", content=content.encode()).status_code == 202
@@ -70,18 +71,6 @@ class Both:
         s.ok(who, "POST", f"{path}/submit")
         s.ok("steward", "POST", f"{path}/publish")
         return str(version)
-
-    def _same_tokens(self) -> None:
-        """The designated agency gave the first 45 of each one token, and they agreed to be linked."""
-        s = self.service
-        keyring = s.house.withdrawals.keyring
-        with s.db.unit_of_work() as session:
-            for letter, cohort_id in self.cohorts.items():
-                cohort = session.get_one(Cohort, cohort_id)
-                for i in range(BOTH):
-                    key = find(session, keyring, cohort, f"{letter}{i}")
-                    row = session.get_one(Participant, key)
-                    row.linkage, row.may_link = f"token {i:010d}".encode(), True
 
     def integrate(self) -> str:
         """Draft, check, approve by both stewards, publish; the united version."""
@@ -184,3 +173,24 @@ def test_one_request_over_two_institutions_from_mapping_to_withdrawal(both: Both
         left = [r["source"] for r in table_of(again[table]).to_pylist() if r["id"] == recall["pseudonym"]]
         assert set(left) == {"saebom"}
     assert len(table_of(again["people"])) == 2 * PEOPLE - 1
+    # Another takes back the word on linkage by the register: their rows stay, under a pseudonym for each institution.
+    linked = {name for name, held in rows.items() if len(held) == 2} - {recall["pseudonym"]}
+    put = f"/v1/cohorts/{cohort}/consents"
+    said = "participant_id,domain,state,may_link\nH5,all,granted,false\n"
+    assert s.call("hospital", "PUT", put, content=said.encode()).status_code == 202
+    assert s.run("check_upload") == 1
+    closed = {s.fetch(extract, name).status_code for name in s.parts(extract)}
+    assert closed == {503}  # in the register's own transaction
+    s.drain()
+    assert s.failed_jobs() == []
+    (told,) = [
+        n for n in s.ok("researcher", "GET", f"/v1/extracts/{extract}")["recalls"] if n["id"] != recall["id"]
+    ]
+    assert (told["pseudonym"] in linked, told["source"]) == (True, None)
+    parted = table_of(s.download(extract)["people"]).to_pylist()
+    assert len(parted) == 2 * PEOPLE - 1
+    assert told["pseudonym"] not in {row["id"] for row in parted}
+    assert Counter(Counter(row["id"] for row in parted).values()) == {
+        2: BOTH - 2,
+        1: 2 * (PEOPLE - BOTH) + 1 + 2,
+    }

@@ -75,7 +75,7 @@ def test_a_pool_of_askers_and_wordings_averages_nothing_away(
     """Six askers of an institution, four wordings: one answer, which leaves at least min_cell true counts open.
     Planted: noise drawn anew for each question; then the mean leaves a handful."""
     found: dict[str, Any] = {}
-    real = counting._members
+    real = counting.members
 
     def once(gate: Any, of: Any, dictionary: Any, drafted: Any, spill: Path) -> Any:
         # Who is counted is asked of the engine once per wording: it does not depend on who asks.
@@ -84,7 +84,7 @@ def test_a_pool_of_askers_and_wordings_averages_nothing_away(
             found[words] = real(gate, of, dictionary, drafted, spill)
         return found[words]
 
-    monkeypatch.setattr(counting, "_members", once)
+    monkeypatch.setattr(counting, "members", once)
     rule = counts.CountRule(small.gate.settings.min_cell, small.gate.settings.round_to)
     answers = _pooled(small)
     assert len(answers) == 24

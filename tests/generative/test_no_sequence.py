@@ -31,7 +31,6 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from app.auth.policy import Actor
-from app.cohorts.consent_intake import hand_on
 from app.consents import register
 from app.db import Database, new_id
 from app.errors import Problem
@@ -107,7 +106,6 @@ class Sequence(RuleBasedStateMachine):
             for i, key in enumerate(world.keys)
             for domain in worlds.DOMAINS
         }
-        self.under_way: set[tuple[int, str]] = set()  # a register said so, and its job has not run yet
         self.versions = 1
         self.orders: list[str] = []
         self.names: dict[str, dict[str, int]] = {}
@@ -140,7 +138,6 @@ class Sequence(RuleBasedStateMachine):
         self.withdrawals.take(self.hospital, self.world.cohort_id, source(key), domains, "no_further_use")
         for domain in domains or worlds.DOMAINS:
             self.said[key, domain] = Said(False)
-            self.under_way.discard((key, domain))
 
     @rule(
         who=st.lists(st.integers(0, ACTIVE - 1), min_size=1, max_size=6, unique=True),
@@ -176,13 +173,12 @@ class Sequence(RuleBasedStateMachine):
                     actor="client:hospital",
                 )
                 for kind, domains in lost.items():
-                    hand_on(session, self.world.cohort_id, kind, [[key, domains]], self.clock())
+                    self.withdrawals.leave(
+                        session, self.world.cohort_id, kind, [(key, domains)], self.clock()
+                    )
         except Problem:
             return  # the register keeps what was said before
-        before = self.said[key, domain].covers(today)
         self.said[key, domain] = Said(what != "withdrawn", until, what == "narrowed")
-        if before and not self.said[key, domain].covers(today):
-            self.under_way.add((key, domain))
 
     # -- versions, permits, extracts
 
@@ -239,13 +235,8 @@ class Sequence(RuleBasedStateMachine):
     @rule(days=st.sampled_from([1, 1, 4, 100]))
     def days_pass(self, days: int) -> None:
         self.clock.now += timedelta(days=days)
-        before = self.clock.now.date() - timedelta(days=days)
         self.withdrawals.end_by_date()
         self.extracts.expire_due()
-        today = self.clock.now.date()
-        self.under_way |= {
-            one for one, said in self.said.items() if said.covers(before) and not said.covers(today)
-        }
 
     @rule(most=st.integers(1, 3))
     def some_jobs_run(self, most: int) -> None:
@@ -258,7 +249,6 @@ class Sequence(RuleBasedStateMachine):
     @rule()
     def everything_settles(self) -> None:
         self.jobs.drain()
-        self.under_way.clear()
         self.nobody_is_read_who_does_not_consent()
         for extract in self.orders:
             self._classes_hold(extract)
@@ -280,7 +270,7 @@ class Sequence(RuleBasedStateMachine):
                 self._classes_of(extract, part.name)
             for pseudonym in self._people_of(extract, part.name):
                 one = (known[pseudonym], domain)
-                assert self.said[one].covers(today) or one in self.under_way, (part.table_name, part.state)
+                assert self.said[one].covers(today), (part.table_name, part.state)
 
     def _nothing_is_left_closed(self) -> None:
         """Where a permit is live, what a withdrawal closed is built without them, or will be tried again."""

@@ -82,8 +82,8 @@ def _gather_persons(con: duckdb.DuckDBPyConnection, source: Source, filters: Fil
     agree on, else none."""
     con.execute("CREATE OR REPLACE TABLE people_rows AS FROM people")
     told = " UNION ".join(
-        f"SELECT x.person AS key, t.{quoted(SOURCE)} AS v FROM {stored(table)} t "
-        f"JOIN x ON t.{person} = x.key AND x.in_{table.domain} WHERE {filters.on(table)}"
+        f"SELECT x0.person AS key, t.{quoted(SOURCE)} AS v FROM {stored(table)} t "
+        f"JOIN x x0 ON t.{person} = x0.key AND x0.in_{table.domain} WHERE {filters.on(table)}"
         for table in [source.dictionary.people, *event_tables(source)]
         for person in persons_of(table)
     )

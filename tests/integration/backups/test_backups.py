@@ -18,7 +18,6 @@ from app import backups
 from app.auth.policy import Actor
 from app.cli import app as shell
 from app.clock import utc_now
-from app.cohorts.consent_intake import hand_on
 from app.consents import register
 from app.consents.register import Statement
 from app.errors import Problem
@@ -26,7 +25,18 @@ from app.jobs import enqueue
 from app.jobs.engine import InlineEngine
 from app.keyring import open_keyring
 from app.main import Built, build, prepare
-from app.models import AuditLine, Cohort, Consent, Job, Part, Participant, Withdrawal
+from app.models import (
+    AuditLine,
+    BlockMark,
+    Cohort,
+    Consent,
+    Extract,
+    Job,
+    Part,
+    Participant,
+    Permit,
+    Withdrawal,
+)
 from app.settings import Settings
 from app.storage.journal import Journal, JournalBroken
 from tests import world as worlds
@@ -57,13 +67,14 @@ class Site:
             self.hospital, self.world.cohort_id, source(key), [], "no_further_use"
         )
 
-    def a_register_withdraws(self, key: int) -> None:
-        """What the check of a register does, and then its job."""
+    def a_register_says(self, key: int, said: Statement) -> None:
+        """What the check of a register does; its job comes later."""
         with self.built.db.unit_of_work() as session:
-            lost = register.set_consent(session, self.world.cohort_id, key, worlds.DOMAINS, Statement("withdrawn"),
+            lost = register.set_consent(session, self.world.cohort_id, key, worlds.DOMAINS, said,
                                         at=self.world.clock(), actor="client:hospital")  # fmt: skip
             for kind, domains in lost.items():
-                hand_on(session, self.world.cohort_id, kind, [[key, domains]], worlds.NOW)
+                leave = self.built.house.withdrawals.leave
+                leave(session, self.world.cohort_id, kind, [(key, domains)], worlds.NOW)
 
     def back_up(self) -> Path:
         backups.backup(self.settings, self.folder / "backup", utc_now())
@@ -102,6 +113,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     settings = Settings(_env_file=None, var=var, journal=tmp_path / "elsewhere" / "journal")
     built = build(settings, lambda: worlds.NOW)
     prepare(built)
+    monkeypatch.setattr(worlds, "PURPOSE", {"term": "HMB"})
     monkeypatch.setattr(worlds, "Keyring", lambda _key: open_keyring(settings))
     world = worlds.make(built.db, var, people=120)
     with built.db.unit_of_work() as session:
@@ -122,7 +134,7 @@ def test_who_withdrew_after_the_backup_is_seen_by_nobody_after_the_restore(site:
     names = {site.world.pseudonyms(site.extract)[key] for key in (called, loaded)}
     folder = site.back_up()
     site.withdraw(called)
-    site.a_register_withdraws(loaded)
+    site.a_register_says(loaded, Statement("withdrawn"))
     site.jobs.drain()
     assert names.isdisjoint(site.readable())
     site.destroy()
@@ -141,6 +153,97 @@ def test_who_withdrew_after_the_backup_is_seen_by_nobody_after_the_restore(site:
         lines = session.scalars(select(AuditLine).where(AuditLine.event == "backup.restored")).all()
         assert [line.data["replayed"] for line in lines] == [2]
     assert prepare(site.built).taken == 0
+
+
+def test_a_register_closes_what_holds_its_people_before_any_job_and_is_not_lost_with_the_machine(
+    site: Site,
+) -> None:
+    """The register's own transaction blocks and writes down; plant: the machine is lost before the first job."""
+    key, folder = site.world.keys[2], site.back_up()
+    name = site.world.pseudonyms(site.extract)[key]
+    assert name in site.readable()
+    site.a_register_says(key, Statement("withdrawn", kind="destroy"))
+    assert site.readable() == set()  # nothing of the extract flows until it is known which parts hold them
+    [line] = [json.loads(one) for one in site.settings.journal_path.read_text().splitlines()]
+    site.destroy()
+    backups.restore(site.settings, folder)
+    site.reopen()
+    assert prepare(site.built).taken == 1
+    assert site.readable() == set()
+    site.jobs.drain()
+    assert site.readable()
+    assert name not in site.readable()
+    with site.built.db.read() as session:
+        row = session.get_one(Withdrawal, line["id"])
+        assert (row.kind, row.commitment) == ("destroy", line["commitment"])
+        assert len(row.commitment or "") == 64
+    assert prepare(site.built).taken == 0
+
+
+def test_a_register_that_is_carried_out_leaves_no_mark_of_its_own(site: Site) -> None:
+    key = site.world.keys[2]
+    site.a_register_says(key, Statement("withdrawn"))
+    [line] = [json.loads(one) for one in site.settings.journal_path.read_text().splitlines()]
+    site.jobs.drain()
+    assert site.readable()
+    with site.built.db.read() as session:
+        assert session.scalars(select(BlockMark.withdrawal_id)).all() == [line["id"]]
+        assert session.scalars(select(Withdrawal.id)).all() == [line["id"]]
+    assert prepare(site.built).taken == 0
+
+
+def test_who_narrowed_their_purposes_after_the_backup_has_narrowed_them_after_the_restore(site: Site) -> None:
+    """Of two people the one's purposes still cover the permit's: they stay in, the other leaves; nobody withdrew."""
+    out, still, folder = site.world.keys[2], site.world.keys[4], site.back_up()
+    names = site.world.pseudonyms(site.extract)
+    site.a_register_says(out, Statement("granted", purposes=("POA",), given_at=worlds.NOW.date()))
+    site.a_register_says(still, Statement("granted", purposes=("HMB",), given_at=worlds.NOW.date()))
+    site.jobs.drain()
+    before = site.readable()
+    assert (names[out] in before, names[still] in before) == (False, True)
+    site.destroy()
+    backups.restore(site.settings, folder)
+    site.reopen()
+    assert names[out] in site.readable()
+    assert prepare(site.built).taken == 2
+    site.jobs.drain()
+    assert site.readable() == before
+    with site.built.db.read() as session:
+        said = select(Consent.state, Consent.purposes).where(Consent.participant_key.in_((out, still)))
+        assert {(row[0], tuple(row[1])) for row in session.execute(said)} == {
+            ("granted", ("POA",)), ("granted", ("HMB",)),
+        }  # fmt: skip
+        assert set(session.scalars(select(Withdrawal.kind))) == {"narrowed"}
+
+
+@pytest.mark.parametrize(("verbs", "after"), [
+    (["revoke"], "revoked"), (["suspend"], "suspended"), (["suspend", "revoke"], "revoked"),
+    (["suspend", "resume"], "active"),
+])  # fmt: skip
+def test_a_permit_that_was_stopped_after_the_backup_stays_stopped(
+    site: Site, verbs: list[str], after: str
+) -> None:
+    steward = Actor("client:s", "s", "steward", None, frozenset())
+    with site.built.db.read() as session:
+        permit = session.get_one(Extract, site.extract).permit_id
+    folder = site.back_up()
+    for verb in verbs:
+        site.built.house.requests.manage(steward, permit, verb, "why")
+    readable = site.readable()
+    assert bool(readable) == (after == "active")
+    site.destroy()
+    backups.restore(site.settings, folder)
+    site.reopen()
+    assert site.readable()  # so would it be served, if nothing were replayed
+    prepare(site.built)
+    assert site.readable() == readable
+    with site.built.db.read() as session:
+        assert session.get_one(Permit, permit).state == after
+    prepare(site.built)  # and once more it changes nothing
+    if after == "suspended":
+        site.built.house.requests.manage(steward, permit, "resume", "heard")
+        prepare(site.built)
+        assert site.readable()
 
 
 def test_the_journal_names_nobody(site: Site) -> None:

@@ -66,6 +66,7 @@ from app.schemas.counts import CountQuestion
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
+from app.withdrawals.service import WithdrawalService
 from tests.schema import with_tables
 
 # Tests of what the databases do differently (locks, unique keys, what text they store) run on both; the rest on one.
@@ -173,7 +174,9 @@ class World:
         self.house = House(
             auth=cast("Any", KnownTokens(self.people)),
             uploads=cast("Any", None),
-            cohorts=CohortService(self.db, clock, settings, keyring),
+            cohorts=CohortService(
+                self.db, clock, settings, keyring, WithdrawalService(self.db, clock, keyring).leave
+            ),
             catalog=CatalogService(self.db, clock, settings, self.gate),
             integrations=IntegrationService(self.db, clock, settings),
             returns=ReturnService(self.db, clock),

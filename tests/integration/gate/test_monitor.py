@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, true
 
+from app import crosswalk
 from app.alarms.service import AlarmService
 from app.auth.policy import Actor
+from app.catalog.figures import FIGURE
+from app.catalog.watching import watch as watch_figures
 from app.consents import register
 from app.consents.register import Statement
 from app.db import Database
@@ -20,7 +25,8 @@ from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
 from app.extracts.watching import watch
 from app.jobs.engine import InlineEngine
-from app.models import Alarm, AuditLine, Cohort, Part
+from app.models import Alarm, AuditLine, Cohort, Part, ShownFigures, VaultTable
+from app.settings import Settings
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
@@ -68,7 +74,10 @@ class Site:
 
     def look(self, *, close: bool = True) -> int:
         self.now += timedelta(days=1)
-        return self.alarms.monitor(lambda: watch(self.extracts, close=close))
+        return self.alarms.monitor(
+            lambda: watch(self.extracts, close=close),
+            lambda: (self.world.gate.look(), watch_figures(self.db, self.clock, Settings())),
+        )
 
     def leak(self) -> None:
         """A planted fault: the parts of the first generation are open again, and their bytes are back."""
@@ -154,3 +163,83 @@ def test_where_it_may_not_close_it_only_says_so(site: Site) -> None:
     site.leak()
     assert site.look(close=False) == 1
     site.extracts.check_part(site.extract, next(iter(site.old)))
+
+
+def everyone_for(purposes: bool) -> Callable[[Site, pytest.MonkeyPatch], None]:
+    """A planted fault: consent is not asked, of counts (which have no purpose) or of builds (which have one)."""
+
+    def plant(site: Site, patch: pytest.MonkeyPatch) -> None:
+        real, everyone = crosswalk.covered_now, np.array(site.world.keys, dtype=np.int32)
+
+        def covered(session: Any, of: Any, domains: Any, purpose: Any, on: Any) -> Any:
+            if (purpose is not None) == purposes:
+                return dict.fromkeys(domains, everyone)
+            return real(session, of, domains, purpose, on)
+
+        patch.setattr("app.crosswalk.covered_now", covered)
+
+    return plant
+
+
+def a_trace_that_asks_nobody(site: Site, patch: pytest.MonkeyPatch) -> None:
+    everyone = np.array(site.world.keys, dtype=np.int32)
+    patch.setattr(
+        "app.gate.tracing.covered_now", lambda _s, _of, domains, *_: dict.fromkeys(domains, everyone)
+    )
+
+
+def a_count_of_everyone(_site: Site, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("app.catalog.counted.in_force", lambda _on: true())
+
+
+def a_figure_that_stands_still(site: Site, _patch: pytest.MonkeyPatch) -> None:
+    with site.db.unit_of_work() as session:
+        day = (site.now + timedelta(days=1)).date()
+        session.add(ShownFigures(name=FIGURE, basis=day.isoformat(), people={"ins_x": 11}, at=site.now))
+
+
+def a_catalogue_that_stands_still(site: Site, _patch: pytest.MonkeyPatch) -> None:
+    with site.db.unit_of_work() as session:
+        for row in session.scalars(select(VaultTable)):
+            row.people_shown = row.people + 11
+
+
+FAULTS: list[tuple[Callable[[Site, pytest.MonkeyPatch], None], str]] = [
+    (everyone_for(False), "counts"), (everyone_for(True), "dry_run"), (a_trace_that_asks_nobody, "tracing"),
+    (a_count_of_everyone, "progress"), (a_figure_that_stands_still, "progress"),
+    (a_catalogue_that_stands_still, "catalogue"),
+]  # fmt: skip
+
+
+def test_a_fault_on_any_other_way_raises_the_highest_alarm(site: Site) -> None:
+    site.withdraw(site.world.keys[2])
+    assert site.look() == 0
+    with site.db.read() as session:
+        [line] = session.scalars(select(AuditLine).where(AuditLine.event == "monitor.looked")).all()
+    assert set(line.data["asked"]) == {way for _fault, way in FAULTS}
+    known: set[str] = set()
+    for fault, way in FAULTS:
+        with pytest.MonkeyPatch.context() as patch:
+            fault(site, patch)
+            assert site.look() > 0, way
+        with site.db.read() as session:
+            alarms = [one for one in session.scalars(select(Alarm)) if one.id not in known]
+        assert {(one.kind, one.level) for one in alarms} == {("withdrawn_counted", "critical")}, way
+        assert {one.subject.partition(":")[0] for one in alarms} == {way}
+        known |= {one.id for one in alarms}
+    # The catalogue still stands still: it is found again, and is one alarm while it lasts.
+    assert site.look() > 0
+    with site.db.read() as session:
+        assert len(session.scalars(select(Alarm)).all()) == len(known)
+
+
+def test_who_came_back_is_on_no_way_by_mistake(site: Site) -> None:
+    back = site.world.keys[4]
+    site.withdraw(back)
+    with site.db.unit_of_work() as session:
+        register.set_consent(
+            session, site.world.cohort_id, back, worlds.DOMAINS, Statement("granted", given_at=site.now.date()),
+            at=site.clock(), actor="client:h",
+        )  # fmt: skip
+    site.withdraw(site.world.keys[2], ("lifelog",))
+    assert site.look() == 0

@@ -42,6 +42,7 @@ from app.settings import Settings
 from app.storage.held import objects_of
 from app.storage.inbox import Inbox
 from app.storage.vault import Vault
+from app.withdrawals.service import WithdrawalService
 from tests.schema import with_tables
 
 ALICE = Actor(
@@ -75,8 +76,9 @@ class IntakeWorld:
             self.db, self.clock, self.settings, self.inbox, check_when_complete(self.clock)
         )
         self.intake = IntakeService(
-            self.db, self.clock, self.inbox, self.engine, self.keyring, self.uploads.remove_original
-        )
+            self.db, self.clock, self.inbox, self.engine, self.keyring, self.uploads.remove_original,
+            WithdrawalService(self.db, self.clock, self.keyring).leave,
+        )  # fmt: skip
         self.validation = ValidationService(self.db, self.clock, self.settings, self.engine)
         tasks = {
             "check_upload": self.intake.check_upload,
@@ -92,7 +94,7 @@ class IntakeWorld:
         return self.now
 
     def _note_withdrawals(self, job: JobContext) -> None:
-        self.withdrawn += job.arguments["withdrawn"]
+        self.withdrawn += [one[:2] for one in job.arguments["withdrawn"]]
 
     def _furnish(self) -> None:
         with self.db.unit_of_work() as session:

@@ -12,6 +12,7 @@ from app.auth.policy import Actor
 from app.cohorts.service import CohortService
 from app.models import DatasetVersion, VaultTable
 from app.storage.held import objects_of
+from app.withdrawals.service import WithdrawalService
 from tests.integration.intake.world import IntakeWorld, csv_bytes
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, dictionary
 
@@ -46,7 +47,8 @@ class VersionsWorld(IntakeWorld):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.cohorts = CohortService(self.db, self.clock, self.settings, self.keyring)
+        leave = WithdrawalService(self.db, self.clock, self.keyring).leave
+        self.cohorts = CohortService(self.db, self.clock, self.settings, self.keyring, leave)
 
     def furnish(self) -> str:
         """People, visits and bills, checked and published; the version's id."""

@@ -1,0 +1,43 @@
+"""The numbers of a dry run move in batches: whoever orders one before and after a withdrawal cannot subtract the two.
+
+A dry run of the same plan and purpose tells what the last one told, until at least `least` people differ in what may
+leave of them. Only then do its numbers become the ones that later runs are held against.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pyroaring import BitMap
+
+Result = dict[str, Any]
+
+
+def packed(basis: Mapping[str, str]) -> bytes:
+    """What a dry run was over, as it is stored: domain -> bitmap of participant keys, base64."""
+    return json.dumps(dict(basis), sort_keys=True).encode()
+
+
+def differing(one: bytes, other: bytes) -> int:
+    """How many people may leave with rows of a domain in the one and not in the other."""
+    first, second = _unpacked(one), _unpacked(other)
+    changed = BitMap()
+    for domain in first.keys() | second.keys():
+        changed |= first.get(domain, BitMap()) ^ second.get(domain, BitMap())
+    return len(changed)
+
+
+def may_repeat(before: Result, now: Result) -> bool:
+    """Whether the earlier numbers still say all that a decision rests on: laid on the same releases of others."""
+    return _others(before) == _others(now)
+
+
+def _others(result: Result) -> set[str]:
+    return {one["other"] for one in result.get("risk", {}).get("intersections", [])}
+
+
+def _unpacked(basis: bytes) -> dict[str, BitMap]:
+    return {domain: BitMap.deserialize(base64.b64decode(text)) for domain, text in json.loads(basis).items()}
