@@ -173,6 +173,7 @@ def _table(mapped: MappedTable, table: Table, theirs: Table, here: str) -> Itera
     taken = {one.source for one in mapped.columns.values()} | {
         c.unit_column for c in theirs.fields if c.unit_column
     }
+    taken |= {site for one in mapped.columns.values() if (site := _site(one)) is not None}
     for column in stored(theirs):
         if column.name not in taken and column.name not in mapped.left_out:
             yield Finding("column_unmapped", "the source's column is neither used nor left out", table=theirs.name,
@@ -213,3 +214,20 @@ def _column(one: MappedColumn, column: Column, table: Table, theirs: Table, here
     elif one.source is not None:
         yield Finding("source_unused", f"`{one.by}` reads no column", **where)
     yield from (Finding(code, detail, **where) for code, detail in kind.findings(own, column, params))
+    site, kept = _site(one), [c.name for c in stored(theirs)]
+    if site is not None and site not in kept:
+        detail = "the source's table keeps no such column of sites"
+        yield Finding("unknown_column", detail, near=near(site, kept), **where)
+    if own is not None:
+        reasons = set(own.missing.values()) | kind.reasons(params)
+        if lost := sorted(reasons - set(column.missing.values())):
+            yield Finding(
+                "reason_lost", f"why values are missing ({', '.join(lost)}) would be told no more", count=len(lost),
+                hint="declare missing codes with these reasons in the united dictionary", **where,
+            )  # fmt: skip
+
+
+def _site(one: MappedColumn) -> str | None:
+    """The column of the source by which a mapping tells its sites apart, where its kind does."""
+    found = kind_of(one)
+    return getattr(found[1], "site", None) if found else None

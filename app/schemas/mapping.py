@@ -59,4 +59,4 @@ class Mapping(Model):
 
     profile: Literal["baekman-mapping/1"] = "baekman-mapping/1"
     dictionary: dict[str, Any]
-    sources: tuple[MappedSource, ...] = Field(min_length=2, max_length=50)
+    sources: tuple[MappedSource, ...] = Field(min_length=1, max_length=50)

@@ -25,12 +25,13 @@ class MappingParams(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where a kind finds what it needs, as SQL: the raw value, its unit's column (if any), its reason for being missing
-    (if stored), and the table (v, into, reason) of its lookup."""
+    (if stored), the table (v, into, reason) of its lookup, and the column of its site (if the kind asks for one)."""
 
     raw: str
     unit: str | None = None
     reason: str | None = None
     lookup: str = ""
+    site: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Kind(ABC, Generic[P]):
     def reason(self, at: Places, params: P) -> str:
         """Why the united value is missing, where it is known: one of the dictionary's reasons, else NULL."""
         return at.reason or "NULL"
+
+    def reasons(self, params: P) -> set[str]:
+        """The reasons for being missing that the mapping itself gives."""
+        return {reason for _into, reason in self.lookup(params).values() if reason is not None}
 
     def lookup(self, params: P) -> Lookup:
         """The values that are looked up; empty: none."""

@@ -64,7 +64,10 @@ class Unites:
         own = member.table.column(mapped.source)
         unit = f"s.{quoted(own.unit_column)}" if own.unit_column else None
         reason = f"s.{quoted(own.name + MISSING_SUFFIX)}" if own.missing else None
-        return Places(f"s.{quoted(own.name)}", unit, reason, self._lookup(mapped))
+        found = kind_of(mapped)
+        beside = getattr(found[1], "site", None) if found else None
+        site = f"s.{quoted(beside)}" if beside else None
+        return Places(f"s.{quoted(own.name)}", unit, reason, self._lookup(mapped), site)
 
     def _column(self, column: Column, mapped: MappedColumn, member: Member) -> tuple[str, str]:
         found = kind_of(mapped)

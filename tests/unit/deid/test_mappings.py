@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from fractions import Fraction
 from typing import Any
 
 import duckdb
@@ -52,6 +53,7 @@ CASES: dict[str, list[tuple[Column | None, Column, dict[str, Any], list[tuple[An
         (column(role=KCD8), column(role=KCD9), {"codes": {"I10": "I10"}, "missing": {"X99": "unknown"}},
          [("I10", None, "I10"), ("X99", None, None)], ["E11"]),
     ],
+    "recode_by_site": [],  # needs a second column: see test_every_site_has_its_own_codes_and_reasons
     "missing": [(None, column(), {"why": "never asked there"}, [("anything", None, None)], [])],
 }  # fmt: skip
 EACH = [(name, i) for name, cases in CASES.items() for i in range(len(cases))]
@@ -187,9 +189,120 @@ def test_a_mapping_of_another_shape_is_refused_without_a_value_of_it():
     [
         ("g", "kg", 72500, 72.5), ("mg/dL", "g/L", 110, 1.1), ("Cel", "K", 20, 293.15), ("[degF]", "Cel", 98.6, 37.0),
         ("kg", "kg", 3, 3), ("kg", "m", 1, None), ("kg", "stone", 1, None), ("mm[Hg]", "kPa", 120, 15.9986844898),
+        # prefixes, powers, products, quotients and parentheses of UCUM
+        ("10*3/uL", "10*9/L", 7.2, 7.2), ("10*9/L", "/nL", 7.2, 7.2), ("kg/m2", "g/cm2", 25, 2.5),
+        ("fL", "um3", 90, 90),
+        ("g/(24.h)", "mg/d", 1.5, 1500), ("U/L", "nkat/L", 60, 1000), ("m[IU]/L", "u[IU]/mL", 4, 4),
+        ("mo", "a", 6, 0.5),
+        ("kcal", "kJ", 1, 4.184), ("mmol/mol", "%", 48, 4.8), ("{cells}/uL", "{cells}/mL", 2, 2000),
+        ("m.s-2", "cm/s2", 1, 100),
+        # what is no factor: another dimension, a substance, a note that says something else, half an expression
+        ("mmol/L", "mg/dL", 1, None), ("eq/L", "mol/L", 1, None), ("[IU]/L", "U/L", 1, None),
+        ("mg//dL", "g/L", 1, None),
+        ("mL/min/{1.73_m2}", "mL/min", 1, None), ("m(", "m", 1, None), ("", "g", 1, None), ("Cel/h", "K/h", 1, None),
+        ("k[lb_av]", "kg", 1, None), ("g)", "kg", 1, None), ("0.g", "g", 1, None),
     ],
 )  # fmt: skip
-def test_common_units(unit, into, value, becomes):
+def test_units_convert_by_ucum(unit, into, value, becomes):
     found = conversion(unit, into)
-    result = None if found is None else float(value * found.factor + found.offset)
+    result = None if found is None else float(Fraction(str(value)) * found.factor + found.offset)
     assert result == (becomes if becomes is None else pytest.approx(becomes))
+
+
+@pytest.mark.parametrize("unit", ["mg/dL", "mm[Hg]", "10*3/uL", "[lb_av]", "U/L", "Cel", "[degF]", "kg/m2"])
+def test_there_and_back_is_exactly_where_it_was(unit):
+    other = {"Cel": "[degF]", "[degF]": "K", "[lb_av]": "kg", "mm[Hg]": "kPa", "U/L": "kat/L"}.get(unit)
+    into = other or {"mg/dL": "g/L", "10*3/uL": "10*9/L", "kg/m2": "g/cm2"}[unit]
+    there, back = conversion(unit, into), conversion(into, unit)
+    assert there is not None
+    assert back is not None
+    value = Fraction("98.6")
+    assert (value * there.factor + there.offset) * back.factor + back.offset == value
+
+
+def test_why_a_value_is_missing_is_not_lost_between_two_dictionaries():
+    def change(document: dict[str, Any], reasons: dict[str, str]) -> None:
+        weight = next(c for c in document["dictionary"]["tables"][0]["fields"] if c["name"] == "weight")
+        weight["missing"] = reasons
+
+    theirs = copy.deepcopy(HANBIT)
+    next(c for c in theirs["tables"][0]["fields"] if c["name"] == "weight")["missing"] = {
+        "-9": "refused",
+        "-8": "unknown",
+    }
+    for said, lost in (({}, 2), ({"-9": "refused"}, 1), ({"-1": "unknown", "-2": "refused"}, 0)):
+        document = copy.deepcopy(mapping("ver_1", "ver_2"))
+        change(document, said)
+        read = united.read(document)
+        sources = {"hanbit": Dictionary.model_validate(theirs), "saebom": Dictionary.model_validate(SAEBOM)}
+        found = [
+            f for f in united.findings(read, united.dictionary_of(read), sources) if f.code == "reason_lost"
+        ]
+        assert [f.count for f in found] == ([lost] if lost else [])
+
+
+BY_SITE = {
+    "site": "ward",
+    "sites": {
+        "A": {"values": {"1": "M", "2": "F"}, "missing": {"-9": "refused"}},
+        "B": {"values": {"1": "F", "0": "M"}},
+    },
+}  # fmt: skip
+
+
+def test_every_site_has_its_own_codes_and_reasons():
+    con = duckdb.connect()
+    kind = kinds()["recode_by_site"]
+    params = kind.Params.model_validate(BY_SITE)
+    rows = [
+        ("A", "1"),
+        ("A", "2"),
+        ("A", "-9"),
+        ("B", "1"),
+        ("B", "0"),
+        ("B", "2"),
+        ("C", "1"),
+        (None, "1"),
+        ("A", None),
+    ]
+    con.execute("CREATE TABLE s(ward VARCHAR, c VARCHAR)")
+    con.executemany("INSERT INTO s VALUES (?, ?)", rows)
+    con.execute('CREATE TABLE lookup_1(v VARCHAR, "into" VARCHAR, reason VARCHAR)')
+    con.executemany(
+        "INSERT INTO lookup_1 VALUES (?, ?, ?)", [(v, *both) for v, both in kind.lookup(params).items()]
+    )
+    at = Places("s.c", lookup="lookup_1", site="s.ward")
+    target = column(labels={"M": {}, "F": {}}, missing={"-1": "refused"})
+    assert list(kind.findings(column(), target, params)) == []
+    mapped = con.execute(
+        f"SELECT {kind.sql(at, column(), target, params)}, {kind.reason(at, params)} FROM s"
+    ).fetchall()
+    assert mapped == [
+        ("M", None), ("F", None), (None, "refused"), ("F", None), ("M", None), *[(None, None)] * 4,
+    ]  # fmt: skip
+    asked = kind.question(at, column(), target, params)
+    assert asked is not None
+    listed = con.execute(f"SELECT {asked.value} FROM s WHERE {asked.unmapped} ORDER BY 1").fetchall()
+    assert [one for (one,) in listed] == ["?: 1", "B: 2", "C: 1"]
+    wrong = kind.Params.model_validate({"site": "ward", "sites": {"A": {"values": {"1": "X"}}}})
+    assert [code for code, _ in kind.findings(column(labels={"2": {}}), target, wrong)] == [
+        "unlabelled_target", "value_unmapped",
+    ]  # fmt: skip
+
+
+def test_the_column_of_sites_is_there_and_counts_as_used():
+    def change(site: str) -> Any:
+        def changed(document: dict[str, Any]) -> None:
+            people = document["sources"][0]["tables"]["people"]
+            values = {"values": {"F": "F", "M": "M"}}
+            people["columns"]["sex"] = {
+                "from": "gender",
+                "by": "recode_by_site",
+                "params": {"site": site, "sites": {"A": values}},
+            }
+            people["left_out"].pop("ward", None)
+
+        return changed
+
+    assert both(change("ward")) == []
+    assert "unknown_column" in both(change("warp"))
