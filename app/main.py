@@ -60,6 +60,7 @@ from app.jobs.workers import Membership
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
 from app.portal import authorize, citing, pages
+from app.portal import incidents as incidents_page
 from app.portal import variables as variables_page
 from app.requests import measures as request_measures
 from app.requests.handing_over import hand_over as hand_over_requests
@@ -111,6 +112,7 @@ from app.withdrawals.watching import WatchService
 
 ROUTERS = (
     pages,
+    incidents_page,
     variables_page,
     citing,
     authorize,

@@ -202,6 +202,7 @@ QUIET: dict[str, tuple[str, ...]] = {
         "GET /v1/inspections/releases.csv",
     ),
     _WRONG: (
+        "GET /incidents",
         "GET /v1/incidents",
         "GET /v1/incidents/{incident_id}",
         "POST /v1/incidents",

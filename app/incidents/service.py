@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -186,6 +187,29 @@ class IncidentService:
                 for one in queries.clocks_of(row, self.settings.incident_hours, now)
                 if one["late"] and one["answered_at"] is None
             ]
+
+    def by_year(self) -> list[View]:
+        """For everyone: of incidents that are closed, by the year in which they were known, newest first; how many, the
+        people of all of them together (rounded, few not shown), how fast they were stopped, how many told in time."""
+        found: dict[int, list[Incident]] = {}
+        with self.db.read() as session:
+            for row in queries.in_states(session, ("closed",)):
+                found.setdefault(row.known_at.year, []).append(row)
+            return [self._year(year, rows) for year, rows in sorted(found.items(), reverse=True)]
+
+    def _year(self, year: int, rows: Sequence[Incident]) -> View:
+        least, step_ = self.settings.min_cell, self.settings.round_to
+        people = sum(int(row.assessment["people"]) for row in rows if row.assessment)
+        hours = [(row.contained_at - row.known_at).total_seconds() / 3600 for row in rows if row.contained_at]
+        late = [
+            any(one["late"] for one in queries.clocks_of(row, self.settings.incident_hours, row.known_at)
+                if one["clock"] in TOLD)
+            for row in rows
+        ]  # fmt: skip
+        return {
+            "year": year, "count": len(rows), "people": None if people < least else round(people / step_) * step_,
+            "hours_to_contain": round(median(hours), 1) if hours else None, "in_time": late.count(False),
+        }  # fmt: skip
 
     def _end(self, actor: Actor, incident_id: str, verb: str, text: str) -> View:
         now = self.clock()

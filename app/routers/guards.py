@@ -25,6 +25,7 @@ PUBLIC = frozenset(
         "/cite/{version_id}",
         "/docs",
         "/healthz",
+        "/incidents",
         "/metrics",
         "/oauth/authorize",
         "/oauth/introspect",

@@ -114,6 +114,16 @@ def test_a_file_leaks_and_is_traced_stopped_told_and_mended(service: Service, tm
     assert not any(row["patient"] in evidence.text for row in rows)
 
 
+def test_everyone_reads_of_incidents_once_they_are_closed_and_no_detail(service: Service) -> None:
+    """After the leak above, which concerned everybody."""
+    for lang, words in (("en", ("Incidents", "People concerned")), ("ko", ("사고 공개", "해당 참여자"))):
+        page = service.call(None, "GET", f"/incidents?lang={lang}")
+        assert page.status_code == 200
+        assert all(word in page.text for word in words)
+        assert f"<td>{service.now().year}</td><td>1</td><td>95</td>" in page.text  # 96, rounded
+        assert "forum" not in page.text
+
+
 def test_an_inspector_reads_who_got_what_and_nothing_else(service: Service) -> None:
     service.download(service.ids["extract"])
     [row] = service.ok("inspector", "GET", "/v1/inspections/releases")["items"]

@@ -79,6 +79,20 @@ def test_a_cohort_concerns_its_own_people_alone_and_the_platform_everyone(shared
         shared.incidents.dismiss(ADMIN, one, "A drill.")
 
 
+def test_few_people_are_not_shown_and_what_is_not_closed_is_not_told(site: Site) -> None:
+    assert site.incidents.by_year() == []
+    incident = site.report()
+    site.incidents.contain(ADMIN, incident, [Target("client", "steward")])
+    site.incidents.assess(ADMIN, incident, "none", "")
+    for whom in ("people", "authority"):
+        site.incidents.notify(ADMIN, incident, whom, None, "Nobody is concerned.")
+    site.incidents.recover(ADMIN, incident, "")
+    assert site.incidents.by_year() == []
+    site.incidents.close(ADMIN, incident, "")
+    [year] = site.incidents.by_year()
+    assert (year["count"], year["people"], year["in_time"]) == (1, None, 1)
+
+
 def test_a_notice_lies_between_what_was_known_and_now(shared: Site) -> None:
     incident = shared.report(Target("project", shared.project))
     shared.incidents.contain(STEWARD, incident)
