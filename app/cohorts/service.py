@@ -17,6 +17,7 @@ from app.clock import Clock
 from app.cohorts import queries, succession
 from app.cohorts.consent_intake import Leave
 from app.cohorts.consents import ConsentService
+from app.cohorts.errata import ErrataService
 from app.cohorts.states import step
 from app.db import Database, new_id
 from app.deid.roles import check_dictionary
@@ -46,6 +47,11 @@ class CohortService:
     def consents(self) -> ConsentService:
         """The register for one person at a time, and in numbers."""
         return ConsentService(self.db, self.clock, self.settings, self.keyring, self.leave)
+
+    @property
+    def errata(self) -> ErrataService:
+        """Wrong values that a version corrects."""
+        return ErrataService(self.db, self.clock)
 
     def register_institution(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
         """A new institution, by the platform alone; `conflict` where the name is taken."""
@@ -291,6 +297,7 @@ class CohortService:
             for old in queries.published_before(session, row):
                 old.state = step(old.state, "supersede")
                 _note_version(session, old, of, "version.superseded", actor, now, {"by": row.id})
+            succession.let_follow(session, row, now)
             data = {"dictionary": row.dictionary_digest, "people": row.people}
             _note_version(session, row, of, "version.published", actor, now, data)
             enqueue(session, "index_variables", subject=row.id, at=now)

@@ -15,6 +15,7 @@ from app.consents import epochs
 from app.deid.dictionary_changes import BREAKING, Change, changes, concerned
 from app.engines.intake import Before, Parent, TableChange
 from app.errors import Finding, Problem
+from app.jobs import enqueue
 from app.models import Cohort, Dataset, DatasetVersion, Permit
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
@@ -163,6 +164,17 @@ def effects(session: Session, row: DatasetVersion) -> dict[str, int]:
         else:
             counted["ask" if breaks(session, permit, row.dictionary) else "follow"] += 1
     return counted
+
+
+def let_follow(session: Session, row: DatasetVersion, at: datetime) -> None:
+    """Order that permits which follow go on to a version that is published now, or that their stewards are asked."""
+    query = (
+        select(Permit.id)
+        .join(DatasetVersion, DatasetVersion.id == Permit.version_id)
+        .where(DatasetVersion.dataset_id == row.dataset_id, Permit.state.in_(LIVE), Permit.follow.is_(True))
+    )
+    for permit_id in session.scalars(query.order_by(Permit.id)):
+        enqueue(session, "follow_version", subject=permit_id, arguments={"version_id": row.id}, at=at)
 
 
 def breaks(session: Session, permit: Permit, dictionary: Mapping[str, Any] | None) -> list[Change]:

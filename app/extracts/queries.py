@@ -26,6 +26,11 @@ def of_permit(session: Session, permit_id: str) -> Extract | None:
     return session.scalar(select(Extract).where(Extract.permit_id == permit_id))
 
 
+def version_of(session: Session, row: Extract) -> str:
+    """The version that the next generation of an extract is built of."""
+    return session.get_one(Permit, row.permit_id).version_id
+
+
 def facts(session: Session, project_id: str) -> ProjectFacts:
     """Who holds the project, and which institutions hold its data."""
     query = (

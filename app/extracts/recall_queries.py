@@ -13,7 +13,7 @@ from app.auth import policy
 from app.auth.policy import Actor
 from app.extracts.queries import facts
 from app.ledger.parts import listed
-from app.models import DatasetVersion, Extract, Permit, Project, RecallNotice, Withdrawal
+from app.models import DatasetVersion, Erratum, Extract, Permit, Project, RecallNotice, Withdrawal
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 
@@ -95,13 +95,28 @@ def by_extract(session: Session, actor: Actor, after: str | None, limit: int) ->
     return found
 
 
-def view(row: RecallNotice) -> View:
+def shown(session: Session, row: RecallNotice) -> View:
+    """A recall with what an erratum says, where it is one."""
+    said = session.get(Erratum, row.erratum_id) if row.erratum_id else None
+    if said is None:
+        return view(row)
+    about = {
+        "reason": said.reason,
+        "tables": said.tables,
+        "corrects": said.corrects,
+        "version_id": said.version_id,
+    }
+    return view(row, {"id": said.id, **about})
+
+
+def view(row: RecallNotice, erratum: View | None = None) -> View:
     """A recall as its holder sees it; the pseudonym is empty once a destroyed person's rows are attested destroyed."""
     return {
         "id": row.id, "pseudonym": row.pseudonym, "source": row.source,
         "state": row.state, "ground": row.ground,
         "until": row.frozen_until, "at": row.at, "due_at": row.due_at, "overdue": row.overdue_at is not None,
-        "attested_at": row.attested_at, "receipt": row.withdrawal_id,
+        "attested_at": row.attested_at, "receipt": row.withdrawal_id or row.erratum_id,
+        "why": "withdrawal" if row.withdrawal_id else "erratum", "erratum": erratum,
     }  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class RecallService:
             return {
                 "extract_id": row.id, "generation": row.generation, "state": row.state,
                 **sql.what_to_delete_by(session, row), **sql.parts(session, extract_id),
-                "items": [sql.view(notice) for notice in shown],
+                "items": [sql.shown(session, notice) for notice in shown],
                 "next_cursor": last if len(notices) > limit else None, "cursor": last,
             }  # fmt: skip
 
@@ -88,7 +88,7 @@ class RecallService:
                     data["until"] = said.until.isoformat()
                 _note(session, row, "recall.attested", actor.subject, now, data)
             session.flush()
-            return {"attested": len(chosen), "recalls": [sql.view(notice) for notice in held]}
+            return {"attested": len(chosen), "recalls": [sql.shown(session, notice) for notice in held]}
 
     def open_of(self, actor: Actor, after: str | None, limit: int) -> list[dict[str, Any]]:
         """For stewards: whose holders have not answered, and by when they should have."""
@@ -166,7 +166,8 @@ def _chosen(held: list[RecallNotice], said: Answer) -> list[RecallNotice]:
 
 
 def _about(notices: list[RecallNotice]) -> dict[str, Any]:
-    return {"notices": len(notices), "withdrawals": sorted({notice.withdrawal_id for notice in notices})}
+    why = {notice.withdrawal_id or notice.erratum_id or "" for notice in notices}
+    return {"notices": len(notices), "withdrawals": sorted(why)}
 
 
 def _own(session: Session, actor: Actor, extract_id: str, *, lock: bool = False) -> Extract:

@@ -73,7 +73,8 @@ class ExtractService:
             row = self._own(session, actor, extract_id)
             parts = listed(session, extract_id, ("ready", "blocked", "replaced"))
             recalls = [
-                recall_queries.view(notice) for notice in recall_queries.of_extract(session, extract_id)
+                recall_queries.shown(session, notice)
+                for notice in recall_queries.of_extract(session, extract_id)
             ]
             return {**queries.view(session, row), "parts": parts, "recalls": recalls}
 

@@ -14,6 +14,7 @@ from app.audit import project_stream, record
 from app.db import new_id
 from app.errors import Problem
 from app.extracts import queries
+from app.extracts.correcting import recall_erratum
 from app.extracts.service import ExtractService
 from app.extracts.states import step
 from app.extracts.watching import reopen
@@ -21,6 +22,7 @@ from app.jobs import JobContext, Task, order
 from app.ledger.marks import settle
 from app.ledger.parts import block, listed
 from app.models import BlockMark, RecallNotice, Withdrawal
+from app.permits.following import CANNOT_FOLLOW, go_back
 from app.schemas.plan import digest
 
 
@@ -124,13 +126,43 @@ class ExtractTasks:
             self.gate.release(job.subject, job.progress)
         except Problem as problem:
             if problem.code not in ("permit_not_live", "agreement_required", "frozen"):
-                raise
+                if not self._goes_back(job.subject, problem.code):
+                    raise
+                return
             self.gate.forget(job.subject)  # it would hold who left until a build that may never come
         else:
             self._order_if_closed(job.subject)
         self._settle(job.subject)
         self._sweep(job.subject)
         self._drop_closed(job.subject)
+
+    def recall_erratum(self, job: JobContext) -> None:
+        """Wrong values are recalled as a person's rows are: closed, told, and built anew of the corrected version."""
+        now = self.service.clock()
+        with self.service.db.unit_of_work() as session:
+            recall_erratum(session, job.subject, str(job.arguments["erratum_id"]), self.recall_days, now)
+            row = queries.extract(session, job.subject, lock=True)
+            self._order_reissue(
+                session, row.id, row.state, row.version_id != queries.version_of(session, row)
+            )
+        self._drop_closed(job.subject)
+
+    def _goes_back(self, extract_id: str, code: str) -> bool:
+        """Where the permit went on to a version that cannot be released, it stays on the one before; whoever left
+        meanwhile is taken out of that."""
+        now = self.service.clock()
+        with self.service.db.unit_of_work() as session:
+            row = queries.extract(session, extract_id, lock=True)
+            version_id = go_back(session, row) if code in CANNOT_FOLLOW else None
+            if version_id is None:
+                return False
+            stream, data = project_stream(row.project_id), {"version": version_id, "code": code}
+            record(
+                session, stream=stream, event="permit.follow_failed", actor="platform", object_id=row.permit_id,
+                at=now, data=data,
+            )  # fmt: skip
+            self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
+        return True
 
     def destroy(self, job: JobContext) -> None:
         """Remove every part of an expired extract from the outbox: what was closed in it for a withdrawal is gone. What
@@ -232,6 +264,7 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
         "build_extract": extracts.build,
         "narrow_block": extracts.narrow,
         "reissue_extract": extracts.reissue,
+        "recall_erratum": extracts.recall_erratum,
         "destroy_extract": extracts.destroy,
         "reopen_extract": lambda job: reopen(extracts.service, job.subject),
     }

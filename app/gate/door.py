@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from prometheus_client import Counter
+from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor
 from app.clock import Clock
@@ -34,6 +35,7 @@ from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
 from app.models import DryRun, Extract, Participant, Permit, Project
 from app.permits import LivePermit, must_be_live
+from app.permits.following import versions_of
 from app.schemas.counts import CountQuestion
 from app.schemas.plan import Plan, plan_hash
 from app.settings import Settings
@@ -121,9 +123,9 @@ class Gate:
         with self.db.read() as session:
             extract = session.get_one(Extract, extract_id)
             permit = session.get_one(Permit, extract.permit_id)
-            plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, permit.version_id)
+            dictionary = dictionary_of(session, extract.version_id)
+            plan = Plan.model_validate(permit.plan)
             key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
-            pinned = pinned_recoding(session, extract.project_id, permit.version_id)
             present = {str(dictionary.table(t.name).domain) for t in plan.tables}
             of = behind(session, permit.version_id)
             on = self.clock().date()
@@ -139,27 +141,39 @@ class Gate:
                 if any(covers(session, of.ids, one, d, permit.purpose, on) for d in present)
             ]
             lost |= asked if parted else set()
-            tables = vault_objects(session, plan, dictionary)
-            united = united_tables(session, plan, dictionary)
+            looked_at = [self._readings(session, extract, plan, v) for v in versions_of(extract, permit)]
             ids = project_ids(session, of, extract.project_id, np.array([participant_key], dtype=np.int32))
             sources = linking.names_of_sources(session, permit.version_id)
             source_name = sources.get(session.get_one(Participant, participant_key).cohort_id)
         names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
-        with spill_folder(self.settings.var) as spill:
-            source = Source(
-                dictionary, plan, tables, nobody(present), (b"", b""), spill / "engine", united=united
-            )
-            counts = pinned.parts if pinned else {}
-            cut = int(slices(names)[0])
-            places = self.engine.places(source, participant_key, counts, cut)
-            theirs = [place for one in parted for place in self.engine.places(source, one, counts, cut)]
-        leaving = {p for p in places if dictionary.table(p[0]).domain in lost}.union(theirs)
+        places, theirs = set[tuple[str, int]](), set[tuple[str, int]]()
+        cut = int(slices(names)[0])
+        for source, counts in looked_at:
+            with spill_folder(self.settings.var) as spill:
+                here = replace(source, crosswalk=nobody(present), spill=spill / "engine")
+                places.update(self.engine.places(here, participant_key, counts, cut))
+                for one in parted:
+                    theirs.update(self.engine.places(here, one, counts, cut))
+        leaving = {p for p in places if dictionary.table(p[0]).domain in lost} | theirs
         told = None if parted else source_name
         return Whereabouts(names[0].decode(), tuple(sorted(lost)), tuple(sorted(leaving)), told)
 
     def returned_people(self, extract_id: str, domains: Sequence[str], names: Iterable[pa.Array]) -> pa.Table:
         """(source, key) of the pseudonyms that are people of the extract, while consent covers all these domains."""
         return people_of(self, extract_id, domains, names)
+
+    def _readings(
+        self, session: Session, extract: Extract, plan: Plan, version_id: str
+    ) -> tuple[Source, Mapping[str, int]]:
+        """What an extract's parts are made of under one version, and how many they are by table."""
+        plan, dictionary = (
+            plan.model_copy(update={"version_id": version_id}),
+            dictionary_of(session, version_id),
+        )
+        tables, united = vault_objects(session, plan, dictionary), united_tables(session, plan, dictionary)
+        pinned = pinned_recoding(session, extract.project_id, version_id)
+        source = Source(dictionary, plan, tables, nobody(set()), (b"", b""), Path(), united=united)
+        return source, pinned.parts if pinned else {}
 
     def trace(self, extract_id: str, pseudonym: str) -> Traced | None:
         """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""

@@ -48,6 +48,8 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
         generation = extract.generation + 1
         if generation == 1:
             _must_not_differ_by_few(session, extract, permit, staged)
+        elif extract.version_id != permit.version_id:
+            _must_not_join_by_few(session, extract, permit, staged)
         ledger_parts.stage(session, extract_id, generation, _new_parts(staged))
         people = ledger.enter(session, extract_id, staged.members)
         linking.remember(session, permit.project_id, staged.crosswalk.seeds)
@@ -82,6 +84,7 @@ def publish_generation(
         ledger_parts.publish(session, extract_id, names)
         outcome = digest(facts.outcome)
         extract.generation, extract.state, extract.outcome_hash = generation, "ready", outcome
+        extract.version_id = permit.version_id
         extract.manifest = released.manifest(
             facts, extract_id, generation, permit.plan_hash, permit.project_id
         )
@@ -144,6 +147,19 @@ def _must_not_differ_by_few(session: Session, extract: Extract, permit: LivePerm
     if close:
         detail = (
             f"{close} earlier answers or extracts speak of almost the same people; filter for another group."
+        )
+        raise Problem("extract_too_close", detail)
+
+
+def _must_not_join_by_few(session: Session, extract: Extract, permit: LivePermit, staged: Staged) -> None:
+    """Where a permit went on to another version, whoever comes with it is nobody or at least min_cell people: the
+    holder has the generation before, and would be told of each of a few."""
+    of = cohorts.behind(session, permit.version_id)
+    joined = BitMap(staged.members.astype(np.uint32)) - ledger.members(session, extract.id)
+    few = len(linking.as_people(session, of)(joined))
+    if 0 < few < staged.plan.privacy.min_cell:
+        detail = (
+            "The next version brings people, but so few that the generation before would tell who they are."
         )
         raise Problem("extract_too_close", detail)
 

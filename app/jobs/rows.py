@@ -22,9 +22,12 @@ ENDED = frozenset({"done", "failed", "retried"})
 # What must come to an end however often it fails: a withdrawal that stops half way would leave parts closed.
 MUST_END = frozenset(
     {
+        "correct_permit",
         "destroy_extract",
         "destroy_rows",
+        "follow_version",
         "narrow_block",
+        "recall_erratum",
         "reissue_extract",
         "return_finding",
         "settle_withdrawal",

@@ -4,7 +4,15 @@ from app.models.alarms import Alarm, Feed
 from app.models.audit import AuditHead, AuditLine
 from app.models.base import Base, Utc
 from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, PersonChange, PlatformKey
-from app.models.datasets import Dataset, DatasetVersion, Upload, VaultSegment, VaultTable, VersionSource
+from app.models.datasets import (
+    Dataset,
+    DatasetVersion,
+    Erratum,
+    Upload,
+    VaultSegment,
+    VaultTable,
+    VersionSource,
+)
 from app.models.extracts import BlockMark, CountAnswer, Extract, LedgerChunk, Part, Recoding
 from app.models.figures import DailyFigures, ShownFigures
 from app.models.findings import Finding
@@ -40,6 +48,7 @@ __all__ = [
     "DatasetVersion",
     "Destruction",
     "DryRun",
+    "Erratum",
     "Extract",
     "Feed",
     "Finding",

@@ -149,3 +149,18 @@ class VaultSegment(Base):
     left_out: Mapped[int] = mapped_column(BigInteger, default=0)
     columns: Mapped[list[Any]]  # what is null in it, by column: {name, nulls, missing}
     upload_id: Mapped[str | None] = mapped_column(ForeignKey("uploads.id"))
+
+
+class Erratum(Base):
+    """Wrong values of a version that its successor corrects: where they were, and why; never what they were."""
+
+    __tablename__ = "errata"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    corrects: Mapped[str] = mapped_column(ForeignKey("dataset_versions.id"), index=True)
+    tables: Mapped[list[Any]]  # [{table, columns}]; no columns: the table as a whole
+    reason: Mapped[str]
+    by: Mapped[str] = mapped_column(String(120))
+    at: Mapped[datetime]

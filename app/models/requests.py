@@ -106,6 +106,9 @@ class Permit(Base):
     delivery: Mapped[str] = mapped_column(String(20), default="download")
     # Whether it goes on to the dataset's next version by itself, where that is compatible; else it stays on its own.
     follow: Mapped[bool] = mapped_column(default=False, server_default=false())
+    asked_version: Mapped[str | None] = mapped_column(
+        String(40)
+    )  # that a steward is to decide on, for it breaks
     valid_until: Mapped[date]
     agreement_text: Mapped[str]
     agreement_digest: Mapped[str] = mapped_column(String(64))

@@ -56,7 +56,9 @@ class RecallNotice(Base):
     __tablename__ = "recall_notices"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    withdrawal_id: Mapped[str] = mapped_column(ForeignKey("withdrawals.id"), index=True)
+    # Why: a person left, or values were found to be wrong; one of the two.
+    withdrawal_id: Mapped[str | None] = mapped_column(ForeignKey("withdrawals.id"), index=True)
+    erratum_id: Mapped[str | None] = mapped_column(ForeignKey("errata.id"), index=True)
     extract_id: Mapped[str] = mapped_column(ForeignKey("extracts.id"), index=True)
     pseudonym: Mapped[str] = mapped_column(String(16))
     source: Mapped[str | None] = mapped_column(

@@ -20,6 +20,7 @@ from app.requests.agreement import Terms, digest_of, text_of
 from app.requests.asking import judged, latest_day, must_not_be_denied
 from app.requests.states import BOARDS, SETTLED
 
+FOLLOWS = "The permit goes on to compatible versions of the dataset; new generations replace the old ones."
 VERBS = {"approve": "approve", "conditional": "approve_conditionally", "reject": "reject"}
 EVENTS = {
     "approve": "request.approved", "conditional": "request.approved_conditionally", "reject": "request.rejected",
@@ -35,6 +36,7 @@ class Decided:
     note: str = ""
     conditions: tuple[str, ...] = ()
     valid_until: date | None = None
+    follow: bool = False  # the permit goes on to compatible versions by itself
     accept_intersections: bool = (
         False  # signed: others hold releases that together with this one fall below k
     )
@@ -161,7 +163,7 @@ def issue(
     )  # fmt: skip
     session.add(project)
     session.flush()
-    stated = [*laid_on, *decided.conditions]
+    stated = [*laid_on, *decided.conditions, *([FOLLOWS] if decided.follow else [])]
     permit_id = new_id("prm")
     text = text_of(
         Terms(
@@ -175,7 +177,7 @@ def issue(
     permit = Permit(
         id=permit_id, project_id=project.id, version_id=row.version_id, cohort_id=row.cohort_id,
         state="pending_agreement", plan=row.plan, plan_hash=row.plan_hash, dry_run_id=run.id, purpose=row.purpose,
-        conditions=stated, delivery="download", valid_until=until, agreement_text=text,
+        conditions=stated, delivery="download", follow=decided.follow, valid_until=until, agreement_text=text,
         agreement_digest=digest_of(text), agreed_by=None, agreed_at=None, created_at=now,
     )  # fmt: skip
     session.add(permit)

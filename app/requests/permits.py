@@ -13,6 +13,7 @@ from app.auth import policy
 from app.auth.policy import Actor
 from app.errors import Finding, Problem
 from app.jobs import order
+from app.permits.following import of_permit
 from app.requests import queries
 from app.requests.states import step_permit
 
@@ -90,4 +91,7 @@ def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str,
     if verb == "resume":
         for extract_id in queries.closed_extracts(session, row.id):
             order(session, "reissue_extract", extract_id, now)
+        extract = of_permit(session, row.id)
+        if extract is not None and extract.version_id != row.version_id and extract.state == "ready":
+            order(session, "reissue_extract", extract.id, now)
     return queries.permit_view(row, project)

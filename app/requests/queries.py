@@ -206,7 +206,7 @@ def permit_view(row: Permit, project: Project) -> dict[str, Any]:
     """A permit; never the project's key."""
     names = (
         "id", "project_id", "version_id", "cohort_id", "state", "plan_hash", "purpose", "conditions", "delivery",
-        "valid_until", "agreement_digest", "agreed_at", "created_at",
+        "valid_until", "agreement_digest", "agreed_at", "created_at", "follow", "asked_version",
     )  # fmt: skip
     return {
         **{name: getattr(row, name) for name in names},

@@ -20,7 +20,7 @@ from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
 from app.keyring import Keyring
 from app.models import AccessRequest, DryRun, Permit, Review
-from app.requests import decisions, oversight, permit_journal, permits, queries, quoting, why
+from app.requests import decisions, following, oversight, permit_journal, permits, queries, quoting, why
 from app.requests.asking import judged, must_be_a_purpose, must_lie_ahead, must_not_be_denied, planned
 from app.requests.decisions import Decided
 from app.requests.dummies import made_up
@@ -298,6 +298,28 @@ class RequestService:
     def replay(self) -> int:
         """Stop every permit that was stopped after the backup which was put back; called before anything is served."""
         return 0 if self.journal is None else permit_journal.replay(self.db, self.journal, self.clock())
+
+    def amend(self, actor: Actor, permit_id: str, version_id: str | None, note: str) -> View:
+        """A steward lets a permit go on to a version, or says that it stays on its own (no version)."""
+        with self.db.unit_of_work() as session:
+            if version_id is None:
+                return following.stay(session, actor, permit_id, note, self.clock())
+            return following.amend(session, actor, permit_id, version_id, note, self.clock())
+
+    def asked(self, actor: Actor, after: str | None, limit: int) -> list[View]:
+        """For a steward: permits that follow, whose next version breaks what their plan uses."""
+        with self.db.read() as session:
+            return following.asked(session, actor, after, limit)
+
+    def correct(self, permit_id: str, erratum_id: str) -> None:
+        """Let a permit on a version with wrong values go on to the one that corrects it."""
+        with self.db.unit_of_work() as session:
+            following.correct(session, permit_id, erratum_id, self.clock())
+
+    def follow(self, permit_id: str, version_id: str) -> None:
+        """Let a permit go on to a version that was published, or ask its steward."""
+        with self.db.unit_of_work() as session:
+            following.follow(session, permit_id, version_id, self.clock())
 
     def why(self, actor: Actor, verb: str, object_id: str) -> View:
         """May I? Which conditions are met, which are not, and who can mend the rest."""

@@ -90,4 +90,9 @@ class RequestTasks:
 def tasks(service: RequestService) -> dict[str, Task]:
     """The tasks by the kind of their job."""
     made = RequestTasks(service)
-    return {"dry_run": made.dry_run, "suspend_permit": made.suspend_permit}
+    return {
+        "dry_run": made.dry_run,
+        "suspend_permit": made.suspend_permit,
+        "correct_permit": lambda job: service.correct(job.subject, str(job.arguments["erratum_id"])),
+        "follow_version": lambda job: service.follow(job.subject, str(job.arguments["version_id"])),
+    }

@@ -20,6 +20,8 @@ from app.schemas.api_parts import PageOf
 from app.schemas.api_versions import (
     ChangesStated,
     ChangesView,
+    ErratumView,
+    NewErratum,
     NewVersion,
     StatedChanges,
     VersionCreated,
@@ -118,6 +120,20 @@ def state_changes(
     view = rooms.cohorts.state_changes(actor, version_id, breaking, seen)
     tag(response, view["revision"])
     return view
+
+
+@router.post("/versions/{version_id}/errata", status_code=201, response_model=ErratumView)
+def declare_erratum(
+    version_id: Id, body: NewErratum, rooms: Rooms, actor: Writer, once: Repeatable
+) -> dict[str, Any]:
+    """Say that this version corrects wrong values of the one it was made from: they are recalled from their holders."""
+    return rooms.cohorts.errata.declare(actor, version_id, body.model_dump(), once)
+
+
+@router.get("/versions/{version_id}/errata", response_model=list[ErratumView])
+def errata(version_id: Id, rooms: Rooms, actor: Reader) -> list[dict[str, Any]]:
+    """The errata that speak of a version, with what holders say of them."""
+    return rooms.cohorts.errata.of_version(actor, version_id)
 
 
 @router.get("/versions/{version_id}/report", response_model=ReportView)

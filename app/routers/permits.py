@@ -14,7 +14,15 @@ from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
 from app.schemas.api_extracts import OpenRecalls
 from app.schemas.api_parts import PageOf
-from app.schemas.api_requests import Acceptance, AgreementView, PermitView, QuoteView, Returned
+from app.schemas.api_requests import (
+    Acceptance,
+    AgreementView,
+    Amendment,
+    AskedPermit,
+    PermitView,
+    QuoteView,
+    Returned,
+)
 
 router = APIRouter(
     prefix="/v1/permits",
@@ -43,6 +51,12 @@ def open_recalls(rooms: Rooms, actor: Steward, page: Paged) -> dict[str, Any]:
     return page.of(rooms.recalls.open_of(actor, page.after, page.take))
 
 
+@router.get("/asked", response_model=PageOf[AskedPermit])
+def asked(rooms: Rooms, actor: Steward, page: Paged) -> dict[str, Any]:
+    """For stewards: permits that follow, whose next version breaks what their plan uses."""
+    return page.of(rooms.requests.asked(actor, page.after, page.take))
+
+
 @router.get("/{permit_id}", response_model=PermitView)
 def read(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     """One permit."""
@@ -65,6 +79,12 @@ def agreement(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
 def accept(permit_id: Id, body: Acceptance, rooms: Rooms, actor: Holder) -> dict[str, Any]:
     """Accept the agreement of this digest; the permit is active from now on."""
     return rooms.requests.accept(actor, permit_id, body.digest)
+
+
+@router.post("/{permit_id}/amend", response_model=PermitView)
+def amend(permit_id: Id, body: Amendment, rooms: Rooms, actor: Steward) -> dict[str, Any]:
+    """Let a permit go on to a version of its dataset, or say that it stays: a following one may not decide itself."""
+    return rooms.requests.amend(actor, permit_id, body.version_id, body.note)
 
 
 @router.post("/{permit_id}/suspend", response_model=PermitView)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.api_parts import Day, View
+from app.schemas.api_parts import Day, Free, View
 
 PERMIT = r"^prm_[0-9a-z]{26}$"
 RECALL = r"^rcl_[0-9a-z]{26}$"
@@ -93,6 +93,11 @@ class RecallView(View):
     overdue: bool
     attested_at: datetime | None
     receipt: str
+    why: Literal["withdrawal", "erratum"] = "withdrawal"
+    erratum: Free | None = Field(
+        default=None,
+        description="Where values were wrong: which columns, why, and the version that corrects them.",
+    )
 
 
 class PseudonymColumn(View):

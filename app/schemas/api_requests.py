@@ -168,6 +168,7 @@ class Decision(Body):
     note: Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")] = ""
     conditions: list[NamedLine] = Field(default_factory=list, max_length=20)
     accept_intersections: bool = False
+    follow: bool = Field(default=False, description="The permit goes on to compatible versions by itself.")
     valid_until: Day | None = None
 
 
@@ -189,6 +190,23 @@ class PermitView(View):
     agreement_digest: str
     agreed_at: datetime | None
     created_at: datetime
+    follow: bool = Field(description="Goes on to compatible versions by itself; else it stays on its own.")
+    asked_version: str | None = Field(description="A version that breaks its plan: a steward is to decide.")
+
+
+class Amendment(Body):
+    """A steward's answer: the version that a permit goes on to; null: it stays on its own."""
+
+    version_id: str | None = Field(max_length=40)
+    note: Note
+
+
+class AskedPermit(View):
+    """A permit that follows, and what breaks in the version that is next."""
+
+    id: str
+    permit: PermitView
+    breaking: list[Free]
 
 
 class AgreementView(View):

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.schemas.api_cohorts import VersionState
-from app.schemas.api_parts import Body, Free, Line, NamedLine, View
+from app.schemas.api_parts import Body, Free, Line, NamedLine, Note, View
 
 
 class NewVersion(Body):
@@ -96,3 +96,42 @@ class ChangesStated(ChangesView):
     """The same, after an edit."""
 
     revision: int
+
+
+class WrongColumns(Body):
+    """Where wrong values were; without columns, anywhere in the table."""
+
+    table: NamedLine
+    columns: list[NamedLine] = Field(default_factory=list, max_length=2000)
+
+
+class NewErratum(Body):
+    """What a version corrects in the one it was made from. Every holder is told the reason; no value stands in it."""
+
+    tables: list[WrongColumns] = Field(min_length=1, max_length=500)
+    reason: Note
+
+
+class ErratumHolder(View):
+    """An extract that held wrong values, for stewards."""
+
+    extract_id: str
+    project_id: str
+    holder: str
+    generation: int
+    state: Literal["open", "destroyed", "retained", "frozen"]
+    due_at: datetime | None
+    attested_at: datetime | None
+
+
+class ErratumView(View):
+    """An erratum; `recalls` counts what holders say by state, `holders` is null for those who are no steward."""
+
+    id: str
+    version_id: str
+    corrects: str
+    tables: list[Free]
+    reason: str
+    at: datetime
+    recalls: dict[str, int]
+    holders: list[ErratumHolder] | None
