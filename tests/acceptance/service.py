@@ -286,6 +286,12 @@ class Service:
         assert found is not None
         return found
 
+    def knows(self, source: str) -> bool:
+        """Whether the person is a participant of the cohort; who was destroyed is none any more."""
+        with self.db.read() as session:
+            cohort = session.get_one(Cohort, self.ids["cohort"])
+            return find(session, self.house.withdrawals.keyring, cohort, source) is not None
+
     def pseudonym(self, source: str) -> str:
         """How the holder of the permit in `ids` knows the person whom the institution knows by `source`.
 
