@@ -56,7 +56,8 @@ class ErrataService:
             )  # fmt: skip
             session.add(erratum)
             session.flush()
-            permits = [permit for permit in _on(session, wrong.id) if _concerned(permit, body["tables"])]
+            held = [*_on(session, wrong.id), *_came_from(session, row)]
+            permits = [permit for permit in held if _concerned(permit, body["tables"])]
             for permit in permits:
                 arguments = {"erratum_id": erratum.id}
                 enqueue(session, "correct_permit", subject=permit.id, arguments=arguments, at=now)
@@ -136,6 +137,16 @@ def _findings(row: DatasetVersion, wrong: DatasetVersion, body: Mapping[str, Any
 
 def _on(session: Session, version_id: str) -> list[Permit]:
     query = select(Permit).where(Permit.version_id == version_id, Permit.state.in_((*LIVE, "expired")))
+    return list(session.scalars(query.order_by(Permit.id)))
+
+
+def _came_from(session: Session, row: DatasetVersion) -> list[Permit]:
+    """Permits that followed to the corrected version already: their holders have the wrong values in older parts."""
+    query = (
+        select(Permit)
+        .join(Extract, Extract.permit_id == Permit.id)
+        .where(Permit.version_id == row.id, Extract.created_at < row.published_at)
+    )
     return list(session.scalars(query.order_by(Permit.id)))
 
 
