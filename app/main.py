@@ -96,7 +96,7 @@ from app.routers import (
 )
 from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
-from app.settings import Room, Settings
+from app.settings import ROOMS, Room, Settings
 from app.storage.access import Access
 from app.storage.inbox import Inbox
 from app.storage.journal import Journal
@@ -268,11 +268,11 @@ def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> Fast
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        working = await run_in_threadpool(_begin if built.settings.jobs == "embedded" else prepare, built)
+        working = await run_in_threadpool(_begin, built)
         try:
             yield
         finally:
-            if isinstance(working, Working):
+            if working is not None:
                 await run_in_threadpool(working.stop)
             built.db.dispose()
 
@@ -310,9 +310,13 @@ def _intake_limits(settings: Settings) -> IntakeLimits:
     )
 
 
-def _begin(built: Built) -> Working:
-    """Database up to date, an issuer that can sign, jobs and chores running in this process."""
+def _begin(built: Built) -> Working | None:
+    """Database up to date, an issuer that can sign, stores that keep their promises; jobs and chores running in this
+    process, unless workers of their own do that."""
+    probe_servers(built)
     prepare(built)
+    if built.settings.jobs == "separate":
+        return None
     wipe(built.settings.var / "spill")
     built.destruction.sweep(older_than=None)  # nothing is at work yet
     return work(built, f"{socket.gethostname()}-embedded", embedded_system_url(built.settings.var))
@@ -340,6 +344,7 @@ def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
     built = build(settings, clock)
     if built.db.is_sqlite:
         raise ValueError("separate workers need PostgreSQL (BAEKMAN_DATABASE_URL)")
+    probe_servers(built)
     prepare(built)
     wipe(settings.var / "spill")
     worker_id = (
@@ -349,6 +354,13 @@ def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
     life = Membership(built.db, clock, worker_id, working.jobs.take_over)
     life.start()
     return Worker(built, working, life)
+
+
+def probe_servers(built: Built) -> None:
+    """A `Problem`, before anything is served, where a store that is a server does not keep what rooms rest on."""
+    for room in ROOMS:
+        if not built.settings.store_url(room).startswith("file:"):
+            built.probes[room]()
 
 
 def prepare(built: Built, restored: str | None = None) -> Replayed:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Room = Literal["inbox", "vault", "outbox", "memory"]
+ROOMS: tuple[Room, ...] = get_args(Room)
 
 
 class Settings(BaseSettings):

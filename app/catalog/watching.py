@@ -5,8 +5,6 @@ They move in batches, so that nobody sees one person leave; what they may lag be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,31 +14,9 @@ from app.catalog.figures import FIGURE
 from app.clock import Clock
 from app.consents.departed import departed
 from app.db import Database
+from app.gate import Looked
 from app.models import Cohort, DatasetVersion, VaultTable
 from app.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """People who left and are counted still: in which figure, how many."""
-
-    way: str
-    subject: str
-    people: int
-
-
-@dataclass
-class Looked:
-    """How many figures of each kind were looked at, and where somebody was seen."""
-
-    asked: dict[str, int] = field(default_factory=dict)
-    seen: list[Sighting] = field(default_factory=list)
-
-    def note(self, way: str, subject: str, people: int) -> None:
-        """One figure and how many who left are in it beyond what it may lag behind."""
-        self.asked[way] = self.asked.get(way, 0) + 1
-        if people > 0:
-            self.seen.append(Sighting(way, subject, people))
 
 
 def watch(db: Database, clock: Clock, settings: Settings) -> Looked:

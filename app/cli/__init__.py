@@ -196,6 +196,9 @@ def doctor(as_json: Json = False) -> None:
     from app.operating.doctor import examine, worst
 
     settings = _settings()
+    if settings.database_url is None and not (settings.var / "baekman.db").exists():
+        typer.echo("Nothing was begun under BAEKMAN_VAR yet: `baekman serve` does it.", err=True)
+        raise typer.Exit(1)
     try:
         built = build(settings)
     except (KeyringError, ValueError) as error:

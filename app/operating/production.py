@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL, make_url
@@ -14,9 +13,8 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import Finding
 from app.keyring.masters import KEY_BYTES, KeyringError, decoded, read_keys
-from app.settings import Room, Settings
+from app.settings import ROOMS, Settings
 
-ROOMS: tuple[Room, ...] = get_args(Room)
 _DEFAULT_WORDS = {
     "administrator", "baekman-demo", "change-me-please", "correct horse battery staple", "minioadmin123",
     "password1234", "secretsecret", "verysecretpassword",

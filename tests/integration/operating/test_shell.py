@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.clock import utc_now
 from app.db import Database
+from app.errors import Problem
 from app.jobs import enqueue
 from app.keyring import Keyring
 from app.main import create_app
@@ -209,3 +210,22 @@ def test_workers_of_their_own_need_postgresql(tmp_path: Path, monkeypatch: pytes
     code, text = _run("worker")
     assert code == 78
     assert "PostgreSQL" in text
+
+
+def test_the_doctor_begins_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAEKMAN_VAR", str(tmp_path / "var"))
+    code, text = _run("doctor")
+    assert (code, "baekman serve" in text) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", ["vault", "memory"])
+def test_nothing_is_served_over_a_store_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    monkeypatch.setitem(__import__("app.storage.s3", fromlist=["s3"])._RETRY, "max_retries", 0)
+    given: dict[str, Any] = {f"{room}_url": f"s3://{room}", f"{room}_key_id": "key", f"{room}_secret": "word"}
+    settings = Settings(_env_file=None, var=tmp_path, s3_endpoint="http://127.0.0.1:1", **given)
+    with pytest.raises(Problem, match="store_unavailable"), TestClient(create_app(settings)):
+        pass
