@@ -259,7 +259,7 @@ def test_a_broken_connection_keeps_what_came(http: httpx2.Client, url: str, worl
 def test_a_silent_sender_gives_the_upload_back(
     http: httpx2.Client, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tus, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(tus, "IDLE_SECONDS", 2.0)
     place = begin(http)
     with raw_patch(url, place, 0, len(DATA)) as connection:
         connection.sendall(DATA[:10_000])
