@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, exists, func, select, union_all
+from sqlalchemy import Select, exists, func, select, text, union_all
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import Problem
@@ -47,14 +47,23 @@ def usage(session: Session, settings: Settings, subject: str, names: tuple[str, 
 
 
 def must_fit(session: Session, settings: Settings, subject: str, names: tuple[str, ...], more: int) -> None:
-    """Refuse what would exceed a quota of the subject: which, how much there may be, is, and was asked for. Who asks at
-    the same moment may pass beside it; the next is refused."""
+    """Refuse what would exceed a quota of the subject: which, how much there may be, is, and was asked for. Who asks of
+    the same subject meanwhile waits until this transaction ends: two who would both fit alone do not both pass."""
+    _one_at_a_time(session, subject)
     for one in usage(session, settings, subject, names):
         if one.most and one.used + more > one.most:
             told = {"quota": one.name, "most": one.most, "used": one.used, "asked": more}
             raise Problem(
                 "quota_exceeded", f"There may be {one.most} {one.name} and are {one.used}.", extra=told
             )
+
+
+def _one_at_a_time(session: Session, subject: str) -> None:
+    # SQLite has one writer at a time anyway. What follows on PostgreSQL reads what the one before has committed.
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"quota {subject}"}
+        )
 
 
 def _inbox(institution_id: str) -> Select[int]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from app.cohorts.upload_states import TRANSITIONS, step
 from app.cohorts.uploads import Checksum, Interrupted
 from app.errors import Problem
-from app.models import Upload
+from app.models import Quota, Upload
 from tests.databases import SQLITE_FIRST
 from tests.integration.uploads.world import ALICE, World, actor
 
@@ -387,3 +388,33 @@ def test_every_state_of_the_table_is_one_of_the_model() -> None:
     assert {after for verbs in TRANSITIONS.values() for after in verbs.values()} == states - {"open"}
     assert refused("conflict", step, "accepted", "check").status == 409
     assert step("checking", "accept") == "accepted"
+
+
+def test_two_who_begin_at_once_share_one_quota(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both would fit alone. The second begins while the first has looked and not committed yet."""
+    with world.db.unit_of_work() as session:
+        session.add(Quota(subject="ins_a", name="inbox_bytes", most=100, set_by="t", set_at=world.now))
+    prepare, second = world.inbox.prepare, list[Any]()
+
+    def begin_another(upload_id: str) -> None:
+        prepare(upload_id)
+        if not second:
+            second.append(others.submit(world.begin, 60, "visit_occurrence"))
+            for _look in range(200):
+                if second[0].done() or _somebody_waits(world):
+                    break
+                time.sleep(0.005)
+
+    monkeypatch.setattr(type(world.inbox), "prepare", lambda _self, name: begin_another(name))
+    with ThreadPoolExecutor() as others:
+        world.begin(60)
+        told = refused("quota_exceeded", second[0].result)
+    assert (told.extra["used"], told.extra["asked"]) == (60, 60)
+
+
+def _somebody_waits(world: World) -> bool:
+    """Whether a connection waits for a lock; on SQLite nobody can tell, and the second waits for the writer's."""
+    if world.db.is_sqlite:
+        return False
+    with world.db.engine.connect() as connection:
+        return bool(connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar())
