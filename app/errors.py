@@ -98,6 +98,11 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The access token is missing, expired or not valid",
         "접근 토큰이 없거나 유효하지 않습니다",
     ),
+    "job_parked": (
+        409,
+        "The work was stopped until the platform's operator has looked",
+        "운영자가 확인할 때까지 작업이 중지되었습니다",
+    ),
     "length_required": (411, "The length of the body must be announced", "본문의 길이를 알려야 합니다"),
     "mapping_invalid": (422, "The mapping cannot be accepted", "매핑을 받아들일 수 없습니다"),
     "mapping_unfinished": (
@@ -166,6 +171,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "Dates span too little for the shift that the plan asks for",
         "날짜의 범위가 계획의 날짜 이동 폭에 비해 너무 짧습니다",
     ),
+    "worker_lost": (500, "No worker survived this work", "이 작업을 실행하던 작업자가 거듭 종료되었습니다"),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
+from app.alarms import parked
 from app.alarms.feeds import FeedService
 from app.alarms.raising import hand_over as hand_over_alarms
 from app.alarms.service import AlarmService
@@ -51,7 +52,7 @@ from app.institutions.staff import StaffService
 from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
 from app.integrations.service import IntegrationService
-from app.jobs import MUST_END, Task, requeue_failed
+from app.jobs import MUST_END, Rules, Task, requeue_failed
 from app.jobs import measures as job_measures
 from app.jobs.answers import forget_answers
 from app.jobs.chores import Chore, Chores
@@ -332,11 +333,17 @@ def work(built: Built, executor_id: str, system_url: str) -> Working:
         system_url=system_url,
         executor_id=executor_id,
         poll=settings.jobs_poll_seconds,
+        rules=rules_of(settings),
     )
     jobs.start()
     chores = Chores(chores_of(built), settings.chores_seconds, built.db.alone)
     chores.start()
     return Working(jobs, chores)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """When a job is given up, and who is told."""
+    return Rules(settings.jobs_most_tries, settings.jobs_most_deaths, parked.parked, parked.overtaken)
 
 
 def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
@@ -392,6 +399,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,
         "withdrawals reach every copy": lambda: requeue_failed(built.db, built.clock, sorted(MUST_END)),
+        "parked jobs ring": lambda: parked.ring_again(built.db, built.clock),
         "forget answers": lambda: forget_answers(built.db, built.clock),
     }
 

@@ -207,6 +207,16 @@ class Settings(BaseSettings):
         "releases go on.",
     )
     chores_seconds: float = Field(default=3600, gt=0, description="How often expired things are swept.")
+    jobs_most_tries: int = Field(
+        default=10,
+        ge=1,
+        description="How often a job that is tried again by itself may fail before it is parked for the operator.",
+    )
+    jobs_most_deaths: int = Field(
+        default=5,
+        ge=2,
+        description="How many workers may end while a job runs before it is parked for the operator.",
+    )
     jobs_poll_seconds: float = Field(
         default=0.05, gt=0, description="How often the relay looks for new job rows."
     )

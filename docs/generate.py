@@ -239,6 +239,7 @@ def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator
         "findings/states": "finding",
         "incidents/states": "incident",
         "integrations/states": "integration",
+        "jobs/states": "job",
         "requests/states": "access request",
         "withdrawals/states": "withdrawal",
     }

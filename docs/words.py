@@ -22,6 +22,7 @@ WHAT_TO_DO: dict[str, str] = {
     "intersection_unsigned": "Ask for coarser labels, or sign by `accept_intersections` in the decision.",
     "invalid_request": "Mend every place in `problems`; `pointer` leads to it.",
     "invalid_token": "Get a new token at `/oauth/token`.",
+    "job_parked": "`reason` and `step` say where the work stopped. The operator has been told; wait.",
     "length_required": "Send Content-Length, or use tus at `/v1/uploads`.",
     "mapping_invalid": "Mend every place in `problems`; `pointer` leads to the source, table and column.",
     "mapping_unfinished": "Read the report of the integration: map what it lists, or say why it is missing.",
@@ -50,6 +51,7 @@ WHAT_TO_DO: dict[str, str] = {
     "verification_failed": "A fault on our side or a plan outside its limits: nothing has left. Read `problems`.",
     "version_not_ready": "Bring the dataset version into the state that `detail` names.",
     "window_closed": "Leave the columns in `problems` out, or ask for a smaller `privacy.shift_weeks` and say why.",
+    "worker_lost": "The operator looks for what ended the workers (memory, disk), then `baekman jobs release`.",
 }
 
 # Event -> what has happened.
@@ -122,6 +124,10 @@ WHAT_HAPPENED: dict[str, str] = {
     "integration.submitted": "A mapping was handed in.",
     "integration.superseded": "A newer version of the united dataset was published.",
     "integration.withdrawn": "An institution took a united version out of use.",
+    "job.cancelled": "A job was ended for good before its end; by whom is the line's actor.",
+    "job.overtaken": "Another job did the work of one that was parked.",
+    "job.parked": "A job kept failing, or kept ending its worker, and was given up until the operator has looked.",
+    "job.released": "The operator began a parked job anew.",
     "key.rewrapped": "Every wrapped key was wrapped anew by the master key of this id.",
     "key.rotated": "The issuer signs with a new key; the old one still verifies.",
     "leak.traced": "A leaked file was looked up; the object is its digest, the data count what was found",

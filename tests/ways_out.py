@@ -231,6 +231,7 @@ SHELL: dict[str, str] = {
     "demo": "asks the public routes, as anybody does",
     "doctor": "looks at the settings, the stores and the database; no row of a person",
     "incident": "ids, times and counts of an incident, for the operator",
+    "jobs": "ids, kinds, states and codes of jobs; no row and no number of people",
     "migrate": "reads no row of a person",
     "restore": "puts a backup back and replays the journal of withdrawals before anything is served",
     "rewrap": "wraps keys anew; no key is told, and no row is read",

@@ -94,7 +94,7 @@ def unindexed(session: Session, most: int) -> list[str]:
     indexed = exists().where(VariableIndex.version_id == DatasetVersion.id)
     waits = exists().where(
         Job.subject == DatasetVersion.id, Job.kind == "index_variables",
-        Job.state.in_(("waiting", "queued", "running")),
+        Job.state.in_(("waiting", "queued", "running", "parked")),
     )  # fmt: skip
     query = select(DatasetVersion.id).where(DatasetVersion.state.in_(SHOWN), ~indexed, ~waits)
     return list(session.scalars(query.order_by(DatasetVersion.id).limit(most)))

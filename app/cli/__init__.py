@@ -1,5 +1,5 @@
 """The shell: serve, worker, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables,
-incident, trace, deid, attack.
+incident, jobs, trace, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.incidents import incidents, trace
+from app.cli.jobs import jobs
 from app.workbench import deid_app
 from app.workbench.attacking import attack
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(deid_app, name="deid")
 app.add_typer(incidents, name="incident")
+app.add_typer(jobs, name="jobs")
 app.command()(attack)
 app.command()(trace)
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]

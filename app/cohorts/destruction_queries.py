@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.cohorts.upload_queries import stopped
 from app.models import (
     BlockMark,
     Dataset,
@@ -128,7 +129,7 @@ def known_versions(session: Session, ids: Collection[str]) -> set[str]:
 def uploads_being_checked(session: Session, cohort_id: str) -> list[str]:
     """Uploads that a job reads at this moment, for it may have looked people up already; and complete registers, whose
     withdrawals must not be lost."""
-    here = or_(Upload.state == "checking", _TOLD)
+    here = and_(or_(Upload.state == "checking", _TOLD), ~stopped())
     return list(
         session.scalars(select(Upload.id).where(Upload.cohort_id == cohort_id, here).order_by(Upload.id))
     )
@@ -136,7 +137,7 @@ def uploads_being_checked(session: Session, cohort_id: str) -> list[str]:
 
 def still_checked(session: Session, ids: Sequence[str]) -> list[str]:
     """Those of the uploads that are still being checked."""
-    here = or_(Upload.state == "checking", _TOLD)
+    here = and_(or_(Upload.state == "checking", _TOLD), ~stopped())
     return list(session.scalars(select(Upload.id).where(Upload.id.in_(ids), here)))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor, CohortFacts, VersionFacts
 from app.errors import not_found
+from app.jobs import parking
 from app.models import Cohort, Consent, Dataset, DatasetVersion, Institution, Job, Upload, VaultTable
 
 
@@ -199,7 +200,7 @@ def upload_view(row: Upload) -> dict[str, Any]:
 def _progress(session: Session, subject: str) -> dict[str, Any]:
     query = select(Job).where(Job.subject == subject).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
     job = session.scalar(query)
-    return {"job": job.kind, "state": job.state, "failure": job.failure, **job.progress} if job else {}
+    return {"job": job.kind, "state": job.state, "failure": parking.why(job), **job.progress} if job else {}
 
 
 def _served(actor: Actor, institution_id: Any, also: tuple[str, ...] = ()) -> ColumnElement[bool]:

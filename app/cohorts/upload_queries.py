@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import and_, not_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, exists, not_, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.cohorts.upload_states import RECEIVES, UNDECIDED
-from app.models import Cohort, Dataset, DatasetVersion, Upload
+from app.models import Cohort, Dataset, DatasetVersion, Job, Upload
 
 BATCH = 500
 
@@ -77,6 +77,12 @@ def acknowledge(session: Session, upload_id: str, was: int, received: int) -> bo
     return session.connection().execute(change).rowcount == 1
 
 
+def stopped() -> ColumnElement[bool]:
+    """Whether the check of a table was given up: nothing reads it, and a new check looks everybody up anew."""
+    parked = exists().where(Job.subject == Upload.id, Job.kind == "check_upload", Job.state == "parked")
+    return and_(Upload.purpose == "table", parked)
+
+
 def due(session: Session, now: datetime) -> list[str]:
     """Ids of uploads whose time is over and whose bytes are still here; what is being checked is left alone."""
     query = select(Upload.id).where(
@@ -103,7 +109,7 @@ def arrived(session: Session, cohort_id: str, before: datetime) -> list[str]:
     query = select(Upload.id).where(
         Upload.cohort_id == cohort_id,
         Upload.original == "kept",
-        Upload.state != "checking",
+        or_(Upload.state != "checking", stopped()),
         not_(told),
         or_(not_(undecided), Upload.created_at <= before),
     )

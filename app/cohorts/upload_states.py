@@ -17,6 +17,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     "checking": {
         "check": "checking",  # a job runs at least once: it may begin again
         "accept": "accepted", "quarantine": "quarantined", "reject": "rejected", "supersede": "expired",
+        "destroy": "expired",  # only of a check that was given up: nothing reads it
     },
     "accepted": {},
     "quarantined": {},

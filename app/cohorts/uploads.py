@@ -25,6 +25,7 @@ from app.cohorts.upload_states import RECEIVES, TAKES_UPLOADS, UNDECIDED, step
 from app.cohorts.upload_targets import Wanted, must_hold_consents_scope, target
 from app.db import Database, new_id
 from app.errors import Problem, not_found
+from app.jobs import held_up
 from app.models import Cohort, Upload
 from app.settings import Settings
 from app.storage.inbox import Busy, Inbox, Writer
@@ -83,7 +84,8 @@ class UploadService:
         """The upload as it stands. One that has every byte but lost its process is completed here."""
         upload = self._visible(actor, upload_id)
         if upload.state not in RECEIVES or upload.received < upload.length or self._is_late(upload):
-            return _view(upload)
+            with self.db.read() as session:
+                return _view(upload, held_up(session, upload_id))
         with suppress(Busy, FileNotFoundError), self.inbox.writer(upload_id):
             return self._complete(upload_id)
         return self._reload(upload_id)
@@ -148,7 +150,8 @@ class UploadService:
         for upload_id in ids:
             with self.db.unit_of_work() as session:
                 upload, _version, holder = queries.lock_with_target(session, upload_id)
-                if upload.original == "removed" or upload.state == "checking":
+                stopped = upload.purpose == "table" and held_up(session, upload.id) is not None
+                if upload.original == "removed" or (upload.state == "checking" and not stopped):
                     continue
                 if upload.state in UNDECIDED:
                     self._end(session, upload, holder, "destroy", SYSTEM, "participant_destroyed")
@@ -273,7 +276,7 @@ class UploadService:
 
     def _end(self, session: Session, upload: Upload, holder: str, verb: str, actor: str, reason: str) -> None:
         """End the upload without an outcome. A job that reads it removes the original itself, when it sees this."""
-        being_read = upload.state == "checking"
+        being_read = upload.state == "checking" and held_up(session, upload.id) is None
         upload.state = step(upload.state, verb)
         upload.report = {"reason": reason}
         if not being_read:
@@ -322,12 +325,12 @@ class UploadService:
         )
 
 
-def _view(upload: Upload) -> dict[str, Any]:
-    """An upload as people see it; times are datetimes in UTC."""
+def _view(upload: Upload, waits: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An upload as people see it; times are datetimes in UTC. `waits`: why its check was stopped, where it was."""
     return {
         "id": upload.id, "purpose": upload.purpose, "version": upload.version_id, "cohort": upload.cohort_id,
         "table": upload.table_name, "mode": upload.mode, "partition": upload.partition,
         "length": upload.length, "received": upload.received,
-        "state": upload.state, "sha256": upload.sha256, "report": upload.report,
+        "state": upload.state, "sha256": upload.sha256, "report": upload.report, "held_up": waits,
         "original": upload.original, "created_at": upload.created_at, "expires_at": upload.expires_at,
     }  # fmt: skip

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.auth.policy import ProjectFacts
 from app.consents.cohorts import behind
 from app.errors import not_found
+from app.jobs import held_up
 from app.models import Extract, Job, Permit, Project
 
 
@@ -86,6 +87,7 @@ def view(session: Session, row: Extract) -> dict[str, Any]:
         "failure": row.failure,
         "generation": row.generation,
         "progress": progress(session, row.id),
+        "held_up": held_up(session, row.id),
         "created_at": row.created_at,
         "ready_at": row.ready_at,
         "expires_at": row.expires_at,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.auth.policy import Actor, IntegrationFacts
 from app.errors import not_found
 from app.integrations.reports import shown
+from app.jobs import parking
 from app.models import (
     Cohort,
     Dataset,
@@ -103,7 +104,7 @@ def view(session: Session, row: Integration, actor: Actor, least: int, unit: int
         **brief(session, row),
         "mapping": row.mapping,
         "report": shown(row.report, actor, least, unit),
-        "progress": {"job": job.kind, "state": job.state, "failure": job.failure, **job.progress}
+        "progress": {"job": job.kind, "state": job.state, "failure": parking.why(job), **job.progress}
         if job
         else {},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -13,14 +14,14 @@ from sqlalchemy.engine import make_url
 
 from app.clock import Clock
 from app.db import Database
-from app.jobs.rows import Task, execute, waiting
+from app.jobs.kinds import CLOSING
+from app.jobs.parking import Rules
+from app.jobs.rows import NO_RULES, Task, execute, put_back, waiting
 from app.models import Job
 
 log = structlog.get_logger(__name__)
 QUEUE = "baekman_jobs"
 CLOSING_QUEUE = "baekman_closing"
-CLOSING = frozenset({"narrow_block", "settle_withdrawal", "take_withdrawals"})
-"""Kinds that close parts, or open those that nobody left: short, and never behind a build in the queue."""
 APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
 
 
@@ -37,8 +38,10 @@ class Engine(Protocol):
 class InlineEngine:
     """Runs waiting rows in the caller's thread: for the shell and for tests."""
 
-    def __init__(self, db: Database, clock: Clock, tasks: Mapping[str, Task]) -> None:
-        self.db, self.clock, self.tasks = db, clock, tasks
+    def __init__(
+        self, db: Database, clock: Clock, tasks: Mapping[str, Task], rules: Rules = NO_RULES
+    ) -> None:
+        self.db, self.clock, self.tasks, self.rules = db, clock, tasks, rules
 
     def start(self) -> None:
         """Nothing runs until `drain`."""
@@ -51,7 +54,7 @@ class InlineEngine:
         ran = 0
         while ids := _waiting(self.db, self.clock):
             for job_id in ids:
-                execute(self.db, self.clock, self.tasks, job_id)
+                execute(self.db, self.clock, self.tasks, job_id, self.rules)
                 ran += 1
         return ran
 
@@ -69,8 +72,13 @@ class DurableEngine:
         system_url: str,
         executor_id: str,
         poll: float,
+        rules: Rules = NO_RULES,
+        rest: int = 10,
     ) -> None:
-        self.db, self.clock, self.tasks, self.poll = db, clock, tasks, poll
+        self.db, self.clock, self.tasks, self.poll, self.rules = db, clock, tasks, poll, rules
+        self.rest = rest  # seconds that running jobs are given to come to rest at `stop`
+        self._running: set[str] = set()
+        self._suspects = threading.Lock()
         self._stopping = threading.Event()
         self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
         config: DBOSConfig = {
@@ -85,10 +93,16 @@ class DurableEngine:
         }
         DBOS(config=config)
 
-        @DBOS.workflow(name="baekman_job")
+        # Our own rows count what a job costs; DBOS alone would bury it in silence.
+        @DBOS.workflow(name="baekman_job", max_recovery_attempts=None)
         def run_job(job_id: str) -> None:
             # The whole task is one step of DBOS: tasks are idempotent and keep their own place in our tables.
-            execute(self.db, self.clock, self.tasks, job_id)
+            with self._suspects if self._is_suspect(job_id) else nullcontext():
+                self._running.add(job_id)
+                try:
+                    execute(self.db, self.clock, self.tasks, job_id, self.rules)
+                finally:
+                    self._running.discard(job_id)
 
         self._workflow = run_job
 
@@ -115,7 +129,16 @@ class DurableEngine:
         self._stopping.set()
         if self._relay.is_alive():
             self._relay.join(timeout=10)
-        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=10)
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=self.rest)
+        if begun := sorted(self._running):
+            put_back(self.db, begun)
+
+    def _is_suspect(self, job_id: str) -> bool:
+        """Whether a worker ended while the job ran. Such jobs run one after the other, so that the one that did it
+        takes none of the others along; but what closes parts never waits."""
+        with self.db.read() as session:
+            job = session.get(Job, job_id)
+            return job is not None and job.state == "running" and job.kind not in CLOSING
 
     def _run_relay(self) -> None:
         while not self._stopping.wait(self.poll):

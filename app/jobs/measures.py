@@ -19,7 +19,7 @@ SECONDS = Gauge(
     "baekman_job_seconds", "Seconds from order to end of the last 200 that ended well.", ("kind", "quantile")
 )
 BUILDS: Final = ("build_extract", "reissue_extract", "dry_run")
-_STATES = ("waiting", "queued", "running", "failed")
+_STATES = ("waiting", "queued", "running", "failed", "parked")
 _LAST = 200
 
 

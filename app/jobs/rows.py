@@ -15,27 +15,14 @@ from sqlalchemy.orm import Session
 from app.clock import Clock
 from app.db import Database, new_id
 from app.errors import Problem
+from app.jobs.kinds import MUST_END
+from app.jobs.parking import Rules, is_dangerous, lost, overtake, park
+from app.jobs.states import ENDED, step
 from app.models import Job
 
 log = structlog.get_logger(__name__)
-ENDED = frozenset({"done", "failed", "retried"})
-# What must come to an end however often it fails: a withdrawal that stops half way would leave parts closed.
-MUST_END = frozenset(
-    {
-        "correct_permit",
-        "destroy_extract",
-        "destroy_rows",
-        "follow_version",
-        "narrow_block",
-        "recall_erratum",
-        "reissue_extract",
-        "return_finding",
-        "settle_withdrawal",
-        "suspend_permit",
-        "take_withdrawals",
-    }
-)
 LONGEST_WAIT = timedelta(hours=1)
+NO_RULES = Rules()
 failures = Counter("baekman_job_failures", "Jobs that ended badly, each try of its own.", ("kind",))
 
 
@@ -47,6 +34,7 @@ class JobContext:
     subject: str
     arguments: dict[str, Any]
     db: Database
+    kind: str = ""
 
     def progress(self, **counts: Any) -> None:
         """Write how far the job is; counts and step names only, people read it while they wait."""
@@ -80,6 +68,7 @@ def enqueue(
         created_at=at,
         finished_at=None,
         attempt=attempt,
+        deaths=0,
         not_before=not_before,
     )
     session.add(job)
@@ -87,33 +76,79 @@ def enqueue(
     return job.id
 
 
-def execute(db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str) -> None:
-    """Run one job to its end. A `Problem` is the job's failure; anything else is logged by its type alone."""
-    with db.unit_of_work() as session:
-        job = session.get(Job, job_id)
-        if job is None or job.state in ENDED:
-            return
-        job.state = "running"
-        context = JobContext(job.id, job.subject, dict(job.arguments), db)
-        kind = job.kind
-    failure: dict[str, Any] | None = None
+def execute(
+    db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str, rules: Rules = NO_RULES
+) -> None:
+    """Run one job to its end. A `Problem` is the job's failure; anything else is logged by its type alone.
+
+    A row that runs already lost its worker: it is begun again, or parked where too many were lost with it.
+    """
+    context = _begin(db, clock, job_id, rules)
+    if context is None:
+        return
+    failure: Problem | None = None
     try:
-        tasks[kind](context)
+        tasks[context.kind](context)
     except Problem as problem:
-        failure = problem.to_dict()
+        failure = problem
     except Exception as error:
         # The message of a library may hold a value, so only the type and the place are logged.
-        log.error("job failed", job=job_id, kind=kind, error=type(error).__name__, at=_place(error))
-        failure = Problem("internal", "The job failed on our side; it is recorded under its id.").to_dict()
-    now = clock()
+        kind, name = context.kind, type(error).__name__
+        log.error("job failed", job=job_id, kind=kind, error=name, at=_place(error))
+        failure = Problem("internal", "The job failed on our side; it is recorded under its id.")
     if failure:
-        failures.labels(kind).inc()
+        failures.labels(context.kind).inc()
+    _end(db, clock(), job_id, failure, rules)
+
+
+def _begin(db: Database, clock: Clock, job_id: str, rules: Rules) -> JobContext | None:
     with db.unit_of_work() as session:
-        if job := session.get(Job, job_id):
-            job.state = "failed" if failure else "done"
-            job.failure, job.finished_at = failure, now
-            if failure and kind in MUST_END:
-                _try_again(session, job, now, now + backoff(job.attempt))
+        job = session.get(Job, job_id, with_for_update=True)
+        if job is None or job.state in ENDED:
+            return None
+        if job.state == "running":
+            job.deaths += 1
+            if job.deaths >= rules.most_deaths:
+                park(session, job, lost(job.deaths), rules, clock())
+                return None
+        job.state = step(job.state, "begin")
+        return JobContext(job.id, job.subject, dict(job.arguments), db, job.kind)
+
+
+def _end(db: Database, now: datetime, job_id: str, failure: Problem | None, rules: Rules) -> None:
+    with db.unit_of_work() as session:
+        job = session.get(Job, job_id, with_for_update=True)
+        if job is None or job.state in ENDED:
+            return  # it stood still for so long that another worker ended it
+        job.finished_at = now
+        if failure is None:
+            job.state = step(_ran(job), "end")
+            overtake(session, job, rules, now)
+            return
+        job.failure = failure.to_dict()
+        if job.kind not in MUST_END:
+            job.state = step(_ran(job), "fail")
+        elif job.attempt >= rules.most_tries:
+            job.state = _ran(job)
+            park(session, job, failure, rules, now)
+        else:
+            job.state = step(_ran(job), "retry")
+            _again(session, job, now, now + backoff(job.attempt))
+
+
+def _ran(job: Job) -> str:
+    """It ran, also where it was put back when its worker was told to end and came to rest after all."""
+    return "running" if job.state == "queued" else job.state
+
+
+def put_back(db: Database, job_ids: Sequence[str]) -> int:
+    """Jobs whose worker is told to end before they came to rest wait again: it was not they who ended it; how many."""
+    with db.unit_of_work() as session:
+        query = select(Job).where(Job.id.in_(job_ids), Job.state == "running").order_by(Job.id)
+        jobs = session.scalars(query.with_for_update()).all()
+        for job in jobs:
+            job.state = step(job.state, "put_back")
+        return len(jobs)
 
 
 def backoff(attempt: int) -> timedelta:
@@ -123,13 +158,13 @@ def backoff(attempt: int) -> timedelta:
 
 def order(session: Session, kind: str, subject: str, at: datetime, *, wanted: bool = True) -> None:
     """One job of a kind and subject is enough, for it sees everything that is committed before it begins: one that
-    has not begun is let begin now, and else, where it is `wanted`, there is a new one."""
+    has not begun is let begin now, and else, where it is `wanted`, there is a new one, unless no worker survives it."""
     query = select(Job).where(Job.subject == subject, Job.kind == kind, Job.state.in_(("waiting", "queued")))
     # Locked, so that it begins after this transaction and sees its changes.
     held = session.scalar(query.order_by(Job.created_at, Job.id).limit(1).with_for_update())
     if held is not None:
         held.not_before = None
-    elif wanted:
+    elif wanted and not is_dangerous(session, kind, subject):
         enqueue(session, kind, subject=subject, at=at)
 
 
@@ -149,12 +184,12 @@ def requeue_failed(db: Database, clock: Clock, kinds: Sequence[str]) -> int:
         query = select(Job).where(Job.state == "failed", Job.kind.in_(kinds)).order_by(Job.created_at, Job.id)
         failed = list(session.scalars(query.with_for_update()))
         for job in failed:
-            _try_again(session, job, clock(), None)
+            job.state = step(job.state, "retry")
+            _again(session, job, clock(), None)
         return len(failed)
 
 
-def _try_again(session: Session, job: Job, now: datetime, not_before: datetime | None) -> None:
-    job.state = "retried"
+def _again(session: Session, job: Job, now: datetime, not_before: datetime | None) -> None:
     enqueue(
         session, job.kind, subject=job.subject, arguments=job.arguments, at=now, not_before=not_before,
         attempt=job.attempt + 1,

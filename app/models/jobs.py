@@ -12,8 +12,8 @@ from app.models.base import Base
 
 
 class Job(Base):
-    """waiting -> queued -> running -> done | failed (-> retried, as another row). `arguments` and `progress` hold ids
-    and counts only."""
+    """One piece of work; its life is told by `app/jobs/states.py`. `arguments` and `progress` hold ids and counts
+    only."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_state_created_at", "state", "created_at"),)
@@ -30,6 +30,9 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(
         default=1, server_default="1"
     )  # how often its work was begun, with this
+    deaths: Mapped[int] = mapped_column(
+        default=0, server_default="0"
+    )  # how many workers ended while this row ran
     not_before: Mapped[datetime | None]  # a waiting row is not handed over before this moment
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from app.audit import verify
 from app.db import Database
 from app.errors import Problem
+from app.jobs.kinds import SERVES_WITHDRAWAL
 from app.keyring import KeyringError, open_keyring
 from app.models import AuditHead, Job
 from app.models.migrating import differences, is_current
@@ -121,7 +122,15 @@ def _jobs(db: Database, at: datetime) -> Iterator[Check]:
             Job.state.in_(("waiting", "queued")), (Job.not_before.is_(None)) | (Job.not_before <= at)
         )
         count, oldest = session.execute(waiting).one()
-        failed = session.scalar(select(func.count()).where(Job.state.in_(("failed", "parked")))) or 0
+        failed = session.scalar(select(func.count()).where(Job.state == "failed")) or 0
+        given_up = list(session.scalars(select(Job.kind).where(Job.state == "parked")))
+    if given_up:
+        urgent = sum(kind in SERVES_WITHDRAWAL for kind in given_up)
+        yield Check(
+            "parked jobs", "failed" if urgent else "warning",
+            f"{len(given_up)} jobs were given up" + (f", {urgent} of which carry withdrawals." if urgent else "."),
+            "See `baekman jobs list --state parked`; mend the cause, then `baekman jobs release`.",
+        )  # fmt: skip
     if count and at - oldest > _LATE:
         minutes = int((at - oldest).total_seconds() // 60)
         yield Check(

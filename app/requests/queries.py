@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.auth.policy import Actor, PermitFacts, RequestFacts, VersionFacts
 from app.consents.cohorts import Behind, behind
 from app.errors import not_found
+from app.jobs import parking
 from app.models import (
     AccessRequest,
     Cohort,
@@ -199,7 +200,8 @@ def dry_run_view(session: Session, row: DryRun) -> dict[str, Any]:
     names = ("id", "request_id", "plan_hash", "state", "result", "created_at", "finished_at")
     view = {name: getattr(row, name) for name in names}
     view["result"] = {k: v for k, v in row.result.items() if k != "page"} if row.result else row.result
-    return {**view, "progress": job.progress if job else {}}
+    stopped = parking.told(job) if job and job.state == "parked" else None
+    return {**view, "progress": job.progress if job else {}, "held_up": stopped}
 
 
 def permit_view(row: Permit, project: Project) -> dict[str, Any]:

@@ -65,6 +65,10 @@ class ExtractView(BaseModel):
     failure: dict[str, Any] | None
     generation: int
     progress: dict[str, Any]
+    held_up: dict[str, Any] | None = Field(
+        default=None,
+        description="Of work that was stopped until the operator has looked: a problem document.",
+    )
     created_at: datetime
     ready_at: datetime | None
     expires_at: datetime | None
@@ -183,6 +187,11 @@ class WithdrawalView(BaseModel):
     commitment: str | None = None
     taken_at: datetime
     closed_at: datetime | None
+    held_up: dict[str, Any] | None = Field(
+        default=None,
+        description="Where what carries it was stopped until the operator has looked: a problem document. What was "
+        "closed stays closed.",
+    )
 
 
 class UnsettledView(View):
@@ -195,6 +204,7 @@ class UnsettledView(View):
     taken_at: datetime
     tries: int
     failure: str | None
+    held_up: dict[str, Any] | None
 
 
 class WithdrawalPage(BaseModel):

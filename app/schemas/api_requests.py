@@ -156,6 +156,9 @@ class DryRunView(DryRunBrief):
     request_id: str
     result: Free | None
     progress: Free
+    held_up: Free | None = Field(
+        default=None, description="Where it was stopped until the operator has looked: a problem document."
+    )
     created_at: datetime
     finished_at: datetime | None
 

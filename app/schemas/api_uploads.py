@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class UploadView(BaseModel):
@@ -27,6 +27,10 @@ class UploadView(BaseModel):
     ]
     sha256: str | None
     report: dict[str, Any] | None
+    held_up: dict[str, Any] | None = Field(
+        default=None,
+        description="Of a check that was stopped until the operator has looked: a problem document.",
+    )
     original: Literal["kept", "removed"]
     created_at: datetime
     expires_at: datetime

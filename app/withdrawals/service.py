@@ -27,6 +27,7 @@ from app.schemas.register import DOMAINS, KINDS, NARROWED, UNLINKED, USUAL_KIND
 from app.storage.journal import Journal
 from app.withdrawals.commitments import commitment, of_hash
 from app.withdrawals.journal import Entry, Replayed, entry_of, replay
+from app.withdrawals.watching import held_up
 
 REASON = "participant_withdrew"
 MOST_AT_ONCE = 1000  # people whom one job carries
@@ -175,7 +176,7 @@ class WithdrawalService:
                 raise not_found("withdrawal")
             cohort = session.get_one(Cohort, row.cohort_id)
             policy.must_take_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
-            return view(row)
+            return {**view(row), "held_up": held_up(session, row)}
 
     def list_of(self, actor: Actor, cohort_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:
         """The withdrawals of a cohort, newest first."""

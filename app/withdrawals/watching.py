@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import Gauge
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.db import Database
+from app.jobs import parking
 from app.models import BlockMark, Cohort, Job, Withdrawal
 
 OPEN = Gauge("baekman_withdrawals_open", "Withdrawals that are not closed.", ("state",))
@@ -52,7 +53,7 @@ class WatchService:
                 found.append(
                     {
                         "id": row.id, "cohort_id": row.cohort_id, "kind": row.kind, "state": row.state,
-                        "taken_at": row.taken_at, "tries": tries, "failure": failure,
+                        "taken_at": row.taken_at, "tries": tries, "failure": failure, "held_up": held_up(session, row),
                     }
                 )  # fmt: skip
                 if len(found) == limit:
@@ -74,18 +75,34 @@ class WatchService:
         return len(rows)
 
 
-def _tries(session: Session, row: Withdrawal) -> tuple[int, str | None]:
-    """Over the jobs that carry this withdrawal: the highest number of a try, and why the one before failed."""
+def held_up(session: Session, row: Withdrawal) -> dict[str, Any] | None:
+    """Where a job that carries the withdrawal was given up until the operator has looked: the words that say so."""
+    if row.state == "closed":
+        return None
+    query = (
+        select(Job)
+        .where(_carries(row), Job.state == "parked")
+        .order_by(Job.finished_at.desc(), Job.id.desc())
+    )
+    job = session.scalar(query.limit(1))
+    return None if job is None else parking.told(job)
+
+
+def _carries(row: Withdrawal) -> ColumnElement[bool]:
     extracts = select(BlockMark.extract_id).where(BlockMark.withdrawal_id == row.id)
-    carries = or_(
+    return or_(
         Job.subject == row.id,
         (Job.kind.in_(("narrow_block", "reissue_extract"))) & Job.subject.in_(extracts),
         (Job.kind == "destroy_rows") & (Job.subject == row.cohort_id),
     )
-    since = (carries, Job.created_at >= row.taken_at)
+
+
+def _tries(session: Session, row: Withdrawal) -> tuple[int, str | None]:
+    """Over the jobs that carry this withdrawal: the highest number of a try, and why the one before failed."""
+    since = (_carries(row), Job.created_at >= row.taken_at)
     tries = session.scalar(
-        select(func.max(Job.attempt)).where(*since, Job.state.in_(("waiting", "queued", "running")))
+        select(func.max(Job.attempt)).where(*since, Job.state.in_(("waiting", "queued", "running", "parked")))
     )
-    failed = select(Job.failure).where(*since, Job.state.in_(("retried", "failed")))
+    failed = select(Job.failure).where(*since, Job.state.in_(("retried", "failed", "parked")))
     failure = session.scalar(failed.order_by(Job.finished_at.desc()).limit(1)) if (tries or 1) > 1 else None
     return tries or 1, failure.get("code") if failure else None

@@ -23,7 +23,7 @@ from app.deid.pseudonyms import words_of
 from app.engines.destruction import DestructionEngine
 from app.errors import Problem
 from app.gate.remembering import recollect
-from app.jobs import execute
+from app.jobs import Rules, enqueue, execute
 from app.jobs.answers import Once
 from app.ledger.parts import listed
 from app.models import (
@@ -44,7 +44,8 @@ from app.models import (
     VaultTable,
     Withdrawal,
 )
-from app.schemas.api_extracts import UnsettledView
+from app.operating.jobs import JobDesk
+from app.schemas.api_extracts import UnsettledView, WithdrawalView
 from app.withdrawals.commitments import opens
 from tests.integration.destruction.house import House, make
 
@@ -250,6 +251,7 @@ def test_what_has_arrived_goes_and_what_is_checked_is_waited_for(house: House) -
         "waiting": ("table", "complete", now - timedelta(minutes=1)), "register": ("consents", "receiving", now),
         "later": ("table", "receiving", now + timedelta(hours=1)),
         "checked": ("table", "checking", now - timedelta(minutes=1)),
+        "given-up": ("table", "checking", now - timedelta(minutes=1)),
     }  # fmt: skip
     inbox = house.built.house.uploads.inbox
     with house.world.db.unit_of_work() as session:
@@ -263,6 +265,8 @@ def test_what_has_arrived_goes_and_what_is_checked_is_waited_for(house: House) -
                 )
             )  # fmt: skip
             inbox.prepare(f"upl_{name}")
+        job = enqueue(session, "check_upload", subject="upl_given-up", at=now)
+        session.get_one(Job, job).state = "parked"  # nothing reads it any more
     house.withdraw(one)
     for kind in ("narrow_block", "settle_withdrawal", "destroy_rows"):
         run(house, kind)
@@ -275,7 +279,7 @@ def test_what_has_arrived_goes_and_what_is_checked_is_waited_for(house: House) -
         uploads = {row.id.removeprefix("upl_"): row for row in session.scalars(select(Upload))}
     assert {name for name, row in uploads.items() if row.original == "kept"} == {"later"}
     assert [name for name in ids if inbox.exists(f"upl_{name}")] == ["later"]
-    assert uploads["receiving"].state == uploads["waiting"].state == "expired"
+    assert {uploads[name].state for name in ("receiving", "waiting", "given-up")} == {"expired"}
     assert uploads["receiving"].report == {"reason": "participant_destroyed"}
 
 
@@ -335,6 +339,14 @@ def test_stewards_see_what_is_on_its_way_and_what_fails(
         taken["id"], "destroying", 2, "internal",
     )  # fmt: skip
     UnsettledView.model_validate(shown)
+    assert (shown["held_up"], house.receipt(taken)["held_up"]) == (None, None)
+    with capture_logs():
+        run(house, "destroy_rows", Rules(most_tries=2))
+    (shown,) = watch.unsettled(steward, None, 10)
+    assert shown["held_up"] == house.receipt(taken)["held_up"]
+    assert (shown["held_up"]["code"], shown["held_up"]["reason"]) == ("job_parked", "internal")
+    WithdrawalView.model_validate(house.receipt(taken))
+    JobDesk(house.world.db, house.built.clock).release(shown["held_up"]["job"])
     assert watch.unsettled(foreign, None, 10) == []
     assert watch.observe() == 1
     assert 'baekman_withdrawals_open{state="destroying"} 1.0' in generate_latest().decode()
@@ -367,14 +379,14 @@ def test_only_all_domains_can_be_destroyed(house: House) -> None:
 # -- what the tests share
 
 
-def run(house: House, kind: str) -> int:
+def run(house: House, kind: str, rules: Rules = Rules()) -> int:  # noqa: B008 - it is frozen
     """Run the waiting jobs of one kind, and none that they order."""
     with house.world.db.read() as session:
         ids = list(
             session.scalars(select(Job.id).where(Job.kind == kind, Job.state == "waiting").order_by(Job.id))
         )
     for one in ids:
-        execute(house.built.db, house.built.clock, house.built.tasks, one)
+        execute(house.built.db, house.built.clock, house.built.tasks, one, rules)
     return len(ids)
 
 

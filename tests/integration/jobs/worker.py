@@ -5,19 +5,22 @@ With an id it is one of several workers on one PostgreSQL, which shows that it l
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 from app.clock import utc_now
 from app.db import Database
-from app.jobs import JobContext, Task
+from app.jobs import JobContext, Rules, Task
 from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_url
 from app.jobs.workers import Membership
 
 
 def tasks(folder: Path) -> dict[str, Task]:
-    """`slow` takes until it is killed on its first run and ends at once on any later one; `quick` ends at once."""
+    """`slow` takes until it is killed on its first run and ends at once on any later one; `quick` ends at once; no
+    process survives `poison`."""
 
     def slow(job: JobContext) -> None:
         runs = folder / f"{job.id}.runs"
@@ -32,14 +35,20 @@ def tasks(folder: Path) -> dict[str, Task]:
         with (folder / f"{job.id}.runs").open("a") as file:
             file.write("run\n")
 
-    return {"slow": slow, "quick": quick}
+    def poison(job: JobContext) -> None:
+        quick(job)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return {"slow": slow, "quick": quick, "poison": poison}
 
 
 def engine(folder: Path, db: Database, more: dict[str, Task] | None = None) -> DurableEngine:
     """The engine over a folder, always under the same executor id, as one embedded process is."""
     system = embedded_system_url(folder)
     known = {**tasks(folder), **(more or {})}
-    return DurableEngine(db, utc_now, known, system_url=system, executor_id="test-embedded", poll=0.02)
+    return DurableEngine(
+        db, utc_now, known, system_url=system, executor_id="test-embedded", poll=0.02, rules=Rules(3, 2)
+    )
 
 
 def one_of_several(folder: Path, db: Database, name: str) -> None:
