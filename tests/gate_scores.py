@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from app.deid.identifiers import MARKS, Source, judge, look, mark_of
+from app.deid.identifiers import MARKS, Source, judge, look, mark_of, text_mark
+from app.deid.identifiers.scan import is_text, stream
 from app.schemas.dictionary import Column
 from tests import labelled
 from tests.labelled import Labelled
@@ -35,14 +36,35 @@ def found(columns: Sequence[Labelled], *, of_people: bool = True) -> dict[str, T
         return list(con.execute(query).fetchall())
 
     answer = {}
+    marked = _marked(ask, sources)
     for one, source, seen in zip(columns, sources, look(ask, "stage", sources), strict=True):
         verdict = judge(source.column, seen, of_people=of_people)
-        which = ", ".join(str(MARKS.index(mark)) for mark in verdict.marks()) or "-1"
-        rows = {r[0] for r in ask(f"SELECT row FROM stage WHERE {mark_of(source)} IN ({which})")}
+        which = {MARKS.index(mark) for mark in verdict.marks()}
+        rows = {row for row, mark in marked[source.value] if mark in which}
         hits = {kind: seen.count(*marks) for kind, marks in verdict.hits.items()}
         answer[one.name] = (hits, rows, {kind: seen.count(*marks) for kind, marks in verdict.doubts.items()})
     con.close()
     return answer
+
+
+def _marked(
+    ask: Callable[[str], list[tuple[Any, ...]]], sources: Sequence[Source]
+) -> dict[str, list[tuple[int, int]]]:
+    """By column: each row with its mark. All texts in one query, for patterns take long to compile."""
+    texts = {i: source.value for i, source in enumerate(sources) if is_text(source.column)}
+    asked = (
+        [f"SELECT 'c' || c, row, {text_mark('v')} AS mark {stream('stage', texts, 'row')}"] if texts else []
+    )
+    asked += [
+        f"SELECT '{source.value}' AS c, row, {mark_of(source)} AS mark FROM stage"
+        for source in sources
+        if not is_text(source.column)
+    ]
+    found: dict[str, list[tuple[int, int]]] = {source.value: [] for source in sources}
+    for query in asked:
+        for column, row, mark in ask(query):
+            found[column].append((row, mark))
+    return found
 
 
 def _column(one: Labelled) -> Column:

@@ -79,7 +79,7 @@ def mark_of(source: Source) -> str:
     """SQL of the mark of the typed value; null-safe."""
     if is_text(source.column):
         return text_mark(source.value)
-    return _whole_mark(source.value, source.column.type, said_by(source.column.name) is not None)
+    return _whole_mark(source.value, *_judged_alike(source.column))
 
 
 def text_mark(text: str) -> str:
@@ -177,15 +177,20 @@ def look(ask: Ask, relation: str, sources: list[Source]) -> list[Seen]:
 
 def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> None:
     row = ask(f"SELECT {', '.join(_counts(source) for source in sources)} FROM {relation}")[0]
-    texts, strays = {}, {}
+    texts: dict[int, str] = {}
+    strays: dict[int, str] = {}
+    wholes: dict[tuple[str, bool], dict[int, str]] = {}
     for i, (source, seen) in enumerate(zip(sources, found, strict=True)):
         seen.filled = row[2 * i]
         if is_text(source.column) and seen.filled:
             texts[i] = source.value
         elif is_whole(source.column) and seen.filled:
-            _add(seen, ask(_whole_query(relation, source)))
+            wholes.setdefault(_judged_alike(source.column), {})[i] = source.value
         if source.stray is not None and row[2 * i + 1]:
             strays[i] = source.stray
+    for alike, values in wholes.items():
+        for column, mark, cells, distinct in ask(_whole_query(relation, values, *alike)):
+            _add(found[column], [(mark, cells, distinct)])
     for column, mark, cells, distinct in ask(_text_query(ask, relation, texts)) if texts else []:
         _add(found[column], [(mark, cells, distinct)])
     for column, mark, cells, _ in ask(_text_query(ask, relation, strays)) if strays else []:
@@ -199,29 +204,51 @@ def _counts(source: Source) -> str:
     return f"count({source.value}), {f'count({source.stray})' if source.stray else '0'}"
 
 
-def _whole_query(relation: str, source: Source) -> str:
+def _judged_alike(column: Column) -> tuple[str, bool]:
+    """What the mark of a number hangs on beside the number."""
+    return column.type, said_by(column.name) is not None
+
+
+def _whole_query(relation: str, values: dict[int, str], kind: str, named: bool) -> str:
+    """All columns whose numbers are judged alike in one query, as texts are."""
     return (
-        f"SELECT mark, count(*), approx_count_distinct(v) FILTER (mark > 0) FROM (SELECT {source.value} AS v,"
-        f" {mark_of(source)} AS mark FROM {relation} WHERE {source.value} IS NOT NULL) GROUP BY mark"
+        "SELECT c, mark, count(*), approx_count_distinct(v) FILTER (mark > 0)"
+        f" FROM (SELECT c, v, {_whole_mark('v', kind, named)} AS mark {stream(relation, values)}) GROUP BY c, mark"
     )
 
 
 def _text_query(ask: Ask, relation: str, texts: dict[int, str]) -> str:
-    """All text columns in one query, so that the patterns are compiled once; texts that repeat are looked at once."""
+    """All text columns in one query; texts that repeat are looked at once.
+
+    The columns become rows of one stream, and not a union of one query each: the engine compiles the patterns for every
+    such query anew, which takes longer than to look at a million texts.
+    """
     sampled = ", ".join(f"count({text}), count(DISTINCT {text})" for text in texts.values())
     row = ask(f"SELECT {sampled} FROM (FROM {relation} LIMIT {_FIRST})")[0]
-    parts = []
+    often: dict[int, str] = {}
+    rarely: dict[int, str] = {}
     for place, (i, text) in enumerate(texts.items()):
         filled, distinct = row[2 * place : 2 * place + 2]
-        rows = f"FROM {relation} WHERE {text} IS NOT NULL"
-        if distinct * _MANY <= filled:
-            parts.append(f"SELECT {i} AS c, {text} AS v, count(*) AS n {rows} GROUP BY ALL")
-        else:
-            parts.append(f"SELECT {i} AS c, {text} AS v, 1 AS n {rows}")
+        (often if distinct * _MANY <= filled else rarely)[i] = text
+    parts = []
+    if often:
+        parts.append(f"SELECT c, v, count(*) AS n {stream(relation, often)} GROUP BY ALL")
+    if rarely:
+        parts.append(f"SELECT c, v, 1 AS n {stream(relation, rarely)}")
     marked = f"SELECT c, v, n, {text_mark('v')} AS mark FROM ({' UNION ALL '.join(parts)})"
     return (
         "SELECT c, mark, CAST(sum(n) AS BIGINT), CASE WHEN mark > 0 THEN approx_count_distinct(v) FILTER (mark > 0)"
         f" END FROM ({marked}) GROUP BY c, mark"
+    )
+
+
+def stream(relation: str, columns: dict[int, str], *also: str) -> str:
+    """SQL from `FROM` on: `c` and `v`, the number of a column and each of its values that is not missing; `also` beside."""
+    values = ", ".join(columns.values())
+    beside = "".join(f", {name}" for name in also)
+    return (
+        f"FROM (SELECT unnest([{', '.join(map(str, columns))}]) AS c, unnest([{values}]) AS v{beside} FROM {relation})"
+        " WHERE v IS NOT NULL"
     )
 
 
