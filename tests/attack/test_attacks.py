@@ -20,7 +20,7 @@ from app.auth.policy import Actor
 from app.cli import app
 from app.db import Database
 from app.deid import counts, pseudonyms, risk, vocabularies, window
-from app.deid.attacks import Target
+from app.deid.attacks import Target, values
 from app.deid.attacks.values import hashed, spellings
 from app.deid.verify.cells import Cells
 from app.engines.duckdb import codes
@@ -86,7 +86,7 @@ def test_prosecutor_and_homogeneity(survey: World, tmp_path: Path) -> None:
     assert worse.figures["columns"]["person.salary"]["one_value_classes"] == 1
 
 
-def test_resident_number_dictionary(survey: World, tmp_path: Path) -> None:
+def test_resident_number_dictionary(survey: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attacker with every resident number of the cohort: no hash of any on any released column, nor stored."""
     extract, held = _released(survey, tmp_path / "a")
     known = [str(eval(RESIDENT, {"key": key})) for key in survey.keys]
@@ -94,7 +94,10 @@ def test_resident_number_dictionary(survey: World, tmp_path: Path) -> None:
     assert found["dictionary"].verdict == found["identifiers"].verdict == "held"
     assert found["dictionary"].figures["matches"] == found["dictionary"].figures["raw_matches"] == 0
     assert _stored(survey, known) == 0
-    # Planted: pseudonyms that are a bare hash; the number itself; and an identity that is stored as a bare hash.
+    assert found["dictionary"].figures["digests_tried"] > values.COUNTED
+    # Planted: pseudonyms that are a bare hash; the number itself; and an identity that is stored as a bare hash. They
+    # are of known numbers, so that the many that are only counted up need not be tried again.
+    monkeypatch.setattr(values, "COUNTED", 1000)
     first = known[0]
     for digest in (hashlib.md5, hashlib.sha256):
         name = digest(first.encode()).hexdigest()[:16]
@@ -550,8 +553,11 @@ def test_edges_of_a_downloaded_extract(small: World, tmp_path: Path) -> None:
     assert (worse.verdict, worse.figures["columns_without_window"]) == ("broken", 2)
 
 
-def test_the_command_writes_a_report_and_fails_on_a_broken_extract(small: World, tmp_path: Path) -> None:
+def test_the_command_writes_a_report_and_fails_on_a_broken_extract(
+    small: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`baekman attack DIR`: a report in two languages; exit code 1 where an attack succeeds."""
+    monkeypatch.setattr(values, "COUNTED", 1000)  # `test_resident_number_dictionary` tries them all
     _, held = _released(small, tmp_path / "a")
     alone = "SELECT * REPLACE (CASE WHEN pid = (SELECT min(pid) FROM parts) THEN '0' ELSE age END AS age) FROM parts"
     bad = doctored(held, "person", alone, tmp_path / "b")

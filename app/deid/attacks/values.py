@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -52,11 +52,11 @@ def dictionary(extract: Extract, known: Sequence[str]) -> Result:
     ]
     _cells(extract)
     ids = list(spellings(known))
-    hits, tried = 0, 0
+    digests, hits, tried = _Digests(public), 0, 0
     for guesses in _batches((*ids, *map(str, range(1, COUNTED + 1)))):
-        digests = pa.table({"h": pa.array([d for guess in guesses for d in hashed(guess, public)])})
-        tried += digests.num_rows
-        extract.load("guess", digests)
+        told = pa.table({"h": pa.array([d for guess in guesses for d in digests.of(guess)])})
+        tried += told.num_rows
+        extract.load("guess", told)
         # Two joins: with OR in the condition every pair of values would be compared.
         for column in ("exact", "folded"):
             hits += extract.number(f"SELECT count(*) FROM cells SEMI JOIN guess ON {column} = h")
@@ -89,18 +89,41 @@ def spellings(known: Iterable[str]) -> Iterator[str]:
 def hashed(guess: str, keys: Iterable[str] = ()) -> Iterator[str]:
     """The first 16 characters of each common digest of an id, in hex and base64: plain, and by HMAC-SHA256 with an
     empty key and with `keys` that are no secret."""
-    text = guess.encode()
-    plain: tuple[Callable[[bytes], bytes], ...] = (
-        lambda b: hashlib.md5(b, usedforsecurity=False).digest(),
-        lambda b: hashlib.sha1(b, usedforsecurity=False).digest(),
-        lambda b: hashlib.sha256(b).digest(),
-        lambda b: hashlib.sha512(b).digest(),
-    )
-    digests = [one(text) for one in plain]
-    digests += [hmac.digest(key.encode(), text, "sha256") for key in {"", *keys}]
-    for digest in digests:
-        yield digest.hex()[:CUT]
-        yield b64encode(digest).decode()[:CUT]
+    return _Digests(keys).of(guess)
+
+
+class _Digests:
+    """The common digests under keys that are the same for every guess: what does not hang on the guess is done once."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._plain = [
+            hashlib.new(name, usedforsecurity=False) for name in ("md5", "sha1", "sha256", "sha512")
+        ]
+        self._keyed = [_hmac(key.encode()) for key in sorted({"", *keys})]
+
+    def of(self, guess: str) -> Iterator[str]:
+        """Each digest in hex and in base64, cut."""
+        text = guess.encode()
+        for begun in self._plain:
+            digest = begun.copy()
+            digest.update(text)
+            yield from _written(digest.digest())
+        for inner, outer in self._keyed:
+            first, second = inner.copy(), outer.copy()
+            first.update(text)
+            second.update(first.digest())
+            yield from _written(second.digest())
+
+
+def _hmac(key: bytes) -> tuple[Any, Any]:
+    """The two SHA-256 of HMAC (RFC 2104), each having taken the key."""
+    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    return hashlib.sha256(bytes(b ^ 0x36 for b in block)), hashlib.sha256(bytes(b ^ 0x5C for b in block))
+
+
+def _written(digest: bytes) -> Iterator[str]:
+    yield digest[: CUT // 2].hex()
+    yield b64encode(digest[: CUT // 4 * 3]).decode()
 
 
 def _cells(extract: Extract) -> None:
