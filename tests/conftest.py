@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -61,6 +62,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
     with running(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was imported to collect the tests lives until they end, so that no collection of garbage need go through it:
+    a quarter of a million objects, a seventh of the time of all tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 class SecondsPerKind:
