@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from hypothesis import settings
+from starlette.testclient import TestClient
 
 from tests.postgres import NoPostgres, fresh_database, running_server
 
@@ -32,6 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def rounds(request: pytest.FixtureRequest) -> int:
     """How many random rounds a test of kills and sequences plays: 3, in `make faults` 100."""
     return int(request.config.getoption("--rounds"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_event_loop() -> Iterator[None]:
+    """The loop and its thread that every `TestClient` asks in. By itself each starts and ends one with every request,
+    which takes longer than most answers."""
+    with start_blocking_portal() as portal:
+        TestClient.portal = portal
+        yield
+        TestClient.portal = None
 
 
 @pytest.fixture(scope="session")
