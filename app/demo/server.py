@@ -60,15 +60,16 @@ def running(folder: Path) -> Iterator[Server]:
 
 def _wait(url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
     end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"the service stopped at once; see {folder / 'service.log'}")
-        try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with httpx.Client(timeout=2) as client:  # one: each reads the certificates of the machine anew
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                raise RuntimeError(f"the service stopped at once; see {folder / 'service.log'}")
+            try:
+                if client.get(f"{url}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
     raise RuntimeError(f"the service did not answer in time; see {folder / 'service.log'}")
 
 

@@ -167,11 +167,12 @@ def _register(url: str, first: dict[str, str]) -> str:
 
 def _wait(url: str) -> None:
     end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with httpx.Client(timeout=2) as client:  # one: each reads the certificates of the machine anew
+        while time.monotonic() < end:
+            try:
+                if client.get(f"{url}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
     raise TimeoutError(Path(url).name)
