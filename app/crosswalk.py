@@ -31,6 +31,7 @@ from app.models import Participant
 Keys = npt.NDArray[np.int32]
 Names = npt.NDArray[np.str_]
 _BATCH = 50_000
+_FEW = 5_000
 
 
 @dataclass(frozen=True)
@@ -282,14 +283,19 @@ def of_cohort(session: Session, cohort_id: str, keys: Keys) -> Keys:
 def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseudonyms.Ids:
     """The random ids of `keys` (sorted), uint8 (n, 16), read in key order so that the two line up."""
     found = bytearray()
-    for start in range(0, len(keys), _BATCH):
-        batch = keys[start : start + _BATCH]
+    # A few people out of many are named one by one; else those between the first and the last are read.
+    few = len(keys) > 0 and int(keys[-1]) - int(keys[0]) > 16 * len(keys)
+    size = _FEW if few else _BATCH
+    for start in range(0, len(keys), size):
+        batch = keys[start : start + size]
+        here = (
+            Participant.key.in_(batch.tolist())
+            if few
+            else Participant.key.between(int(batch[0]), int(batch[-1]))
+        )
         query = (
             select(Participant.key, Participant.random_id)
-            .where(
-                Participant.cohort_id.in_(cohort_ids),
-                Participant.key.between(int(batch[0]), int(batch[-1])),
-            )
+            .where(Participant.cohort_id.in_(cohort_ids), here)
             .order_by(Participant.key)
         )
         wanted = set(batch.tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from app.clock import Clock
 from app.db import Database, new_id
 from app.deid import pseudonyms
 from app.engines import Limits, engine
-from app.gate import Gate
+from app.gate import Gate, Whereabouts
 from app.keyring import Keyring
 from app.models import (
     AccessRequest,
@@ -212,6 +213,10 @@ class World:
             row = session.get_one(Consent, (key, domain))
             row.state = state
             session.get_one(Cohort, self.cohort_id).epoch += 1
+
+    def whereabouts(self, extract_id: str, key: int, domains: Iterable[str]) -> Whereabouts:
+        """What the gate tells of one who took these domains back."""
+        return self.gate.recall(extract_id, {"wdr": (key, list(domains))})["wdr"]
 
     def pseudonyms(self, extract_id: str) -> dict[int, str]:
         """Participant key -> pseudonym in the extract's project."""

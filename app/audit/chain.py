@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,26 +54,39 @@ def record(
     The head row is locked (SELECT ... FOR UPDATE; on SQLite the writer lock is held already), so that lines of one
     stream are numbered without gaps.
     """
+    record_each(session, stream=stream, event=event, actor=actor, at=at, lines=[(object_id, data or {})])
+
+
+def record_each(
+    session: Session,
+    *,
+    stream: str,
+    event: str,
+    actor: str,
+    at: datetime,
+    lines: Iterable[tuple[str, Mapping[str, Any]]],
+) -> None:
+    """Add one line for each `(object_id, data)`, in their order: as `record` does, with the chain's end read once."""
     if event not in EVENTS:
         raise KeyError(event)
     head = _locked_head(session, stream)
-    number, previous = head.number + 1, head.digest
-    body = dict(data or {})
-    digest = line_digest(previous, stream, number, at, event, actor, object_id, body)
-    session.add(
-        AuditLine(
-            stream=stream,
-            number=number,
-            at=at,
-            event=event,
-            actor=actor,
-            object_id=object_id,
-            data=body,
-            previous=previous,
-            digest=digest,
+    for object_id, data in lines:
+        number, previous, body = head.number + 1, head.digest, dict(data)
+        digest = line_digest(previous, stream, number, at, event, actor, object_id, body)
+        session.add(
+            AuditLine(
+                stream=stream,
+                number=number,
+                at=at,
+                event=event,
+                actor=actor,
+                object_id=object_id,
+                data=body,
+                previous=previous,
+                digest=digest,
+            )
         )
-    )
-    head.number, head.digest = number, digest
+        head.number, head.digest = number, digest
     session.flush()
 
 

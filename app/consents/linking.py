@@ -111,17 +111,21 @@ def forget_parted(session: Session, project_id: str, keys: Iterable[int]) -> Non
     session.flush()
 
 
-def parted(session: Session, of: Behind, project_id: str, key: int) -> list[int]:
-    """The participants whom a project was given as one person with this one, and whom the register links no more."""
-    held = seeds(session, project_id)
-    if key not in held:
-        return []
-    others = [one for one, seed in held.items() if seed == held[key] and one != key]
-    if not others:
-        return []
+def parted(session: Session, of: Behind, project_id: str, keys: Iterable[int]) -> dict[int, list[int]]:
+    """For each of these participants whom a project was given as one person with others: those of the others whom the
+    register links to them no more. Who has none is left out."""
+    held, together = seeds(session, project_id), dict[bytes, list[int]]()
+    for one, seed in held.items():
+        together.setdefault(seed, []).append(one)
+    others = {key: [one for one in together[held[key]] if one != key] for key in keys if key in held}
+    if not any(others.values()):
+        return {}
     known = linked(session, of.ids)
     person = dict(zip(known.keys.tolist(), known.person.tolist(), strict=True))
-    return sorted(one for one in others if person.get(one) != person.get(key))
+    parts = {
+        key: [one for one in of_key if person.get(one) != person.get(key)] for key, of_key in others.items()
+    }
+    return {key: sorted(found) for key, found in parts.items() if found}
 
 
 def projects_of(session: Session, keys: Iterable[int]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from app.consents.purposes import holds
 from app.models import Cohort, Consent
 
 Keys = npt.NDArray[np.int32]
+_BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +59,25 @@ def covered(
     return np.sort(np.concatenate([np.empty(0, dtype=np.int32), *found]))
 
 
-def covers(
+def covered_of(
     session: Session,
     cohort_ids: Iterable[str],
-    participant_key: int,
+    participant_keys: Sequence[int],
     domain: str,
     purpose: Mapping[str, Any] | None,
     on: date,
-) -> bool:
-    """What `covered` says of one person, who need not be looked for among all others."""
-    query = select(Consent.purposes).where(
-        Consent.participant_key == participant_key,
-        Consent.domain == domain,
-        Consent.cohort_id.in_(sorted(cohort_ids)),
-        in_force(on),
-    )
-    return any(holds(purposes or [], purpose) for purposes in session.scalars(query))
+) -> set[int]:
+    """What `covered` says of a few people, who need not be looked for among all others."""
+    found = set[int]()
+    for start in range(0, len(participant_keys), _BATCH):
+        query = select(Consent.participant_key, Consent.purposes).where(
+            Consent.participant_key.in_(participant_keys[start : start + _BATCH]),
+            Consent.domain == domain,
+            Consent.cohort_id.in_(sorted(cohort_ids)),
+            in_force(on),
+        )
+        found |= {key for key, purposes in session.execute(query) if holds(purposes or [], purpose)}
+    return found
 
 
 def in_force(on: date) -> ColumnElement[bool]:

@@ -216,9 +216,9 @@ class Engine(Protocol):
         """What the rows under united tables hold that their mapping does not name; the crosswalk is not asked."""
 
     def places(
-        self, source: Source, participant_key: int, parts: Mapping[str, int], slice_: int
-    ) -> list[tuple[str, int]]:
-        """The (table, position) places where a person has rows, for a slice of the pseudonym space."""
+        self, source: Source, people: Mapping[int, int], parts: Mapping[str, int]
+    ) -> dict[int, list[Place]]:
+        """For each of the people (participant key -> slice of the pseudonym space) the places with rows of theirs."""
 
     def matching(self, source: Source, conditions: tuple[Condition, ...]) -> Keys:
         """The keys of the people of the crosswalk who meet all conditions (an event condition: in any row)."""

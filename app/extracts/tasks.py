@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
-from app.db import new_id
 from app.errors import Problem
 from app.extracts import queries
 from app.extracts.correcting import recall_erratum
+from app.extracts.narrowing import Found, Leaving, narrow, to_narrow
 from app.extracts.service import ExtractService
 from app.extracts.states import step
 from app.extracts.watching import reopen
 from app.jobs import JobContext, Task, order
-from app.ledger.marks import settle
-from app.ledger.parts import block, listed
-from app.models import BlockMark, RecallNotice, Withdrawal
+from app.ledger import telling
+from app.ledger.parts import listed
 from app.permits.following import CANNOT_FOLLOW, go_back
 from app.schemas.plan import digest
-
-
-class Found(Protocol):
-    """Where a person is: the pseudonym in this project, and the (table, position) places with rows of theirs."""
-
-    @property
-    def pseudonym(self) -> str:
-        """As the holder of the project knows them."""
-
-    @property
-    def source(self) -> str | None:
-        """Of a united version, the source whose rows are meant."""
-
-    @property
-    def lost(self) -> tuple[str, ...]:
-        """The domains of the extract that they took back."""
-
-    @property
-    def places(self) -> tuple[tuple[str, int], ...]:
-        """(table, position)."""
 
 
 class Releasing(Protocol):
@@ -52,8 +29,8 @@ class Releasing(Protocol):
     def release(self, extract_id: str, progress: Callable[..., None]) -> Any:
         """Build, verify, record and publish the next generation of an extract."""
 
-    def recall(self, extract_id: str, participant_key: int, domains: Sequence[str]) -> Found:
-        """Where in this extract a person is, and by which pseudonym its holder knows them."""
+    def recall(self, extract_id: str, leaving: Leaving) -> Mapping[str, Found]:
+        """By withdrawal, where in this extract the person is, and by which pseudonym its holder knows them."""
 
     def forget(self, extract_id: str) -> None:
         """Remove what builds of an extract left for each other."""
@@ -83,45 +60,29 @@ class ExtractTasks:
         self._drop_closed(job.subject)
 
     def narrow(self, job: JobContext) -> None:
-        """Find the parts that hold the person, close them, tell the holder, and order the next generation."""
-        withdrawal_id = str(job.arguments["withdrawal_id"])
+        """Find the parts of everyone whose mark is open now, close them, tell the holder, and order the one generation
+        without all of them. A mark that comes meanwhile has ordered another such job, which begins after it."""
+        extract_id = job.subject
         with self.service.db.read() as session:
-            mark = session.get(BlockMark, (job.subject, withdrawal_id))
-        if mark is None or mark.narrowed:  # it ran before, and may have died before its last step
-            self._drop_closed(job.subject)
-            return
-        key = int(job.arguments["participant_key"])
-        found = self.gate.recall(job.subject, key, job.arguments["domains"])
-        now = self.service.clock()
-        with self.service.db.unit_of_work() as session:
-            row = queries.extract(session, job.subject, lock=True)
-            mark = session.get(BlockMark, (row.id, withdrawal_id))
-            if mark is None or mark.narrowed:
-                return
-            closed = block(session, row.id, found.places, mark.reason, withdrawal_id)
-            settle(session, row.id, withdrawal_id)
-            # Whoever took back nothing of this extract, or said so before, gives its holder nothing to delete.
-            if row.generation > 0 and found.lost:
-                due_at = now + timedelta(days=self.recall_days)
-                _notify(session, row.id, withdrawal_id, found, now, due_at)
-            data = {"withdrawal": withdrawal_id, "parts_closed": len(closed)}
-            record(
-                session,
-                stream=project_stream(row.project_id),
-                event="part.blocked",
-                actor="platform",
-                object_id=row.id,
-                at=now,
-                data=data,
-            )
-            self._order_reissue(session, row.id, row.state, bool(closed))
-            self._order_settling(session, withdrawal_id)
-        self._drop_closed(job.subject)
+            portions = to_narrow(session, extract_id, job.arguments)
+        for leaving in portions:
+            found = self.gate.recall(extract_id, leaving)
+            now = self.service.clock()
+            with self.service.db.unit_of_work() as session:
+                row = queries.extract(session, extract_id, lock=True)
+                done = narrow(session, row, found, now, self.recall_days)
+                self._order_reissue(session, row.id, row.state, done.closed)
+                self._order_settling(session, done.everywhere)
+        self._drop_closed(extract_id)  # also after a run that died before this
 
     def reissue(self, job: JobContext) -> None:
         """Build the next generation without those who left; parts that are equal keep their name and bytes.
 
         Where the permit is no longer live, or frozen, nothing is built: the closed parts stay closed."""
+        with self.service.db.read() as session:
+            leaving = telling.untold(
+                session, job.subject
+            )  # whoever they are, no build that begins now holds them
         try:
             self.gate.release(job.subject, job.progress)
         except Problem as problem:
@@ -130,9 +91,10 @@ class ExtractTasks:
                     raise
                 return
             self.gate.forget(job.subject)  # it would hold who left until a build that may never come
+            leaving = []
         else:
             self._order_if_closed(job.subject)
-        self._settle(job.subject)
+        self._settle(job.subject, leaving)
         self._sweep(job.subject)
         self._drop_closed(job.subject)
 
@@ -175,20 +137,22 @@ class ExtractTasks:
         self._destroyed(job.subject)
         self._settle(job.subject)
 
-    def _settle(self, extract_id: str) -> None:
-        """Let the receipts of the withdrawals that closed something here be written forward."""
+    def _settle(self, extract_id: str, without: Sequence[str] = ()) -> None:
+        """Tell of the withdrawals that the extract is without their people: of those that a generation was built
+        `without`, and of all where nothing is closed any more. Whose last extract it was has a receipt to close."""
+        now = self.service.clock()
         with self.service.db.unit_of_work() as session:
-            marks = session.scalars(
-                select(BlockMark.withdrawal_id)
-                .join(Withdrawal, Withdrawal.id == BlockMark.withdrawal_id)
-                .where(BlockMark.extract_id == extract_id, Withdrawal.state != "closed")
-            )
-            for withdrawal_id in sorted(set(marks)):
-                self._order_settling(session, withdrawal_id)
+            row = queries.extract(session, extract_id)
+            waiting = telling.untold(session, extract_id)
+            telling.lock(session, waiting)
+            rid = waiting if telling.is_without_them(session, row) else sorted({*waiting} & {*without})
+            telling.tell(session, row, rid, now)
+            self._order_settling(session, telling.told_everywhere(session, rid))
 
-    def _order_settling(self, session: Session, withdrawal_id: str) -> None:
-        # One job at a time for a receipt: each extract that a person was in would order another.
-        order(session, "settle_withdrawal", withdrawal_id, self.service.clock())
+    def _order_settling(self, session: Session, withdrawals: Sequence[str]) -> None:
+        # When the last extract knows where the person is, and when the last one is without them: twice a receipt.
+        for withdrawal_id in withdrawals:
+            order(session, "settle_withdrawal", withdrawal_id, self.service.clock())
 
     def _drop_closed(self, extract_id: str) -> None:
         """The bytes of closed parts go at once, also where nothing will take their place. Under the extract's lock:
@@ -268,25 +232,3 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
         "destroy_extract": extracts.destroy,
         "reopen_extract": lambda job: reopen(extracts.service, job.subject),
     }
-
-
-def _notify(
-    session: Session, extract_id: str, withdrawal_id: str, found: Found, now: datetime, due_at: datetime
-) -> None:
-    session.add(
-        RecallNotice(
-            id=new_id("rcl"),
-            withdrawal_id=withdrawal_id,
-            extract_id=extract_id,
-            pseudonym=found.pseudonym,
-            source=found.source,
-            state="open",
-            ground="",
-            at=now,
-            attested_at=None,
-            due_at=due_at,
-            frozen_until=None,
-            overdue_at=None,
-        )
-    )
-    session.flush()

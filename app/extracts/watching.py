@@ -84,9 +84,8 @@ def watch(service: ExtractService, *, close: bool) -> Watched:
 def reopen(service: ExtractService, extract_id: str) -> None:
     """Take the monitor's mark away again: a steward has closed its alarm."""
     with service.db.unit_of_work() as session:
-        for mark in ledger.open_marks(session, extract_id):
-            if mark.startswith(f"{MARK}:"):
-                ledger.settle(session, extract_id, mark)
+        marks = ledger.open_marks(session, extract_id)
+        ledger.settle(session, extract_id, [mark for mark in marks if mark.startswith(f"{MARK}:")])
 
 
 def _sought(session: Session, service: ExtractService, extract_id: str) -> _Sought:

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from prometheus_client import Counter
-from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor
 from app.clock import Clock
-from app.consents import linking
 from app.consents.cohorts import behind, unusable
 from app.consents.feeds import must_not_be_silent
-from app.consents.queries import covers
-from app.crosswalk import project_ids, slices
 from app.db import Database
-from app.deid import pseudonyms, released
-from app.engines import Engine, NotLocal, Source
+from app.deid import released
+from app.engines import Engine, NotLocal
 from app.errors import Problem, not_found
 from app.gate import counting, recording, remembering
-from app.gate.building import Staged, apart, build, facts_of, nobody, spill_folder
+from app.gate.building import Staged, apart, build, facts_of, spill_folder
 from app.gate.looking import Looked, look
 from app.gate.measuring import measured
 from app.gate.origins import Origin, origins
+from app.gate.recalling import Leaving, Whereabouts, recall
 from app.gate.reissuing import last_generation
-from app.gate.sources import Pinned, dictionary_of, united_tables, vault_objects
+from app.gate.sources import Pinned
 from app.gate.tracing import Traced, people_of, trace
 from app.keyring import Keyring
 from app.ledger.parts import pinned_recoding
-from app.models import DryRun, Extract, Participant, Permit, Project
+from app.models import DryRun, Extract
 from app.permits import LivePermit, must_be_live
-from app.permits.following import versions_of
 from app.schemas.counts import CountQuestion
 from app.schemas.plan import Plan, plan_hash
 from app.settings import Settings
@@ -58,18 +53,6 @@ class Released:
     extract_id: str
     generation: int
     parts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """A person in an extract: the holder's pseudonym for them, the domains of the extract that consent covers no
-    more, and the places of rows that may not leave any more. `source` names the rows meant, where a united version
-    holds rows of the person from others too."""
-
-    pseudonym: str
-    lost: tuple[str, ...]
-    places: tuple[tuple[str, int], ...]
-    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,63 +100,14 @@ class Gate:
         with spill_folder(self.settings.var) as spill:
             return counting.answer(self, question, reader, spill)
 
-    def recall(self, extract_id: str, participant_key: int, domains: Sequence[str]) -> Whereabouts:
-        """Where a person's rows of these domains are, as far as consent does not cover them any more; asked whether or
-        not the permit is live."""
-        with self.db.read() as session:
-            extract = session.get_one(Extract, extract_id)
-            permit = session.get_one(Permit, extract.permit_id)
-            dictionary = dictionary_of(session, extract.version_id)
-            plan = Plan.model_validate(permit.plan)
-            key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
-            present = {str(dictionary.table(t.name).domain) for t in plan.tables}
-            of = behind(session, permit.version_id)
-            on = self.clock().date()
-            asked = {d for d in present if set(of.needs(d)) & set(domains)}
-            lost = {
-                d for d in asked
-                if not all(covers(session, of.ids, participant_key, n, permit.purpose, on) for n in of.needs(d))
-            }  # fmt: skip
-            # Who may be linked no more: all rows of the pseudonym that told they are one, also those that stay.
-            parted = [
-                one
-                for one in linking.parted(session, of, extract.project_id, participant_key)
-                if any(covers(session, of.ids, one, d, permit.purpose, on) for d in present)
-            ]
-            lost |= asked if parted else set()
-            looked_at = [self._readings(session, extract, plan, v) for v in versions_of(extract, permit)]
-            ids = project_ids(session, of, extract.project_id, np.array([participant_key], dtype=np.int32))
-            sources = linking.names_of_sources(session, permit.version_id)
-            source_name = sources.get(session.get_one(Participant, participant_key).cohort_id)
-        names = pseudonyms.pseudonyms(self.keyring.unwrap(key_wrapped), ids)
-        places, theirs = set[tuple[str, int]](), set[tuple[str, int]]()
-        cut = int(slices(names)[0])
-        for source, counts in looked_at:
-            with spill_folder(self.settings.var) as spill:
-                here = replace(source, crosswalk=nobody(present), spill=spill / "engine")
-                places.update(self.engine.places(here, participant_key, counts, cut))
-                for one in parted:
-                    theirs.update(self.engine.places(here, one, counts, cut))
-        leaving = {p for p in places if dictionary.table(p[0]).domain in lost} | theirs
-        told = None if parted else source_name
-        return Whereabouts(names[0].decode(), tuple(sorted(lost)), tuple(sorted(leaving)), told)
+    def recall(self, extract_id: str, leaving: Leaving) -> dict[str, Whereabouts]:
+        """By withdrawal, where the person's rows are as far as consent does not cover them any more; all are looked for
+        together."""
+        return recall(self, extract_id, leaving)
 
     def returned_people(self, extract_id: str, domains: Sequence[str], names: Iterable[pa.Array]) -> pa.Table:
         """(source, key) of the pseudonyms that are people of the extract, while consent covers all these domains."""
         return people_of(self, extract_id, domains, names)
-
-    def _readings(
-        self, session: Session, extract: Extract, plan: Plan, version_id: str
-    ) -> tuple[Source, Mapping[str, int]]:
-        """What an extract's parts are made of under one version, and how many they are by table."""
-        plan, dictionary = (
-            plan.model_copy(update={"version_id": version_id}),
-            dictionary_of(session, version_id),
-        )
-        tables, united = vault_objects(session, plan, dictionary), united_tables(session, plan, dictionary)
-        pinned = pinned_recoding(session, extract.project_id, version_id)
-        source = Source(dictionary, plan, tables, nobody(set()), (b"", b""), Path(), united=united)
-        return source, pinned.parts if pinned else {}
 
     def trace(self, extract_id: str, pseudonym: str) -> Traced | None:
         """Who stands behind a pseudonym of the extract, while their consent covers it; None for all others alike."""

@@ -158,10 +158,12 @@ def backoff(attempt: int) -> timedelta:
 
 def order(session: Session, kind: str, subject: str, at: datetime, *, wanted: bool = True) -> None:
     """One job of a kind and subject is enough, for it sees everything that is committed before it begins: one that
-    has not begun is let begin now, and else, where it is `wanted`, there is a new one, unless no worker survives it."""
+    has not begun is let begin now, and else, where it is `wanted`, there is a new one, unless no worker survives it. A
+    job with arguments sees what these say, and stands for no other."""
     query = select(Job).where(Job.subject == subject, Job.kind == kind, Job.state.in_(("waiting", "queued")))
     # Locked, so that it begins after this transaction and sees its changes.
-    held = session.scalar(query.order_by(Job.created_at, Job.id).limit(1).with_for_update())
+    waiting = session.scalars(query.order_by(Job.created_at, Job.id).with_for_update())
+    held = next((job for job in waiting if not job.arguments), None)
     if held is not None:
         held.not_before = None
     elif wanted and not is_dangerous(session, kind, subject):

@@ -58,6 +58,20 @@ def extracts_holding_any(session: Session, keys: Sequence[int]) -> list[str]:
     return sorted(found)
 
 
+def extracts_holding_each(session: Session, keys: Sequence[int]) -> dict[int, list[str]]:
+    """For each of these people the ids of all extracts that ever held them, in order; each bitmap is read once."""
+    asked: dict[int, BitMap] = {}
+    for key in keys:
+        asked.setdefault(key >> 16, BitMap()).add(key & _LOW)
+    found: dict[int, list[str]] = {key: [] for key in keys}
+    for chunk, wanted in asked.items():
+        query = select(LedgerChunk.extract_id, LedgerChunk.members).where(LedgerChunk.chunk == chunk)
+        for extract_id, held in session.execute(query.order_by(LedgerChunk.extract_id)):
+            for low in BitMap.deserialize(held) & wanted:
+                found[chunk << 16 | low].append(extract_id)
+    return found
+
+
 def members(session: Session, extract_id: str) -> BitMap:
     """All participant keys that the extract ever held."""
     found = BitMap()

@@ -90,11 +90,23 @@ def block(
     session: Session, extract_id: str, places: Iterable[tuple[str, int]], reason: str, withdrawal_id: str
 ) -> list[str]:
     """Close the parts at these (table, position) places for a withdrawal; the names that were open until now."""
-    wanted, closed = set(places), []
+    return block_each(session, extract_id, {withdrawal_id: places}, reason)[withdrawal_id]
+
+
+def block_each(
+    session: Session, extract_id: str, places: Mapping[str, Iterable[tuple[str, int]]], reason: str
+) -> dict[str, list[str]]:
+    """For each withdrawal, in their order, `block`: a part that several have a place in is closed by the first."""
+    open_: dict[tuple[str, int], list[Part]] = {}
     for part in _of_extract(session, extract_id):
-        if (part.table_name, part.position) in wanted and part.state in ("ready", "staged"):
+        if part.state in ("ready", "staged"):
+            open_.setdefault((part.table_name, part.position), []).append(part)
+    closed: dict[str, list[str]] = {}
+    for withdrawal_id, wanted in places.items():
+        closed[withdrawal_id] = []
+        for part in [part for place in sorted(set(wanted)) for part in open_.pop(place, [])]:
             part.state, part.reason, part.withdrawal_id = "blocked", reason, withdrawal_id
-            closed.append(part.name)
+            closed[withdrawal_id].append(part.name)
     session.flush()
     return closed
 

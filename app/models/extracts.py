@@ -71,7 +71,10 @@ class LedgerChunk(Base):
 
 
 class BlockMark(Base):
-    """A person of this extract has left: every part is closed until the worker has narrowed the mark to parts."""
+    """A person of this extract has left: every part is closed until the worker has narrowed the mark to parts.
+
+    `domains`: what the person took back (None: no withdrawal, or its own job says); `told_at`: since when the extract
+    is handed out without them, or not at all."""
 
     __tablename__ = "block_marks"
 
@@ -80,6 +83,8 @@ class BlockMark(Base):
     reason: Mapped[str] = mapped_column(String(40))
     narrowed: Mapped[bool] = mapped_column(default=False)
     at: Mapped[datetime]
+    domains: Mapped[list[Any] | None]
+    told_at: Mapped[datetime | None]
 
 
 class Recoding(Base):

@@ -15,21 +15,21 @@ from app.audit import PLATFORM, institution_stream, record
 from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
-from app.consents import epochs, linking, persons, register
+from app.consents import epochs, persons, register
 from app.consents.forgetting import is_forgotten
 from app.db import Database, new_id
 from app.errors import Problem, not_found
 from app.jobs import JobContext, answers, enqueue
 from app.jobs.answers import Once
 from app.keyring import Keyring
-from app.models import Cohort, Extract, Participant, Withdrawal
+from app.models import Cohort, Participant, Withdrawal
 from app.schemas.register import DOMAINS, KINDS, NARROWED, UNLINKED, USUAL_KIND
 from app.storage.journal import Journal
+from app.withdrawals.closing import holding, holding_each, order_narrowing
 from app.withdrawals.commitments import commitment, of_hash
 from app.withdrawals.journal import Entry, Replayed, entry_of, replay
 from app.withdrawals.watching import held_up
 
-REASON = "participant_withdrew"
 MOST_AT_ONCE = 1000  # people whom one job carries
 
 
@@ -101,8 +101,8 @@ class WithdrawalService:
                          purposes=purposes.get(key))
             )  # fmt: skip
         mark = new_id("lvg")
-        for extract_id in _holding(session, list(identities), kind):
-            ledger.mark(session, extract_id, mark, reason=REASON, at=at)
+        for extract_id in holding(session, list(identities), kind):
+            ledger.mark(session, extract_id, mark, reason=ledger.WITHDREW, at=at)
         arguments = {"withdrawn": leaving, "mark": mark}
         if kind != USUAL_KIND:
             arguments["kind"] = kind
@@ -117,8 +117,10 @@ class WithdrawalService:
         now = self.clock()
         with self.db.unit_of_work() as session:
             cohort = session.get_one(Cohort, job.subject, with_for_update=True)
-            kind, old = job.arguments.get("kind", USUAL_KIND), []
-            for key, domains, *more in job.arguments["withdrawn"]:
+            kind, old, closed = job.arguments.get("kind", USUAL_KIND), [], set[str]()
+            withdrawn = job.arguments["withdrawn"]
+            held = holding_each(session, {int(key) for key, *_ in withdrawn}, kind)
+            for key, domains, *more in withdrawn:
                 id_, proof = more or (new_id("wdr"), None)
                 if session.get(Withdrawal, id_) is not None:
                     continue  # it ran before, or was replayed from the journal
@@ -126,8 +128,11 @@ class WithdrawalService:
                     continue  # destroyed meanwhile, which reached every copy
                 self._carry(
                     session, cohort, int(key), list(domains), kind, "platform", now, carried=True, id_=id_, proof=proof,
+                    closing=held[int(key)],
                 )  # fmt: skip
+                closed.update(held[int(key)])
                 old += [] if more else [id_]  # ordered before there were ids: not in the journal yet
+            order_narrowing(session, closed, now)
             self._write_down(session, old)
             if (mark := job.arguments.get("mark")) is not None:
                 ledger.lift(session, mark)
@@ -242,9 +247,11 @@ class WithdrawalService:
         carried: bool = False,
         id_: str | None = None,
         proof: str | None = None,
+        closing: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         # `carried`: the register has taken the consents back already, so they no longer count as held; it is not
-        # asked to do it again, for meanwhile the person may have given a new word.
+        # asked to do it again, for meanwhile the person may have given a new word. `closing`: the extracts that hold
+        # them, where the caller knows and orders their narrowing for all at once.
         if kind == "destroy" and proof is None:
             proof = of_hash(cohort.id, session.get_one(Participant, key).identity)
         row = Withdrawal(
@@ -264,15 +271,14 @@ class WithdrawalService:
         if not carried:
             register.withdraw(session, cohort, key, domains, at=now, kind=kind)
         lost = [d for d in domains if d in held or carried]
-        holding = _holding(session, [key], kind)
-        for extract_id in holding:
-            ledger.mark(session, extract_id, row.id, reason=REASON, at=now)
-            arguments = {"withdrawal_id": row.id, "participant_key": key, "domains": lost}
-            enqueue(session, "narrow_block", subject=extract_id, arguments=arguments, at=now)
-        row.receipt = {"extracts_closed": len(holding), "taken_at": now.isoformat()}
+        closed = holding(session, [key], kind) if closing is None else closing
+        row.receipt = {"extracts_closed": len(closed), "taken_at": now.isoformat()}
         session.flush()
+        ledger.mark_each(session, closed, row.id, lost, at=now)
+        if closing is None:
+            order_narrowing(session, closed, now)
         self._note(session, row, "withdrawal.taken", actor, now)
-        if not holding:
+        if not closed:
             enqueue(session, "settle_withdrawal", subject=row.id, at=now)
         return view(row)
 
@@ -293,19 +299,6 @@ class WithdrawalService:
             at=now,
             data={"kind": row.kind, "domains": row.domains, "commitment": row.commitment, **row.receipt},
         )
-
-
-def _holding(session: Session, keys: Sequence[int], kind: str) -> list[str]:
-    """The extracts that a withdrawal of this kind closes; of linkage, those that were given somebody as linked."""
-    if kind == "no_further_contact":
-        return []
-    if kind == UNLINKED and not (projects := linking.projects_of(session, keys)):
-        return []
-    holding = ledger.extracts_holding_any(session, keys)
-    if kind != UNLINKED:
-        return holding
-    query = select(Extract.id).where(Extract.id.in_(holding), Extract.project_id.in_(projects))
-    return sorted(session.scalars(query))
 
 
 def _chosen(domains: Iterable[str], kind: str) -> list[str]:

@@ -8,11 +8,12 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.audit import institution_stream, project_stream, record
+from app.audit import institution_stream, record
 from app.clock import Clock
 from app.db import Database
 from app.jobs import JobContext, Task, enqueue
-from app.models import AuditLine, BlockMark, Cohort, Extract, Part, RecallNotice, Withdrawal
+from app.ledger import telling
+from app.models import BlockMark, Cohort, Extract, Part, RecallNotice, Withdrawal
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.states import step
 
@@ -31,7 +32,8 @@ class Settling:
             row = session.get(Withdrawal, job.subject, with_for_update=True)
             if row is None or row.state == "closed":
                 return
-            marks = list(session.scalars(select(BlockMark).where(BlockMark.withdrawal_id == row.id)))
+            query = select(BlockMark).where(BlockMark.withdrawal_id == row.id).order_by(BlockMark.extract_id)
+            marks = list(session.scalars(query))
             if any(not mark.narrowed for mark in marks):
                 return
             row.state = step(row.state, "block")
@@ -39,34 +41,19 @@ class Settling:
             if row.kind == "destroy" and row.state == "blocked":
                 row.state = step(row.state, "destroy")
                 enqueue(session, "destroy_rows", subject=row.cohort_id, at=now)
-            extracts = [mark.extract_id for mark in marks]
-            left = [extract for extract in extracts if not self._settled(session, row, extract, now)]
+            left = [mark for mark in marks if mark.told_at is None and not self._told(session, mark, now)]
             if left or (row.kind == "destroy" and "destroyed_at" not in row.receipt):
                 return
             row.state, row.closed_at = step(row.state, "close"), now
             row.receipt = {**row.receipt, "reissued_at": row.receipt.get("reissued_at") or now.isoformat()}
             self._note(session, row, now)
 
-    def _settled(self, session: Session, row: Withdrawal, extract_id: str, now: datetime) -> bool:
-        """Whether the extract is handed out without the person, or not at all any more; told once in its project."""
-        extract = session.get_one(Extract, extract_id)
-        closed = (
-            select(func.count())
-            .select_from(Part)
-            .where(Part.extract_id == extract_id, Part.state == "blocked")
-        )
-        if extract.state in ("building", "ready") and session.scalar(closed):
+    def _told(self, session: Session, mark: BlockMark, now: datetime) -> bool:
+        """Tell it where the extract is without the person already, and no build had to come; whether it is."""
+        extract = session.get_one(Extract, mark.extract_id)
+        if not telling.is_without_them(session, extract):
             return False
-        stream = project_stream(extract.project_id)
-        told = select(AuditLine.data).where(
-            AuditLine.stream == stream, AuditLine.event == "recall.settled", AuditLine.object_id == extract_id
-        )
-        if all(data.get("withdrawal") != row.id for data in session.scalars(told)):
-            data = {"withdrawal": row.id, "generation": extract.generation, "extract": extract.state}
-            record(
-                session, stream=stream, event="recall.settled", actor="platform", object_id=extract_id, at=now,
-                data=data,
-            )  # fmt: skip
+        telling.tell(session, extract, [mark.withdrawal_id], now)
         return True
 
     def _note(self, session: Session, row: Withdrawal, now: datetime) -> None:

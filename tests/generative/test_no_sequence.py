@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor
 from app.consents import register
@@ -37,11 +39,25 @@ from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
+from app.gate import Gate
 from app.jobs import enqueue, execute
 from app.jobs.engine import InlineEngine
-from app.models import Cohort, DatasetVersion, Extract, Job, Part, Participant, Permit
+from app.models import (
+    AuditLine,
+    BlockMark,
+    Cohort,
+    DatasetVersion,
+    Extract,
+    Job,
+    Part,
+    Participant,
+    Permit,
+    Withdrawal,
+)
 from app.requests import permits
+from app.schemas.register import USUAL_KIND
 from app.withdrawals.service import WithdrawalService
+from app.withdrawals.settling import Settling
 from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import world as worlds
 
@@ -52,6 +68,39 @@ K = 5
 DOMAIN_OF = {"person": "clinical", "visit": "clinical", "steps": "lifelog"}
 NOT_THIS_PURPOSE = "DS:MONDO:0005148"
 PERMIT_VERBS = ("suspend", "resume", "revoke")
+
+
+# Where a process may die while it carries withdrawals; the destruction has its own points.
+DEATHS = [
+    (Gate, "recall"),
+    (Gate, "_publish"),
+    (ExtractTasks, "_drop_closed"),
+    (ExtractTasks, "_settle"),
+    (ExtractTasks, "_order_settling"),
+    (WithdrawalService, "_carry"),
+    (Settling, "_note"),
+]
+
+
+class Killed(BaseException):
+    """Nothing of ours catches it: whatever was not committed is gone."""
+
+
+@contextmanager
+def dying(of: type, name: str, before: bool) -> Iterator[None]:
+    """A process that dies when it comes to this method, before or after it has run."""
+    method = getattr(of, name)
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        if not before:
+            method(*args, **kwargs)
+        raise Killed
+
+    setattr(of, name, dies)
+    try:
+        yield
+    finally:
+        setattr(of, name, method)
 
 
 @dataclass
@@ -232,6 +281,24 @@ class Sequence(RuleBasedStateMachine):
 
     # -- time and work
 
+    @rule(who=st.lists(st.integers(0, ACTIVE - 1), min_size=2, max_size=8, unique=True))
+    def many_leave_in_one_word(self, who: list[int]) -> None:
+        """A register that takes several people out at once, in one job."""
+        keys = [self.world.keys[one] for one in who]
+        taken, today = list[tuple[int, list[str]]](), self.clock.now.date()
+        said = register.Statement("withdrawn", given_at=None)
+        with self.db.unit_of_work() as session:
+            for key in keys:
+                lost = register.set_consent(
+                    session, self.world.cohort_id, key, ["clinical"], said, at=self.clock(), actor="client:hospital"
+                )  # fmt: skip
+                taken += [(key, domains) for domains in lost.values()]
+            if taken:
+                self.withdrawals.leave(session, self.world.cohort_id, USUAL_KIND, taken, self.clock())
+        for key in keys:
+            self.said[key, "clinical"] = Said(False)
+        assert today == self.clock.now.date()
+
     @rule(days=st.sampled_from([1, 1, 4, 100]))
     def days_pass(self, days: int) -> None:
         self.clock.now += timedelta(days=days)
@@ -246,8 +313,22 @@ class Sequence(RuleBasedStateMachine):
         for job_id in ids:
             execute(self.db, self.clock, self.jobs.tasks, job_id)
 
+    @rule(point=st.sampled_from(DEATHS), before=st.booleans())
+    def a_process_dies_at_the_next_job(self, point: tuple[type, str], before: bool) -> None:
+        """It is killed when it comes to the point; the job goes on as running, as its row says."""
+        with self.db.read() as session:
+            waiting = select(Job.id).where(Job.state == "waiting").order_by(Job.created_at, Job.id)
+            job_id = session.scalar(waiting.limit(1))
+        if job_id is not None:
+            with dying(*point, before), suppress(Killed):
+                execute(self.db, self.clock, self.jobs.tasks, job_id)
+
     @rule()
     def everything_settles(self) -> None:
+        with self.db.read() as session:
+            begun = list(session.scalars(select(Job.id).where(Job.state == "running").order_by(Job.id)))
+        for job_id in begun:  # as the engine does when it starts again
+            execute(self.db, self.clock, self.jobs.tasks, job_id)
         self.jobs.drain()
         self.nobody_is_read_who_does_not_consent()
         for extract in self.orders:
@@ -283,7 +364,28 @@ class Sequence(RuleBasedStateMachine):
                 .where(Permit.valid_until >= self.clock.now.date())
             )
             tried = select(Job.subject).where(Job.kind == "reissue_extract", Job.state == "waiting")
-            assert set(session.scalars(stuck)) <= set(session.scalars(tried))
+            held_up = set(session.scalars(tried))
+            assert set(session.scalars(stuck)) <= held_up
+            blocked = select(Part.extract_id).join(Extract, Extract.id == Part.extract_id)
+            blocked = blocked.where(Part.state == "blocked", Extract.state.in_(("building", "ready")))
+            held_up |= set(session.scalars(blocked))
+            self._receipts_end_with_their_last_extract(session, held_up)
+
+    def _receipts_end_with_their_last_extract(self, session: Session, held_up: set[str]) -> None:
+        """A withdrawal is closed exactly when every extract is without the person; what is open waits for one that is
+        held up, because its permit is not live or its build is tried again later. Of each it is told once."""
+        told = Counter[tuple[str, str]]()
+        for line in session.scalars(select(AuditLine).where(AuditLine.event == "recall.settled")):
+            told[line.data["withdrawal"], line.object_id] += 1
+        for row in session.scalars(select(Withdrawal)):
+            marks = session.scalars(select(BlockMark).where(BlockMark.withdrawal_id == row.id)).all()
+            assert all(mark.narrowed for mark in marks)
+            assert {m.extract_id: told[row.id, m.extract_id] for m in marks} == {
+                m.extract_id: int(m.told_at is not None) for m in marks
+            }
+            left = {mark.extract_id for mark in marks if mark.told_at is None}
+            assert (row.state == "closed") == (not left)
+            assert left <= held_up
 
     def _classes_hold(self, extract: str) -> None:
         """Over what was handed out together and is in circulation: the parts that are open, and those that are closed
@@ -371,7 +473,9 @@ def test_one_sequence_that_touches_everything() -> None:
         lambda: one.days_pass(4),  # somebody's consent has ended by its date
         one.everything_settles,
         lambda: one.a_steward_acts_on_a_permit(0, "suspend"),
-        lambda: one.withdraws(8, ()),
+        lambda: one.many_leave_in_one_word([8, 10, 12]),
+        lambda: one.a_process_dies_at_the_next_job((WithdrawalService, "_carry"), False),
+        lambda: one.withdraws(13, ()),
         one.everything_settles,
         lambda: one.a_steward_acts_on_a_permit(0, "resume"),
         one.everything_settles,

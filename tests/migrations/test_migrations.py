@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Index, MetaData, String, Table, inspect
+from sqlalchemy import Column, Index, MetaData, String, Table, inspect, select
 from sqlalchemy.exc import IntegrityError
 
+from app import ledger
+from app.audit import record
 from app.db import Database, new_id
-from app.models import Base, Dataset, DatasetVersion, Institution, migrating
+from app.models import Base, BlockMark, Dataset, DatasetVersion, Institution, Withdrawal, migrating
+from tests import world as worlds
 from tests.postgres import fresh_database
 
 
@@ -107,6 +110,29 @@ def test_a_migration_that_leaves_orphans_is_not_committed(tmp_path: Path) -> Non
         with pytest.raises(IntegrityError):
             session.flush()
         session.rollback()
+    db.dispose()
+
+
+def test_what_was_told_of_a_withdrawal_on_its_way_is_not_told_again(tmp_path: Path) -> None:
+    """0023: marks get the time of the line that told; who is told nothing yet stays so."""
+    db = Database(f"sqlite:///{tmp_path}/one.db")
+    migrating.upgrade(db)
+    world = worlds.make(db, tmp_path, 20)
+    extract, at = world.permit(), datetime(2026, 3, 2, tzinfo=UTC)
+    with db.unit_of_work() as session:
+        for name in ("told", "waits"):
+            session.add(
+                Withdrawal(id=f"wdr_{name}", cohort_id=world.cohort_id, participant_key=world.keys[0], domains=[],
+                           kind="destroy", state="blocked", receipt={}, taken_at=at, closed_at=None, commitment=None)
+            )  # fmt: skip
+            ledger.mark_each(session, [extract], f"wdr_{name}", [], at=at)
+        record(session, stream="project:p", event="recall.settled", actor="platform", object_id=extract, at=at,
+               data={"withdrawal": "wdr_told", "generation": 2, "extract": "ready"})  # fmt: skip
+    migrating.downgrade(db, "0022")
+    migrating.upgrade(db)
+    with db.read() as session:
+        told = {mark.withdrawal_id: mark.told_at for mark in session.scalars(select(BlockMark))}
+    assert told == {"wdr_told": at, "wdr_waits": None}
     db.dispose()
 
 

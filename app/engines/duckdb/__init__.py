@@ -267,31 +267,27 @@ class DuckDbEngine:
             con.close()
 
     def places(
-        self, source: Source, participant_key: int, parts: Mapping[str, int], slice_: int
-    ) -> list[tuple[str, int]]:
-        """The (table, position) places with rows of a person: as first person of a row by the person's own slice, as
-        another person of a link row by the slice of the first, which only the row tells: there every part counts."""
+        self, source: Source, people: Mapping[int, int], parts: Mapping[str, int]
+    ) -> dict[int, list[Place]]:
+        """The places with rows of each person: as first person of a row by the person's own slice, as another person
+        of a link row by the slice of the first, which only the row tells: there every part counts. Each table is read
+        once, whoever is asked for; memory: the people asked for."""
         con = self._vault(source).con  # without the crosswalk, which is not asked
         try:
-            found: list[tuple[str, int]] = []
+            found: dict[int, list[Place]] = {key: [] for key in people}
             for planned in source.plan.tables:
                 table = source.dictionary.table(planned.name)
-                if table.kind != "reference":
-                    found += self._places(con, table, participant_key, parts.get(table.name, 1), slice_)
+                if table.kind == "reference":
+                    continue
+                number = parts.get(table.name, 1)
+                first, *others = (_among(con, table, person, people) for person in persons_of(table))
+                anywhere = set[int]().union(*others)
+                for key in sorted(first | anywhere):
+                    positions = range(number) if key in anywhere else [position_of(people[key], number)]
+                    found[key] += [(table.name, position) for position in positions]
             return found
         finally:
             con.close()
-
-    def _places(
-        self, con: duckdb.DuckDBPyConnection, table: Table, key: int, parts: int, slice_: int
-    ) -> list[tuple[str, int]]:
-        first, *others = (
-            bool(con.execute(f"SELECT 1 FROM {stored(table)} WHERE {p} = ? LIMIT 1", [key]).fetchall())
-            for p in persons_of(table)
-        )
-        if any(others):
-            return [(table.name, position) for position in range(parts)]
-        return [(table.name, position_of(slice_, parts))] if first else []
 
     def _meeting(
         self, con: duckdb.DuckDBPyConnection, source: Source, conditions: tuple[Condition, ...]
@@ -372,6 +368,17 @@ class DuckDbEngine:
         con.execute("CREATE TABLE secrets AS FROM secrets_in")
         con.unregister("secrets_in")
         return con
+
+
+def _among(con: duckdb.DuckDBPyConnection, table: Table, person: str, people: Iterable[int]) -> set[int]:
+    """Those of the people who stand in a column of persons; named one by one, so that ordered rows are skipped."""
+    keys = ", ".join(str(int(key)) for key in people)
+    query = (
+        f"SELECT DISTINCT {person} FROM {stored(table)} WHERE {person} IN ({keys})"
+        if keys
+        else "SELECT 1 LIMIT 0"
+    )
+    return {int(row[0]) for row in con.execute(query).fetchall()}
 
 
 def _distinct(keys: Keys) -> Keys:

@@ -25,6 +25,7 @@ from app.extracts.tasks import ExtractTasks
 from app.gate import Gate, recording
 from app.jobs import execute
 from app.keyring import open_keyring
+from app.ledger import telling
 from app.main import Built, build
 from app.models import Cohort, Dataset, DatasetVersion, Job, Participant, VaultTable
 from app.settings import Settings
@@ -35,11 +36,15 @@ from tests.world import World
 # Where a process may die: (the object, its method, before or after it has run).
 POINTS: dict[str, tuple[Any, str, str]] = {
     "before-narrowing": (Gate, "recall", "before"),
+    "closed-not-committed": (telling, "narrowed_everywhere", "before"),
     "narrowed-not-dropped": (ExtractTasks, "_drop_closed", "before"),
     "narrowed": (ExtractTasks, "narrow", "after"),
     "recorded-not-published": (Gate, "_publish", "before"),
     "bytes-out-not-published": (recording, "publish_generation", "before"),
     "published": (recording, "publish_generation", "after"),
+    "without-them-not-told": (ExtractTasks, "_settle", "before"),
+    "told-not-committed": (telling, "told_everywhere", "before"),
+    "told": (ExtractTasks, "_settle", "after"),
     "replaced-not-swept": (ExtractTasks, "_sweep", "before"),
     "settled": (Settling, "settle", "after"),
     "forgotten": (DestructionService, "_begun", "after"),

@@ -212,5 +212,5 @@ def test_who_leaves_between_two_versions_is_looked_for_in_both(world: World) -> 
     )
     go_on(world, permit, made)
     world.set_consent(key, "clinical", "withdrawn")
-    found = world.gate.recall(extract, key, ["clinical"])
+    found = world.whereabouts(extract, key, ["clinical"])
     assert {table for table, _position in found.places} == {"person", "visit"}

@@ -190,10 +190,10 @@ def test_who_leaves_is_not_in_the_next_generation_and_equal_parts_keep_their_nam
     extract = small.permit()
     first = small.release(extract)
     gone = small.keys[2]
-    assert small.gate.recall(extract, gone, ALL).places == ()  # consent covers every row still
+    assert small.whereabouts(extract, gone, ALL).places == ()  # consent covers every row still
     small.set_consent(gone, "clinical", "withdrawn")
     small.set_consent(gone, "lifelog", "withdrawn")
-    found = small.gate.recall(extract, gone, ALL)
+    found = small.whereabouts(extract, gone, ALL)
     assert {table for table, _ in found.places} == {"person", "visit", "steps"}
     second = small.release(extract)
     for table in ("person", "visit", "steps"):
@@ -213,7 +213,7 @@ def test_the_place_told_for_a_person_is_where_their_rows_are(small: World) -> No
     small.release(extract)
     gone = small.keys[8]
     small.set_consent(gone, "clinical", "withdrawn")
-    found = small.gate.recall(extract, gone, ALL)
+    found = small.whereabouts(extract, gone, ALL)
     with small.db.read() as session:
         parts = listed(session, extract)
     import duckdb
@@ -231,7 +231,7 @@ def test_withdrawing_one_domain_leaves_the_other(small: World) -> None:
     small.release(extract)
     person = small.keys[2]
     small.set_consent(person, "lifelog", "withdrawn")
-    found = small.gate.recall(extract, person, ALL)
+    found = small.whereabouts(extract, person, ALL)
     assert {table for table, _ in found.places} == {"steps"}
     small.release(extract)
     count = f"SELECT count(*) FROM parts WHERE pid = '{found.pseudonym}'"

@@ -201,9 +201,9 @@ def test_a_withdrawal_from_one_cohort_takes_its_rows_only(two: Two) -> None:
     before = sources_by_person(two, extract)
     key_there, key_here = two.linked[3]
     two.withdraw(two.hanbit, key_there)
-    told = two.gate.recall(extract, key_there, ["clinical"])
+    told = two.gate.recall(extract, {"wdr": (key_there, ["clinical"])})["wdr"]
     assert (before[told.pseudonym], told.lost, told.source) == (["hanbit", "saebom"], ("clinical",), "hanbit")
-    assert two.gate.recall(extract, key_here, ["clinical"]).lost == ()
+    assert two.gate.recall(extract, {"wdr": (key_here, ["clinical"])})["wdr"].lost == ()
     two.release(extract)
     after = sources_by_person(two, extract)
     assert after[told.pseudonym] == ["saebom"]
