@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from app.alarms import parked
+from app.alarms.departing import Moving as MovingAlarms
+from app.alarms.departing import end as end_alarms
 from app.alarms.feeds import FeedService
 from app.alarms.raising import hand_over as hand_over_alarms
 from app.alarms.service import AlarmService
@@ -25,6 +27,8 @@ from app.catalog.service import CatalogService
 from app.catalog.watching import watch as watch_figures
 from app.citations.service import CitationService
 from app.clock import Clock, utc_now
+from app.cohorts.departing import Ending as EndingCohorts
+from app.cohorts.departing import move as move_cohorts
 from app.cohorts.destruction import DestructionService
 from app.cohorts.intake import IntakeService, check_when_complete
 from app.cohorts.returns import ReturnService
@@ -45,12 +49,16 @@ from app.findings.service import FindingService
 from app.findings.tasks import FindingTasks
 from app.findings.tasks import tasks as finding_tasks
 from app.gate import Gate
+from app.incidents.departing import move as move_incidents
 from app.incidents.service import IncidentService
+from app.institutions.departures import DepartureService
 from app.institutions.inspection import InspectionService
 from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
 from app.integrations.checking import CheckService
 from app.integrations.checking import tasks as integration_tasks
+from app.integrations.departing import end as end_integrations
+from app.integrations.departing import move as move_integrations
 from app.integrations.service import IntegrationService
 from app.jobs import MUST_END, Rules, Task, requeue_failed
 from app.jobs import measures as job_measures
@@ -64,6 +72,8 @@ from app.portal import authorize, citing, pages
 from app.portal import incidents as incidents_page
 from app.portal import variables as variables_page
 from app.requests import measures as request_measures
+from app.requests.departing import end as end_requests
+from app.requests.departing import move as move_requests
 from app.requests.handing_over import hand_over as hand_over_requests
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
@@ -76,6 +86,7 @@ from app.routers import (
     cohorts,
     consents,
     datasets,
+    departures,
     extracts,
     findings,
     incidents,
@@ -105,6 +116,7 @@ from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.spill import wipe
 from app.storage.vault import Vault
+from app.withdrawals.ending import end as end_people
 from app.withdrawals.journal import Replayed
 from app.withdrawals.receipts import ReceiptService
 from app.withdrawals.service import WithdrawalService
@@ -141,6 +153,7 @@ ROUTERS = (
     inspections,
     quotas,
     staff,
+    departures,
     audit,
 )
 
@@ -221,6 +234,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
     indexing = VariableIndexing(db, clock, checking)
     watching = WatchService(db, clock)
+    feeds = FeedService(db, clock, settings)
     house = House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=uploads,
@@ -236,12 +250,20 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         receipts=ReceiptService(db),
         watch=watching,
         findings=FindingService(db, clock),
-        feeds=FeedService(db, clock, settings),
+        feeds=feeds,
         alarms=AlarmService(db, clock),
         incidents=IncidentService(db, clock, settings),
         inspections=InspectionService(db, clock),
         quotas=QuotaService(db, clock, settings),
         staff=StaffService(db, clock, (hand_over_requests, hand_over_alarms)),
+        departures=DepartureService(
+            db,
+            clock,
+            settings,
+            ends=(EndingCohorts(uploads), end_requests, end_people, end_integrations, end_alarms),
+            moves=(MovingAlarms(feeds), move_cohorts, move_requests, move_integrations, move_incidents),
+            journal=journal,
+        ),
         db=db,
         measure=partial(_measure, watching, db, clock),
     )
@@ -371,10 +393,12 @@ def probe_servers(built: Built) -> None:
 
 
 def prepare(built: Built, restored: str | None = None) -> Replayed:
-    """Before anything is served: every migration, an issuer that can sign, and every withdrawal and stopped permit that
-    the journal holds and the database has forgotten. `restored`: the moment of the backup that was just put back."""
+    """Before anything is served: every migration, an issuer that can sign, and what the journal holds and the database
+    has forgotten: institutions that left, withdrawals, stopped permits. `restored`: the moment of the backup that was
+    just put back."""
     upgrade(built.db)
     built.house.auth.bootstrap()
+    built.house.departures.replay()
     built.house.requests.replay()
     return built.house.withdrawals.replay(restored)
 
@@ -384,6 +408,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
     house = built.house
     return {
         "end consents by date": house.withdrawals.end_by_date,
+        "carry out departures": house.departures.carry_out_due,
         "count people once a day": house.catalog.progress,
         "listen for silence": house.feeds.check,
         "nobody who left can be read": lambda: house.alarms.monitor(

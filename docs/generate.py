@@ -238,6 +238,7 @@ def _diagram(path: str, name: str, table: dict[str, dict[str, str]]) -> Iterator
         "alarms/states": "alarm",
         "findings/states": "finding",
         "incidents/states": "incident",
+        "institutions/departure_states": "departure of an institution",
         "integrations/states": "integration",
         "jobs/states": "job",
         "requests/states": "access request",

@@ -88,6 +88,11 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /v1/accounts",
         "POST /v1/accounts/{account_id}/leave",
         "POST /v1/clients",
+        "GET /v1/departures",
+        "GET /v1/departures/{departure_id}",
+        "POST /v1/departures/{departure_id}/call-off",
+        "POST /v1/departures/{departure_id}/confirm",
+        "POST /v1/institutions/{institution_id}/departures",
         "POST /v1/institutions",
     ),
     _SAID: (

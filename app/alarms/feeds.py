@@ -73,7 +73,7 @@ class FeedService:
             if feed is None:
                 raise Problem("conflict", "Declare the feed first: how often it comes.")
             _note(session, cohort, queries.NOTHING, actor, now, {"kind": kind})
-            self._look(session, cohort, feed, now)
+            self.look(session, cohort, feed, now)
             return queries.feed_view(feed, now)
 
     def check(self) -> int:
@@ -84,12 +84,13 @@ class FeedService:
         for cohort_id, kind in wanted:
             with self.db.unit_of_work() as session:
                 feed = session.get_one(Feed, (cohort_id, kind), with_for_update=True)
-                raised += self._look(session, session.get_one(Cohort, cohort_id), feed, now)
+                raised += self.look(session, session.get_one(Cohort, cohort_id), feed, now)
         with self.db.read() as session:
             show(session)
         return raised
 
-    def _look(self, session: Session, cohort: Cohort, feed: Feed, now: datetime) -> int:
+    def look(self, session: Session, cohort: Cohort, feed: Feed, now: datetime) -> int:
+        """Take in what has arrived of a feed that the caller has locked; how many alarms are new."""
         raised = 0
         for arrival in queries.arrivals(session, cohort, feed.kind, feed.seen):
             feed.seen, feed.last_at = arrival.number, max(feed.last_at, arrival.at)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.alarms.states import LIVE
 from app.audit import PLATFORM, institution_stream
 from app.auth.policy import Actor
+from app.consents.custody import streams
 from app.consents.feeds import due_at, overdue_days
 from app.models import Alarm, AuditHead, AuditLine, Cohort, Feed, Upload, Withdrawal
 
@@ -50,11 +51,12 @@ def head_of(session: Session, institution_id: str) -> int:
 def last_size(session: Session, cohort: Cohort) -> int | None:
     """How many people the last register of the cohort named."""
     query = select(AuditLine).where(
-        AuditLine.stream == institution_stream(cohort.institution_id),
+        AuditLine.stream.in_(streams(session, cohort.id)),
         AuditLine.event == _LOADED,
         AuditLine.object_id == cohort.id,
     )
-    line = session.scalars(query.order_by(AuditLine.number.desc()).limit(1)).first()
+    newest = query.order_by(AuditLine.at.desc(), AuditLine.number.desc())
+    line = session.scalars(newest.limit(1)).first()
     return int(line.data["people"]) if line else None
 
 

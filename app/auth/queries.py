@@ -49,8 +49,9 @@ def count_signing_keys(session: Session) -> int:
 
 
 def institution_exists(session: Session, institution_id: str) -> bool:
-    """Whether there is such an institution."""
-    return session.get(Institution, institution_id) is not None
+    """Whether there is such an institution, and it takes part still."""
+    row = session.get(Institution, institution_id)
+    return row is not None and row.closed_at is None
 
 
 def account_by_name(session: Session, username: str) -> Account | None:

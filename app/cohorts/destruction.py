@@ -22,9 +22,11 @@ from app.engines.destruction import DestructionEngine, Rewritten
 from app.jobs import JobContext, enqueue
 from app.models import Cohort, DatasetVersion, Destruction, VaultTable
 from app.schemas.dictionary import Dictionary
+from app.schemas.register import ENDED
 from app.storage.held import objects_of
 
 SYSTEM = "system"
+FORGOTTEN_AT_ONCE = 2_000  # people a transaction
 WAIT = timedelta(seconds=2)  # until it is looked again whether those who still read have ended
 
 
@@ -43,7 +45,11 @@ class DestructionService:
         run = self._begun(job)
         if run is None:
             return
+        with self.db.read() as session:
+            everybody = queries.of_everybody(session, run.withdrawals)
         if run.state == "begun":
+            if everybody:
+                self._forget_everybody(run)
             run = self._forgotten(run)
         if run.state == "forgotten":
             if self._must_wait(job, run):
@@ -55,7 +61,7 @@ class DestructionService:
             known: dict[str, Rewritten | None] = {}
             for done, (version_id, table) in enumerate(tables):
                 job.progress(step="rewriting", done=done, total=len(tables))
-                self._leave(job, run, version_id, table, known)
+                self._leave(job, run, version_id, table, known, everybody=everybody)
             self._rewritten(run)
         self._remove_objects(run)
         self._finish(run)
@@ -96,7 +102,10 @@ class DestructionService:
     def _new(self, session: Session, cohort: Cohort) -> Destruction | None:
         waiting = queries.waiting(session, cohort.id)
         not_yet = queries.unsettled(session, {row.participant_key for row in waiting if row.participant_key})
-        leaving = [row for row in waiting if row.participant_key not in not_yet]
+        settled = queries.is_settled(session, cohort.id)
+        leaving = [
+            row for row in waiting if (settled if row.kind == ENDED else row.participant_key not in not_yet)
+        ]
         if len(leaving) < len(waiting):
             self._later(session, cohort.id)
         if not leaving:
@@ -106,13 +115,25 @@ class DestructionService:
             keys=sorted({row.participant_key for row in leaving if row.participant_key is not None}),
             waits_for=[], counts={}, begun_at=self.clock(), ended_at=None,
         )  # fmt: skip
-        people = forget(session, run.keys, run.begun_at)
+        people = forget(session, run.keys, run.begun_at)  # of a whole cohort the rest follows, in batches
         run.counts = {"people": people, "rows": 0, "objects": 0, "originals": 0}
         session.add(run)
         session.flush()
         data = {"people": len(run.keys), "withdrawals": run.withdrawals}
         self._note(session, cohort, "destruction.begun", run.id, data)
         return run
+
+    def _forget_everybody(self, run: Destruction) -> None:
+        """A cohort that has ended is forgotten in batches; a process that died goes on where it stood."""
+        while True:
+            with self.db.unit_of_work() as session:
+                epochs.lock(session, run.cohort_id)
+                keys = queries.not_forgotten(session, run.cohort_id, FORGOTTEN_AT_ONCE)
+                if not keys:
+                    return
+                held = session.get_one(Destruction, run.id, with_for_update=True)
+                people = held.counts["people"] + forget(session, keys, run.begun_at)
+                held.counts = {**held.counts, "people": people}
 
     def _forgotten(self, run: Destruction) -> Destruction:
         """In a transaction after the one that forgot: only what is being checked now can have found a key before it."""
@@ -149,9 +170,12 @@ class DestructionService:
         version_id: str,
         table: str,
         known: dict[str, Rewritten | None],
+        *,
+        everybody: bool,
     ) -> None:
-        """The newest generation of a table without the people, and none before it. Where another generation came while
-        this one was rewritten, that one is rewritten. `known`: what became of objects that other versions share."""
+        """The newest generation of a table without the people, and none before it; without any row where it is
+        `everybody`. Where another generation came while this one was rewritten, that one is rewritten. `known`: what
+        became of objects that other versions share."""
         while True:
             with self.db.read() as session:
                 held = queries.held(session, version_id, table)
@@ -160,7 +184,11 @@ class DestructionService:
                 return
             for name in objects:
                 if name not in known:
-                    known[name] = self.engine.without(job.id, name, version_id, table, run.keys)
+                    known[name] = (
+                        self.engine.emptied(job.id, name, version_id, table)
+                        if everybody
+                        else self.engine.without(job.id, name, version_id, table, run.keys)
+                    )
             made = {name: found for name in objects if (found := known[name]) is not None}
             if not made and len(held) == 1:
                 return
@@ -221,11 +249,12 @@ class DestructionService:
                 self._later(session, cohort.id)
                 return
             counts = {**held.counts, "destruction": held.id}
-            concerned = queries.withdrawals_of(session, held.keys)
+            keys = None if queries.of_everybody(session, held.withdrawals) else set(held.keys)
+            concerned = queries.withdrawals_of(session, cohort.id, keys)
             for row in concerned:
                 row.participant_key = None
             session.flush()
-            queries.forget_arguments(session, cohort.id, {row.id for row in concerned}, set(held.keys))
+            queries.forget_arguments(session, cohort.id, {row.id for row in concerned}, keys)
             queries.forget_answers(session, {row.id for row in concerned})
             for row in concerned:
                 if row.id in held.withdrawals:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +17,13 @@ from app.models import (
     Destruction,
     IdempotentAnswer,
     Job,
+    Participant,
     Upload,
     VaultSegment,
     VaultTable,
     Withdrawal,
 )
+from app.schemas.register import ENDED
 
 READERS = (
     "build_extract",
@@ -46,9 +48,34 @@ def waiting(session: Session, cohort_id: str) -> list[Withdrawal]:
     query = select(Withdrawal).where(
         Withdrawal.cohort_id == cohort_id,
         Withdrawal.state == "destroying",
-        Withdrawal.participant_key.is_not(None),
+        or_(Withdrawal.participant_key.is_not(None), Withdrawal.kind == ENDED),
     )
-    return list(session.scalars(query.order_by(Withdrawal.id).with_for_update()))
+    rows = session.scalars(query.order_by(Withdrawal.id).with_for_update())
+    return [row for row in rows if row.kind != ENDED or "destroyed_at" not in row.receipt]
+
+
+def is_settled(session: Session, cohort_id: str) -> bool:
+    """Whether every extract is told of everybody who withdrew from a cohort."""
+    open_ = (
+        select(BlockMark.extract_id)
+        .join(Withdrawal, Withdrawal.id == BlockMark.withdrawal_id)
+        .where(Withdrawal.cohort_id == cohort_id, BlockMark.narrowed.is_(False))
+    )
+    return session.scalar(open_.limit(1)) is None
+
+
+def of_everybody(session: Session, withdrawals: Sequence[str]) -> bool:
+    """Whether one of the withdrawals is of the whole cohort."""
+    query = select(Withdrawal.id).where(Withdrawal.id.in_(withdrawals), Withdrawal.kind == ENDED)
+    return session.scalar(query.limit(1)) is not None
+
+
+def not_forgotten(session: Session, cohort_id: str, most: int) -> list[int]:
+    """The keys of up to `most` people of a cohort who have not been forgotten yet."""
+    query = select(Participant.key).where(
+        Participant.cohort_id == cohort_id, Participant.destroyed_at.is_(None)
+    )
+    return list(session.scalars(query.order_by(Participant.key).limit(most)))
 
 
 def unsettled(session: Session, keys: Collection[int]) -> set[int]:
@@ -165,24 +192,26 @@ def others_at_work(session: Session, cohort_id: str, job_id: str) -> bool:
     return bool(session.scalar(select(other)))
 
 
-def withdrawals_of(session: Session, keys: Collection[int]) -> list[Withdrawal]:
-    """Every withdrawal of these people, of whatever kind, locked."""
-    query = select(Withdrawal).where(Withdrawal.participant_key.in_(keys)).order_by(Withdrawal.id)
+def withdrawals_of(session: Session, cohort_id: str, keys: Collection[int] | None) -> list[Withdrawal]:
+    """Every withdrawal of these people, or of everybody in the cohort, of whatever kind, locked."""
+    which = Withdrawal.cohort_id == cohort_id if keys is None else Withdrawal.participant_key.in_(keys)
+    query = select(Withdrawal).where(which).order_by(Withdrawal.id)
     return list(session.scalars(query.with_for_update()))
 
 
 def forget_arguments(
-    session: Session, cohort_id: str, withdrawals: Collection[str], keys: Collection[int]
+    session: Session, cohort_id: str, withdrawals: Collection[str], keys: Collection[int] | None
 ) -> None:
-    """Jobs that named the people by key name them no more: of what has ended, that it ran is kept."""
-    narrowing = select(Job).where(
-        Job.kind == "narrow_block", Job.arguments["withdrawal_id"].as_string().in_(withdrawals)
-    )
-    for job in session.scalars(narrowing):
-        job.arguments = {"withdrawal_id": job.arguments["withdrawal_id"]}
+    """Jobs that named the people by key name them no more: of what has ended, that it ran is kept. Without keys it is
+    everybody in the cohort."""
+    named = Job.arguments["withdrawal_id"].as_string()
+    for some in _batches(withdrawals):
+        for job in session.scalars(select(Job).where(Job.kind == "narrow_block", named.in_(some))):
+            job.arguments = {"withdrawal_id": job.arguments["withdrawal_id"]}
     taking = select(Job).where(Job.kind == "take_withdrawals", Job.subject == cohort_id)
     for job in session.scalars(taking):
-        kept = [entry for entry in job.arguments.get("withdrawn", []) if int(entry[0]) not in keys]
+        said = job.arguments.get("withdrawn", [])
+        kept = [entry for entry in said if int(entry[0]) not in keys] if keys is not None else []
         if len(kept) != len(job.arguments.get("withdrawn", [])):
             job.arguments = {**job.arguments, "withdrawn": kept}
     session.flush()
@@ -191,9 +220,16 @@ def forget_arguments(
 def forget_answers(session: Session, withdrawals: Collection[str]) -> None:
     """Answers kept for a repeated order of these withdrawals hold the digest of a body that named somebody."""
     told = IdempotentAnswer.answer["id"].as_string()
-    session.execute(
-        delete(IdempotentAnswer).where(told.in_(withdrawals)).execution_options(synchronize_session=False)
-    )
+    for some in _batches(withdrawals):
+        gone = delete(IdempotentAnswer).where(told.in_(some))
+        session.execute(gone.execution_options(synchronize_session=False))
+
+
+def _batches(ids: Collection[str]) -> Iterator[list[str]]:
+    """As many at once as a statement takes."""
+    held = sorted(ids)
+    for start in range(0, len(held), 400):
+        yield held[start : start + 400]
 
 
 def versions(cohort_id: str) -> Select[str]:

@@ -14,9 +14,11 @@ from app.jobs import parking
 from app.models import Cohort, Consent, Dataset, DatasetVersion, Institution, Job, Upload, VaultTable
 
 
-def institution(session: Session, institution_id: str) -> Institution:
+def institution(session: Session, institution_id: str, *, lock: bool = False) -> Institution:
     """The institution; a Problem where there is none."""
-    if (found := session.get(Institution, institution_id)) is None:
+    if (
+        found := session.get(Institution, institution_id, with_for_update=lock, populate_existing=True)
+    ) is None:
         raise not_found("institution")
     return found
 
@@ -142,7 +144,17 @@ def consents_by_domain(session: Session, cohort_id: str) -> list[tuple[str, str,
 
 def institution_view(row: Institution) -> dict[str, Any]:
     """An institution."""
-    names = ("id", "name", "name_ko", "for_profit", "country", "ror", "created_at")
+    names = (
+        "id",
+        "name",
+        "name_ko",
+        "for_profit",
+        "country",
+        "ror",
+        "created_at",
+        "closed_at",
+        "successor_id",
+    )
     return {name: getattr(row, name) for name in names}
 
 
@@ -158,6 +170,7 @@ def cohort_view(row: Cohort) -> dict[str, Any]:
         "duo",
         "epoch",
         "created_at",
+        "ended_at",
     )
     return {name: getattr(row, name) for name in names}
 

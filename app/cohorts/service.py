@@ -90,6 +90,8 @@ class CohortService:
         with self.db.unit_of_work() as session:
             if (answer := earlier(session, once, now)) is not None:
                 return answer
+            if queries.institution(session, holder, lock=True).closed_at is not None:
+                raise Problem("conflict", "The institution takes part no more.", extra={"state": "closed"})
             row = Cohort(
                 id=new_id("coh"), institution_id=holder, identity_key_wrapped=self.keyring.new(),
                 epoch=0, created_at=now, **body,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from app.errors import Problem
 
+# `end`: its institution leaves.
 TRANSITIONS: dict[str, dict[str, str]] = {
-    "draft": {"edit": "draft", "submit": "validating"},
+    "draft": {"edit": "draft", "submit": "validating", "end": "withdrawn"},
     # The checking job runs at least once: it may find its own outcome already written, and then does nothing.
-    "validating": {"accept": "ready", "quarantine": "quarantined"},
-    "quarantined": {"edit": "quarantined", "submit": "validating"},
-    "ready": {"submit": "in_review", "reopen": "draft"},
-    "in_review": {"publish": "published", "return": "draft"},
-    "published": {"supersede": "superseded", "withdraw": "withdrawn"},
-    "superseded": {"withdraw": "withdrawn"},
+    "validating": {"accept": "ready", "quarantine": "quarantined", "end": "withdrawn"},
+    "quarantined": {"edit": "quarantined", "submit": "validating", "end": "withdrawn"},
+    "ready": {"submit": "in_review", "reopen": "draft", "end": "withdrawn"},
+    "in_review": {"publish": "published", "return": "draft", "end": "withdrawn"},
+    "published": {"supersede": "superseded", "withdraw": "withdrawn", "end": "withdrawn"},
+    "superseded": {"withdraw": "withdrawn", "end": "withdrawn"},
     "withdrawn": {},
 }
 

@@ -160,6 +160,12 @@ class UploadService:
                 also(session)
         return len(ids)
 
+    def end_with_its_cohort(self, session: Session, upload: Upload, holder: str, reason: str) -> None:
+        """End an upload that the caller has locked, in the caller's transaction; its bytes go when that has committed,
+        those that are being read when the check has seen it."""
+        verb = "supersede" if upload.state == "checking" else "destroy"
+        self._end(session, upload, holder, verb, SYSTEM, reason)
+
     def remove_original(self, session: Session, upload: Upload, actor: str = SYSTEM) -> None:
         """Mark the original removed in the caller's transaction; its bytes go when that has committed."""
         if upload.original == "removed":

@@ -39,6 +39,11 @@ class Behind:
         return sorted({cohort.institution_id for cohort in self.cohorts})
 
     @property
+    def answering(self) -> list[str]:
+        """Those of them that are still there to answer for their people, each once, sorted."""
+        return sorted({cohort.institution_id for cohort in self.cohorts if cohort.ended_at is None})
+
+    @property
     def epoch(self) -> int:
         """One number that moves whenever the register of any of them does, for none of them ever moves back."""
         return sum(cohort.epoch for cohort in self.cohorts)
@@ -71,10 +76,24 @@ def sources_of(session: Session, version_id: str) -> list[VersionSource]:
 
 
 def unusable(session: Session, version_id: str) -> list[str]:
-    """Those of this version and its sources that were taken out of use: nothing leaves while there is one."""
-    ids = [version_id, *(one.source_version_id for one in sources_of(session, version_id))]
+    """Those of this version and its sources that were taken out of use: nothing leaves while there is one. A source
+    whose institution left counts only where all are such: of it nobody has a way out, and the others stay."""
+    sources = [one.source_version_id for one in sources_of(session, version_id)]
+    staying = _with_an_institution(session, sources)
+    ids = [version_id, *(staying or sources)]
     query = select(DatasetVersion.id).where(
         DatasetVersion.id.in_(ids), DatasetVersion.state.not_in(("published", "superseded"))
+    )
+    return sorted(session.scalars(query))
+
+
+def _with_an_institution(session: Session, version_ids: list[str]) -> list[str]:
+    """Those of the versions whose cohort has not ended."""
+    query = (
+        select(DatasetVersion.id)
+        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+        .join(Cohort, Cohort.id == Dataset.cohort_id)
+        .where(DatasetVersion.id.in_(version_ids), Cohort.ended_at.is_(None))
     )
     return sorted(session.scalars(query))
 

@@ -11,15 +11,16 @@ from pyroaring import BitMap
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.models import ConsentChange, Withdrawal
-from app.schemas.register import DOMAINS
+from app.models import ConsentChange, Participant, Withdrawal
+from app.schemas.register import DOMAINS, ENDED
 
 _USED = ("no_further_use", "destroy")  # kinds after which nothing of theirs may be used
 _BATCH = 10_000
 
 
 def departed(session: Session, cohort_ids: Collection[str]) -> dict[str, BitMap]:
-    """Domain -> keys of the people of these cohorts who withdrew it and have given no new word since."""
+    """Domain -> keys of the people of these cohorts who withdrew it and have given no new word since; of a cohort whose
+    institution left, everybody."""
     query = select(Withdrawal.participant_key, Withdrawal.domains).where(
         Withdrawal.cohort_id.in_(sorted(cohort_ids)),
         Withdrawal.kind.in_(_USED),
@@ -31,7 +32,12 @@ def departed(session: Session, cohort_ids: Collection[str]) -> dict[str, BitMap]
             gone[domain].add(key)
     for key, domain in _said_again(session, sorted(BitMap().union(*gone.values()))):
         gone[domain].discard(key)
-    return {domain: keys for domain, keys in gone.items() if keys}
+    ended = select(Withdrawal.cohort_id).where(
+        Withdrawal.cohort_id.in_(sorted(cohort_ids)), Withdrawal.kind == ENDED
+    )
+    everybody = select(Participant.key).where(Participant.cohort_id.in_(ended))
+    all_gone = BitMap(session.scalars(everybody.execution_options(yield_per=_BATCH)))
+    return {domain: keys | all_gone for domain, keys in gone.items() if keys or all_gone}
 
 
 def _said_again(session: Session, keys: list[int]) -> list[tuple[int, str]]:

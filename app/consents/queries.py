@@ -81,7 +81,8 @@ def covered_of(
 
 
 def in_force(on: date) -> ColumnElement[bool]:
-    """The condition that a consent is granted, has not ended by its own date, and waits for no adult's own word.
+    """The condition that a consent is granted, has not ended by its own date, waits for no adult's own word, and is
+    given to an institution that is still there.
 
     Dates count on their day, whether or not a chore has written the new state already.
     """
@@ -89,6 +90,7 @@ def in_force(on: date) -> ColumnElement[bool]:
         Consent.state == "granted",
         or_(Consent.valid_until.is_(None), Consent.valid_until >= on),
         or_(Consent.adult_due.is_(None), Consent.adult_due > on),
+        Consent.cohort_id.not_in(select(Cohort.id).where(Cohort.ended_at.is_not(None))),
     )
 
 

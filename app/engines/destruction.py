@@ -62,6 +62,19 @@ class DestructionEngine:
             finally:
                 con.close()
 
+    def emptied(self, job_id: str, object_name: str, version_id: str, table: str) -> Rewritten | None:
+        """The same with no row at all, whether or not the table has people; None where it has none already. Its columns
+        stay, so that a united version reads on over what others hold."""
+        place = object_name.rpartition("/")[0] or version_id
+        with self._folder(job_id) as folder:
+            old = self.vault.local_path(object_name, folder)
+            people = [name for name in pq.read_schema(old).names if _PERSON.fullmatch(name)]
+            con = Connection(folder, self.memory, self.threads, [old])
+            try:
+                return self._rewritten(con, old, folder, people, "true", f"{place}/{table}")
+            finally:
+                con.close()
+
     def people(self, job_id: str, objects: Sequence[str]) -> int:
         """The distinct people of several objects of one table."""
         with self._folder(job_id) as folder:
@@ -98,7 +111,8 @@ class DestructionEngine:
         )
         con.ask(f"CREATE VIEW left_over AS SELECT * FROM read_parquet({literal(str(path))})")
         every = " UNION ".join(f"SELECT DISTINCT {quoted(p)} AS k FROM left_over" for p in people)
-        rows, distinct = con.one("SELECT count(*) FROM left_over"), con.one(f"SELECT count(*) FROM ({every})")
+        rows = con.one("SELECT count(*) FROM left_over")
+        distinct = con.one(f"SELECT count(*) FROM ({every})") if people else 0
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         stored = self.vault.put_file(path, f"{name}.{digest[:32]}.parquet")

@@ -16,6 +16,7 @@ from app.ledger.parts import listed
 from app.models import DatasetVersion, Erratum, Extract, Permit, Project, RecallNotice, Withdrawal
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
+from app.schemas.register import DESTROYING, ENDED
 
 View = dict[str, Any]
 
@@ -46,7 +47,7 @@ def thawing(session: Session, on: date) -> list[RecallNotice]:
 def of_destroyed(session: Session, notices: Sequence[RecallNotice]) -> set[str]:
     """Those of the recalls' withdrawals that asked for destruction."""
     ids = {notice.withdrawal_id for notice in notices}
-    query = select(Withdrawal.id).where(Withdrawal.id.in_(ids), Withdrawal.kind == "destroy")
+    query = select(Withdrawal.id).where(Withdrawal.id.in_(ids), Withdrawal.kind.in_(DESTROYING))
     return set(session.scalars(query))
 
 
@@ -99,7 +100,8 @@ def shown(session: Session, row: RecallNotice) -> View:
     """A recall with what an erratum says, where it is one."""
     said = session.get(Erratum, row.erratum_id) if row.erratum_id else None
     if said is None:
-        return view(row)
+        of = session.get(Withdrawal, row.withdrawal_id) if row.withdrawal_id else None
+        return view(row) if of is None or of.kind != ENDED else {**view(row), "why": ENDED}
     about = {
         "reason": said.reason,
         "tables": said.tables,

@@ -12,6 +12,7 @@ from app.audit import project_stream, record
 from app.errors import Problem
 from app.extracts import queries
 from app.extracts.correcting import recall_erratum
+from app.extracts.ending import recall_cohort
 from app.extracts.narrowing import Found, Leaving, narrow, to_narrow
 from app.extracts.service import ExtractService
 from app.extracts.states import step
@@ -96,6 +97,19 @@ class ExtractTasks:
             self._order_if_closed(job.subject)
         self._settle(job.subject, leaving)
         self._sweep(job.subject)
+        self._drop_closed(job.subject)
+
+    def recall_cohort(self, job: JobContext) -> None:
+        """A cohort of the extract has ended: all closes, its holder is told; what others hold is built anew."""
+        withdrawal_id = str(job.arguments["withdrawal_id"])
+        now = self.service.clock()
+        with self.service.db.unit_of_work() as session:
+            stays = recall_cohort(session, job.subject, withdrawal_id, self.recall_days, now)
+            row = queries.extract(session, job.subject, lock=True)
+            self._order_reissue(
+                session, row.id, row.state, stays and bool(listed(session, row.id, ("blocked",)))
+            )
+            self._order_settling(session, telling.narrowed_everywhere(session, [withdrawal_id]))
         self._drop_closed(job.subject)
 
     def recall_erratum(self, job: JobContext) -> None:
@@ -228,6 +242,7 @@ def tasks(extracts: ExtractTasks) -> dict[str, Task]:
         "build_extract": extracts.build,
         "narrow_block": extracts.narrow,
         "reissue_extract": extracts.reissue,
+        "recall_cohort": extracts.recall_cohort,
         "recall_erratum": extracts.recall_erratum,
         "destroy_extract": extracts.destroy,
         "reopen_extract": lambda job: reopen(extracts.service, job.subject),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.audit import PLATFORM, institution_stream, project_stream, record
@@ -15,12 +15,14 @@ from app.auth import policy
 from app.auth.policy import Actor, InstitutionFacts
 from app.clock import Clock
 from app.consents.cohorts import behind
+from app.consents.custody import named_at
 from app.db import Database
 from app.institutions.tables import csv_lines
 from app.models import (
     AccessRequest,
     AuditLine,
     Cohort,
+    Custody,
     Dataset,
     DatasetVersion,
     Extract,
@@ -35,11 +37,11 @@ from app.models import (
 
 View = dict[str, Any]
 COLUMNS = (
-    "extract_id", "project_id", "permit_id", "holder", "holder_institution", "held_by", "cohorts", "dataset", "version",
-    "title", "tables", "rows", "bytes", "people_ever", "generation", "purpose", "irb_reference", "reviews",
-    "decided_at", "plan_hash", "agreement_digest", "agreed_at", "permit_state", "valid_until", "extract_state",
-    "ready_at", "expires_at", "first_delivered_at", "last_delivered_at", "deliveries", "recalls_open",
-    "recalls_destroyed", "recalls_retained", "recalls_frozen", "destroyed_at",
+    "extract_id", "project_id", "permit_id", "holder", "holder_institution", "held_by", "taken_over", "cohorts",
+    "dataset", "version", "title", "tables", "rows", "bytes", "people_ever", "generation", "purpose",
+    "irb_reference", "reviews", "decided_at", "plan_hash", "agreement_digest", "agreed_at", "permit_state",
+    "valid_until", "extract_state", "ready_at", "expires_at", "first_delivered_at", "last_delivered_at",
+    "deliveries", "recalls_open", "recalls_destroyed", "recalls_retained", "recalls_frozen", "destroyed_at",
 )  # fmt: skip
 BATCH = 200
 
@@ -98,8 +100,24 @@ def _page(session: Session, of: str | None, since: date | None, after: str | Non
             .join(Cohort, Cohort.id == Dataset.cohort_id)
             .where(Cohort.institution_id == of)
         )
+        # What it held before it went over to another, as long as it did.
+        before = (
+            exists()
+            .where(
+                Custody.institution_id == of, Custody.until > Extract.created_at,
+                Dataset.cohort_id == Custody.cohort_id,
+                DatasetVersion.dataset_id == Dataset.id,
+                or_(
+                    DatasetVersion.id == Extract.version_id,
+                    DatasetVersion.id.in_(
+                        select(VersionSource.source_version_id).where(VersionSource.version_id == Extract.version_id)
+                    ),
+                ),
+            )
+            .correlate(Extract)
+        )  # fmt: skip
         united = select(VersionSource.version_id).where(VersionSource.source_version_id.in_(versions))
-        query = query.where(Extract.version_id.in_(versions) | Extract.version_id.in_(united))
+        query = query.where(Extract.version_id.in_(versions) | Extract.version_id.in_(united) | before)
     if since is not None:
         query = query.where(Extract.created_at >= datetime.fromisoformat(f"{since}T00:00:00+00:00"))
     if after:
@@ -112,11 +130,13 @@ def _release(session: Session, row: Extract) -> View:
     asked = session.get_one(AccessRequest, project.request_id)
     version = session.get_one(DatasetVersion, row.version_id)
     of = behind(session, row.version_id)
-    home = session.get(Institution, project.institution_id) if project.institution_id else None
-    held = [session.get_one(Institution, one).name for one in of.institutions]
+    home = session.get(Institution, asked.institution_id) if asked.institution_id else None
+    held = sorted({named_at(session, cohort, row.created_at) for cohort in of.cohorts})
     found = {
         "extract_id": row.id, "project_id": project.id, "permit_id": permit.id, "holder": project.holder,
-        "holder_institution": home.name if home else None, "held_by": held, "cohorts": of.ids,
+        "holder_institution": home.name if home else None,
+        "held_by": [session.get_one(Institution, one).name for one in held],
+        "taken_over": list(_taken_over(session, [*held, *([home.id] if home else [])])), "cohorts": of.ids,
         "dataset": session.get_one(Dataset, version.dataset_id).name, "version": version.number, "title": asked.title,
         "tables": sorted(table["name"] for table in permit.plan["tables"]), "generation": row.generation,
         "purpose": str(permit.purpose.get("term") or permit.purpose.get("use") or ""),
@@ -127,6 +147,20 @@ def _release(session: Session, row: Extract) -> View:
         **_size(session, row.id), **_recalls(session, row.id), **_told(session, row),
     }  # fmt: skip
     return {name: found[name] for name in COLUMNS}
+
+
+def _taken_over(session: Session, institutions: list[str]) -> Iterator[str]:
+    """What has become of them since: who went over into whom and who left, and when."""
+    for one in sorted(set(institutions)):
+        row = session.get_one(Institution, one)
+        while row.closed_at is not None:
+            day = row.closed_at.date().isoformat()
+            if row.successor_id is None:
+                yield f"{row.name} left on {day}"
+                break
+            heir = session.get_one(Institution, row.successor_id)
+            yield f"{row.name} is {heir.name} since {day}"
+            row = heir
 
 
 def _reviews(session: Session, request_id: str) -> list[str]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from app.errors import Problem
 
+# `end`: an institution that drafts it or holds data of it leaves.
 TRANSITIONS: dict[str, dict[str, str]] = {
-    "draft": {"edit": "draft", "submit": "checking"},
+    "draft": {"edit": "draft", "submit": "checking", "end": "withdrawn"},
     # The checking job runs at least once: it may find its own outcome already written, and then does nothing.
-    "checking": {"accept": "in_review", "refuse": "draft"},
-    "in_review": {"review": "in_review", "return": "draft", "reopen": "draft", "publish": "published"},
+    "checking": {"accept": "in_review", "refuse": "draft", "end": "withdrawn"},
+    "in_review": {
+        "review": "in_review",
+        "return": "draft",
+        "reopen": "draft",
+        "publish": "published",
+        "end": "withdrawn",
+    },
     "published": {"supersede": "superseded", "withdraw": "withdrawn"},
     "superseded": {"withdraw": "withdrawn"},
     "withdrawn": {},

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 SERVES_WITHDRAWAL: Final = frozenset(
-    {"destroy_rows", "narrow_block", "reissue_extract", "settle_withdrawal", "take_withdrawals"}
+    {"destroy_rows", "narrow_block", "recall_cohort", "reissue_extract", "settle_withdrawal", "take_withdrawals"}
 )
 """Somebody has left, and these carry it to every copy: never cancelled, and one that is parked is an alarm at once."""
-CLOSING: Final = frozenset({"narrow_block", "settle_withdrawal", "take_withdrawals"})
+CLOSING: Final = frozenset({"narrow_block", "recall_cohort", "settle_withdrawal", "take_withdrawals"})
 """Close parts, or open those that nobody left: short, and never behind a build in the queue."""
 MUST_END: Final = SERVES_WITHDRAWAL | {
     "correct_permit", "destroy_extract", "follow_version", "index_variables", "recall_erratum", "return_finding",

@@ -18,7 +18,7 @@ from app.models.figures import DailyFigures, ShownFigures
 from app.models.findings import Finding
 from app.models.identities import Account, AuthorizationCode, Client, RefreshToken, SigningKey, UsedToken
 from app.models.incidents import Freeze, Incident, IncidentParty
-from app.models.institutions import Institution
+from app.models.institutions import Custody, Departure, Institution
 from app.models.integrations import Integration, IntegrationApproval, LinkedPerson
 from app.models.jobs import IdempotentAnswer, Job, Worker
 from app.models.publications import Publication
@@ -42,10 +42,12 @@ __all__ = [
     "Consent",
     "ConsentChange",
     "CountAnswer",
+    "Custody",
     "DailyFigures",
     "DataReturn",
     "Dataset",
     "DatasetVersion",
+    "Departure",
     "Destruction",
     "DryRun",
     "Erratum",

@@ -29,6 +29,8 @@ class Cohort(Base):
         default=0
     )  # moves with every consent change; locked by the gate's step 5
     created_at: Mapped[datetime]
+    # Since when its institution takes part no more, and nobody took it over: nothing of it leaves any more.
+    ended_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("institution_id", "name"),)
 

@@ -14,6 +14,9 @@ from app.models.base import Base
 class Withdrawal(Base):
     """taken -> blocked -> (destroying) -> closed. `participant_key` is cleared when the person's rows are destroyed.
 
+    `kind`: no_further_contact | no_further_use | destroy | narrowed | unlinked | cohort_ended. The last is of everybody
+    in the cohort at once, and there is no key.
+
     `commitment`: HMAC-SHA256 of who it was under a key that is not kept (`app/withdrawals/commitments.py`).
     """
 
@@ -23,7 +26,7 @@ class Withdrawal(Base):
     cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), index=True)
     participant_key: Mapped[int | None]
     domains: Mapped[list[Any]]
-    kind: Mapped[str] = mapped_column(String(20))  # no_further_contact | no_further_use | destroy | narrowed
+    kind: Mapped[str] = mapped_column(String(20))
     state: Mapped[str] = mapped_column(String(20))
     receipt: Mapped[dict[str, Any]]
     taken_at: Mapped[datetime]

@@ -11,6 +11,7 @@ from app.audit import PLATFORM, verify
 from app.auth import policy
 from app.auth.policy import Actor, AuditFacts
 from app.consents.cohorts import behind
+from app.consents.custody import heirs
 from app.errors import not_found
 from app.models import AuditHead, AuditLine, Permit, Project
 
@@ -47,7 +48,7 @@ def _facts(session: Session, stream: str) -> AuditFacts:
     if stream == PLATFORM:
         return AuditFacts()
     if kind == "institution" and name:
-        return AuditFacts(institution_id=name)
+        return AuditFacts(institution_id=name, also=heirs(session, name))
     query = (
         select(Project.holder, Permit.version_id)
         .join(Permit, Permit.project_id == Project.id)

@@ -81,8 +81,9 @@ def reviews(session: Session, request_id: str) -> dict[tuple[str, str], Review]:
 
 
 def reviewing(of: Behind) -> list[str]:
-    """Whose boards answer: one pair of boards for one cohort (the empty name), each institution's for several."""
-    return [""] if of.only else of.institutions
+    """Whose boards answer: one pair of boards for one cohort (the empty name), each institution's for several, but for
+    institutions that have left."""
+    return [""] if of.only else of.answering
 
 
 def dry_run(session: Session, request_id: str, *, plan_hash: str | None = None) -> DryRun | None:

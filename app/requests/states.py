@@ -5,17 +5,17 @@ from __future__ import annotations
 from app.errors import Problem
 
 TRANSITIONS: dict[str, dict[str, str]] = {
-    "draft": {"edit": "draft", "submit": "submitted", "withdraw": "withdrawn_by_applicant"},
-    "submitted": {"claim": "in_review", "withdraw": "withdrawn_by_applicant"},
+    "draft": {"edit": "draft", "submit": "submitted", "withdraw": "withdrawn_by_applicant", "end": "expired"},
+    "submitted": {"claim": "in_review", "withdraw": "withdrawn_by_applicant", "end": "expired"},
     "in_review": {
         "claim": "in_review", "review": "in_review", "return": "returned", "approve": "approved",
         "approve_conditionally": "conditionally_approved", "reject": "rejected",
-        "withdraw": "withdrawn_by_applicant",
+        "withdraw": "withdrawn_by_applicant", "end": "expired",
     },
-    "returned": {"edit": "returned", "submit": "submitted", "withdraw": "withdrawn_by_applicant"},
+    "returned": {"edit": "returned", "submit": "submitted", "withdraw": "withdrawn_by_applicant", "end": "expired"},
     "conditionally_approved": {
         "approve": "approved", "reject": "rejected", "return": "returned", "review": "conditionally_approved",
-        "withdraw": "withdrawn_by_applicant",
+        "withdraw": "withdrawn_by_applicant", "end": "expired",
     },
     "approved": {},
     "rejected": {},

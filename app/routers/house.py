@@ -20,6 +20,7 @@ from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.findings.service import FindingService
 from app.incidents.service import IncidentService
+from app.institutions.departures import DepartureService
 from app.institutions.inspection import InspectionService
 from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
@@ -55,6 +56,7 @@ class House:
     inspections: InspectionService
     quotas: QuotaService
     staff: StaffService
+    departures: DepartureService
     db: Any
     measure: Callable[[], object]
 

@@ -34,6 +34,8 @@ class InstitutionView(View):
     country: str
     ror: str | None
     created_at: datetime
+    closed_at: datetime | None
+    successor_id: str | None
 
 
 class ConsentForm(Body):
@@ -69,6 +71,7 @@ class CohortView(View):
     duo: list[Free]
     epoch: int
     created_at: datetime
+    ended_at: datetime | None
 
 
 class NewDataset(Body):

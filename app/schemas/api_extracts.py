@@ -97,7 +97,7 @@ class RecallView(View):
     overdue: bool
     attested_at: datetime | None
     receipt: str
-    why: Literal["withdrawal", "erratum"] = "withdrawal"
+    why: Literal["withdrawal", "erratum", "cohort_ended"] = "withdrawal"
     erratum: Free | None = Field(
         default=None,
         description="Where values were wrong: which columns, why, and the version that corrects them.",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.schemas.api_parts import Body, View
+from app.schemas.api_parts import Body, Day, View
 
 
 class Leaving(Body):
@@ -45,6 +45,7 @@ class ReleaseView(View):
     holder: str
     holder_institution: str | None
     held_by: list[str]
+    taken_over: list[str]
     cohorts: list[str]
     dataset: str
     version: int
@@ -95,3 +96,33 @@ class QuotaView(View):
     name: QuotaName
     used: int
     most: int
+
+
+class DepartureOrder(Body):
+    """That an institution leaves, or goes over into a successor."""
+
+    reason: str = Field(min_length=1, max_length=500, description="Why; no name of a person.")
+    on: Day = Field(description="The day (UTC) from which it counts.")
+    successor_id: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9_]{1,40}$",
+        description="The institution into which it goes over; left out: it leaves, and nobody takes its place.",
+    )
+
+
+class DepartureView(View):
+    """declared -> confirmed -> carried_out; called_off. `counts`: how many of what ended or went over."""
+
+    id: str
+    institution_id: str
+    kind: Literal["leave", "merge"]
+    successor_id: str | None
+    reason: str
+    on: date
+    state: Literal["declared", "confirmed", "carried_out", "called_off"]
+    declared_by: str
+    declared_at: datetime
+    confirmed_by: str | None
+    confirmed_at: datetime | None
+    carried_out_at: datetime | None
+    counts: dict[str, int]

@@ -15,6 +15,10 @@ NARROWED = "narrowed"
 person as if they had withdrawn."""
 UNLINKED = "unlinked"
 """Not a withdrawal of a domain either: the person may be linked with another cohort no more. Their rows stay, apart."""
+ENDED = "cohort_ended"
+"""Nobody's own word: the institution that holds the cohort left. Nothing of anybody in it leaves any more, or stays."""
+DESTROYING = ("destroy", ENDED)
+"""Kinds after which rows are destroyed."""
 
 NEEDED = ("participant_id", "domain", "state")
 # Of the person as a whole: where a line says nothing of it, it stays as it was.

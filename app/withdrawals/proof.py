@@ -16,6 +16,7 @@ from app.schemas.plan import digest
 
 Receipt = dict[str, Any]
 ABOUT_PROJECTS = ("part.blocked", "recall.settled", "recall.attested", "recall.overdue", "recall.thawed")
+# In the order in which they come.
 ABOUT_ITSELF = ("withdrawal.taken", "withdrawal.destroyed", "withdrawal.closed")
 _FIGURES = (
     "extracts_closed",
@@ -83,7 +84,9 @@ def _figures(receipt: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> 
             return []
         return [Finding("line_missing", "no line tells that the withdrawal was taken", pointer="/lines")]
     told: dict[str, Any] = {}
-    for line in sorted(own, key=lambda line: int(line["number"])):
+    # An institution that took the cohort over goes on in its own stream, with numbers of its own.
+    own.sort(key=lambda line: (line["at"], ABOUT_ITSELF.index(line["event"]), int(line["number"])))
+    for line in own:
         told |= line["data"]
     if receipt["state"] == "closed" and own[-1]["event"] != "withdrawal.closed":
         return [Finding("line_missing", "no line tells that the withdrawal was closed", pointer="/state")]

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.audit import institution_stream, project_stream, verify
+from app.audit import project_stream, verify
 from app.auth import policy
 from app.auth.policy import Actor, ProjectFacts
 from app.consents.cohorts import behind
+from app.consents.custody import streams
 from app.db import Database
 from app.errors import Finding, not_found
 from app.models import AuditLine, BlockMark, Cohort, Extract, Permit, Project, RecallNotice, Withdrawal
@@ -50,7 +51,7 @@ class ReceiptService:
         institution = session.get_one(Cohort, row.cohort_id).institution_id
         projects = _projects(session, row.id)
         if policy.may_read_receipt(actor, policy.CohortFacts(institution)).allowed:
-            return [institution_stream(institution), *map(project_stream, projects)]
+            return [*streams(session, row.cohort_id), *map(project_stream, projects)]
         own = [
             project
             for project in projects

@@ -14,6 +14,7 @@ from app.db import Database
 from app.jobs import JobContext, Task, enqueue
 from app.ledger import telling
 from app.models import BlockMark, Cohort, Extract, Part, RecallNotice, Withdrawal
+from app.schemas.register import DESTROYING
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.states import step
 
@@ -38,11 +39,11 @@ class Settling:
                 return
             row.state = step(row.state, "block")
             row.receipt = {**row.receipt, **_blocked(session, row, now)}
-            if row.kind == "destroy" and row.state == "blocked":
+            if row.kind in DESTROYING and row.state == "blocked":
                 row.state = step(row.state, "destroy")
                 enqueue(session, "destroy_rows", subject=row.cohort_id, at=now)
             left = [mark for mark in marks if mark.told_at is None and not self._told(session, mark, now)]
-            if left or (row.kind == "destroy" and "destroyed_at" not in row.receipt):
+            if left or (row.kind in DESTROYING and "destroyed_at" not in row.receipt):
                 return
             row.state, row.closed_at = step(row.state, "close"), now
             row.receipt = {**row.receipt, "reissued_at": row.receipt.get("reissued_at") or now.isoformat()}

@@ -16,8 +16,20 @@ from app.audit.slices import faults
 from app.db import new_id
 from app.incidents.tracing import TraceService
 from app.main import build
-from app.models import AccessRequest, Account, AuthorizationCode, Client, Permit, Project, RefreshToken
-from tests.acceptance.service import Service, opened, table_of
+from app.models import (
+    AccessRequest,
+    Account,
+    AuthorizationCode,
+    Client,
+    Cohort,
+    Consent,
+    Permit,
+    Project,
+    RefreshToken,
+    Upload,
+    VaultTable,
+)
+from tests.acceptance.service import FORM, Service, opened, table_of
 
 PEOPLE = 96
 DICTIONARY: dict[str, Any] = {
@@ -311,3 +323,154 @@ def test_a_holder_has_so_many_live_extracts_and_no_more(service: Service) -> Non
     assert (told["quota"], told["used"]) == ("live_extracts", 1)
     service.ok("platform", "PUT", "/v1/quotas/live_extracts", {"subject": who, "most": 2})
     assert service.ok("researcher", "POST", "/v1/extracts", {"permit_id": second})["state"] == "queued"
+
+
+def departure(service: Service, who: str, institution: str, **body: Any) -> str:
+    order = {"reason": "Closed by its board.", "on": service.now().date().isoformat(), **body}
+    return str(
+        service.ok(who, "POST", f"/v1/institutions/{service.ids[institution]}/departures", order)["id"]
+    )
+
+
+def test_an_institution_merges_and_everything_goes_on_under_its_successor(service: Service) -> None:
+    hospital, near, cohort = (service.ids[one] for one in ("hospital", "neighbour", "cohort"))
+    pseudonyms = {
+        row["patient"] for row in table_of(service.download(service.ids["extract"])["people"]).to_pylist()
+    }
+    [token] = service.ok("hospital", "POST", f"/v1/cohorts/{cohort}/return-tokens", {"participants": ["P7"]})[
+        "tokens"
+    ]
+    service.ok("hospital", "PUT", f"/v1/cohorts/{cohort}/feeds/withdrawals", {"every_days": 30})
+    before = service.ok("hospital", "GET", f"/v1/versions/{service.ids['version']}/citation")
+    own = service.ok(
+        "neighbour", "POST", "/v1/cohorts", {"name": "Cohort", "consent_form": FORM, "duo": [{"term": "HMB"}]}
+    )
+
+    gone = service.pseudonym("P9")
+    body = {"participant": "P9", "kind": "no_further_use"}
+    service.ids["withdrawal"] = service.ok("hospital", "POST", f"/v1/cohorts/{cohort}/withdrawals", body)[
+        "id"
+    ]
+
+    told = departure(service, "hospital", "hospital", successor_id=near)
+    path = f"/v1/departures/{told}"
+    assert service.refused(403, "forbidden", "hospital", "POST", f"{path}/confirm")["reason"] == "own_request"
+    service.refused(409, "conflict", "platform", "POST", f"/v1/institutions/{hospital}/departures",
+                    {"reason": "again", "on": service.now().date().isoformat()})  # fmt: skip
+    done = service.ok("neighbour", "POST", f"{path}/confirm")
+    assert (done["state"], done["counts"]["cohorts"], done["counts"]["clients"]) == ("carried_out", 1, 1)
+    service.refused(409, "conflict", "platform", "POST", f"{path}/call-off")
+
+    seen = service.ok("platform", "GET", f"/v1/institutions/{hospital}")
+    assert (seen["successor_id"], seen["closed_at"] is not None) == (near, True)
+    cohorts = {one["id"]: one for one in service.ok("neighbour", "GET", "/v1/cohorts")["items"]}
+    assert set(cohorts) == {cohort, own["id"]}
+    assert cohorts[cohort]["name"] == "Cohort (hospital)"
+    service.drain()  # what was withdrawn before reaches every copy under the successor
+    # What projects hold is the same: permit, pseudonyms; and so are register, tokens and feeds.
+    rows = table_of(service.download(service.ids["extract"])["people"]).to_pylist()
+    assert {row["patient"] for row in rows} == pseudonyms - {gone}
+    body = {"participants": ["P7"]}
+    assert service.ok("neighbour", "POST", f"/v1/cohorts/{cohort}/return-tokens", body)["tokens"] == [token]
+    [feed] = service.ok("neighbour", "GET", f"/v1/cohorts/{cohort}/feeds")
+    assert feed["every_days"] == 30
+    assert (
+        service.ok("neighbour", "GET", f"/v1/versions/{service.ids['version']}/citation")["titles"]
+        == before["titles"]
+    )
+    # Its client acts for the successor now, with the token that it has.
+    assert {one["id"] for one in service.ok("hospital", "GET", "/v1/cohorts")["items"]} == set(cohorts)
+    # Both chains tell of it; the old one's is the successor's to read.
+    for institution in (hospital, near):
+        lines = service.ok("neighbour", "GET", f"/v1/audit?stream=institution:{institution}&limit=1000")[
+            "items"
+        ]
+        assert "institution.merged" in [line["event"] for line in lines]
+        assert service.ok("neighbour", "GET", f"/v1/audit/verify?stream=institution:{institution}")["holds"]
+    body = {"name": "late", "role": "institution", "scopes": ["cohorts:read"], "institution_id": hospital}
+    service.refused(422, "invalid_request", "platform", "POST", "/v1/clients", body)
+
+
+def test_an_inspector_reads_both_names_at_their_times(service: Service) -> None:
+    hospital, near = service.ids["hospital"], service.ids["neighbour"]
+    day = service.now().date().isoformat()
+    for institution in (hospital, near):
+        path = f"/v1/inspections/releases?institution_id={institution}"
+        row = service.ok("inspector", "GET", path)["items"][-1]
+        assert (row["held_by"], row["taken_over"]) == (["hospital"], [f"hospital is neighbour since {day}"])
+
+
+def test_a_withdrawal_begun_before_and_its_receipt_hold_after_the_merge(service: Service) -> None:
+    path = f"/v1/withdrawals/{service.ids['withdrawal']}/receipt"
+    receipt = service.ok("neighbour", "GET", path)
+    assert receipt["state"] == "closed"
+    told = {line["event"]: line["stream"].rpartition(":")[2] for line in receipt["lines"]}
+    assert told["withdrawal.taken"] == service.ids["hospital"]
+    assert told["withdrawal.closed"] == service.ids["neighbour"]
+    assert service.ok("neighbour", "POST", f"{path}/verify", receipt) == {"holds": True, "problems": []}
+
+
+def test_an_institution_leaves_and_nothing_of_its_people_leaves_any_more(service: Service) -> None:
+    near, cohort, extract = (service.ids[one] for one in ("neighbour", "cohort", "extract"))
+    names = list(service.parts(extract))
+    request = service.request({"people": ["sex"]})
+    open_upload = service.upload("consents", b"participant_id,domain,state\nP1,all,granted\n")
+    told = departure(service, "platform", "neighbour")
+    service.refused(403, "forbidden", "platform", "POST", f"/v1/departures/{told}/confirm")
+    service.identity("second operator", "platform")
+    tomorrow = (service.now().date() + timedelta(days=1)).isoformat()
+    service.ok("platform", "POST", f"/v1/departures/{told}/call-off")
+    told = departure(service, "platform", "neighbour", on=tomorrow)
+    assert service.ok("second operator", "POST", f"/v1/departures/{told}/confirm")["state"] == "confirmed"
+    assert service.house.departures.carry_out_due() == 0
+    assert service.fetch(extract, names[0]).status_code == 200  # until its day
+    service.now.at += timedelta(days=1)
+    for who in ("platform", "second operator", "researcher", "steward", "neighbour", "inspector"):
+        service.sign_in(who)
+    assert service.house.departures.carry_out_due() == 1
+
+    # From the next request on, before any job has run.
+    assert service.fetch(extract, names[0]).status_code in (410, 503)
+    for who in ("neighbour", "hospital", "neighbour steward"):
+        service.refused(401, "invalid_token", who, "GET", "/v1/cohorts")
+    permit = service.ok("steward", "GET", f"/v1/permits/{service.ids['permit']}")
+    assert permit["state"] == "revoked"
+    asked = service.ok("researcher", "GET", f"/v1/requests/{request}")
+    assert (asked["state"], "left" in asked["notes"][-1]["text"]) == ("expired", True)
+    assert service.ok("researcher", "GET", "/v1/catalog")["items"] == []
+    question = {"version_id": service.ids["version"], "conditions": []}
+    service.refused(404, "not_found", "researcher", "POST", "/v1/catalog/counts", question)
+    service.refused(
+        403, "permit_not_live", "researcher", "POST", "/v1/extracts", {"permit_id": service.ids["permit"]}
+    )
+
+    service.drain()
+    assert service.failed_jobs() == []
+    assert service.fetch(extract, names[0]).json()["code"] == "part_withdrawn"
+    recalls = service.ok("researcher", "GET", f"/v1/extracts/{extract}/recalls")
+    [notice] = [one for one in recalls["items"] if one["why"] == "cohort_ended"]
+    assert (notice["state"], notice["pseudonym"], notice["source"]) == ("open", "", None)
+    service.ok("researcher", "POST", f"/v1/extracts/{extract}/attestation", {"answer": "destroyed"})
+    receipt = service.ok("steward", "GET", f"/v1/withdrawals/{notice['receipt']}/receipt")
+    assert (receipt["kind"], receipt["state"]) == ("cohort_ended", "closed")
+    assert receipt["figures"]["destroyed"]["people"] == PEOPLE
+    assert "recall.attested" in [step["event"] for step in receipt["steps"]]
+    assert service.ok("steward", "POST", f"/v1/withdrawals/{notice['receipt']}/receipt/verify", receipt) == {
+        "holds": True, "problems": []
+    }  # fmt: skip
+    assert not service.knows("P7")
+    with service.db.read() as session:
+        assert session.scalars(select(Consent)).all() == []
+        assert {
+            row.rows for row in session.scalars(select(VaultTable).where(VaultTable.removed_by.is_(None)))
+        } == {0}
+        upload = session.get_one(Upload, open_upload.rpartition("/")[2])
+        assert (upload.state, upload.report, upload.original) == (
+            "expired",
+            {"reason": "institution_left"},
+            "removed",
+        )
+        assert session.get_one(Cohort, cohort).ended_at == service.now()
+    [row] = service.ok("inspector", "GET", f"/v1/inspections/releases?institution_id={near}")["items"][-1:]
+    assert f"neighbour left on {service.now().date().isoformat()}" in row["taken_over"]
+    assert row["destroyed_at"] is not None

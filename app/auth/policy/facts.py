@@ -16,6 +16,15 @@ class InstitutionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DepartureFacts:
+    """That an institution leaves, or goes over into its successor; who declared it (a subject)."""
+
+    institution_id: str
+    successor_id: str | None = None
+    declared_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CohortFacts:
     """A cohort, a dataset or their consents: `institution_id` holds it."""
 

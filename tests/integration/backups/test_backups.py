@@ -31,6 +31,7 @@ from app.models import (
     Cohort,
     Consent,
     Extract,
+    Institution,
     Job,
     Part,
     Participant,
@@ -343,3 +344,28 @@ def test_a_torn_last_line_is_left_out_and_a_broken_one_is_not(tmp_path: Path) ->
     journal.path.write_bytes(journal.path.read_bytes().replace(b'"b"', b"b"))
     with pytest.raises(JournalBroken, match="line 2"):
         list(journal.entries())
+
+
+def test_an_institution_that_left_after_the_backup_gives_nothing_after_the_restore(site: Site) -> None:
+    folder, home = site.back_up(), site.hospital.institution_id or ""
+    departures = site.built.house.departures
+    told = departures.declare(site.hospital, home, "closed", worlds.NOW.date())
+    operator = Actor("client:operator", "operator", "platform", None, frozenset())
+    departures.confirm(operator, told["id"])
+    assert site.readable() == set()  # before any job
+    [line] = [json.loads(one) for one in site.settings.journal_path.read_text().splitlines()]
+    assert (line["departure"], list(line["withdrawals"])) == (told["id"], [site.world.cohort_id])
+    site.destroy()
+    backups.restore(site.settings, folder)
+    site.reopen()
+    assert site.readable()  # so would it be served, if nothing were replayed
+    prepare(site.built, "2026-11-25T00:00:00+00:00")
+    assert site.readable() == set()
+    site.jobs.drain()
+    with site.built.db.read() as session:
+        row = session.get_one(Withdrawal, line["withdrawals"][site.world.cohort_id])
+        assert (row.kind, row.state, row.receipt["destroyed"]["people"]) == ("cohort_ended", "closed", 120)
+        assert session.get_one(Institution, home).closed_at is not None
+        assert session.scalars(select(Consent)).all() == []
+        assert {row.state for row in session.scalars(select(Permit))} == {"revoked"}
+    assert site.built.house.departures.replay() == 0

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from app.alarms.departing import Moving as MovingAlarms
+from app.alarms.departing import end as end_alarms
 from app.alarms.feeds import FeedService
 from app.alarms.service import AlarmService
 from app.auth.policy import ROLE_SCOPES, Actor, Role
@@ -22,6 +24,8 @@ from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
 from app.citations.service import CitationService
 from app.clock import Clock
+from app.cohorts.departing import Ending as EndingCohorts
+from app.cohorts.departing import move as move_cohorts
 from app.cohorts.returns import ReturnService
 from app.cohorts.service import CohortService
 from app.cohorts.states import step
@@ -29,15 +33,21 @@ from app.db import Database
 from app.errors import Problem
 from app.extracts.recalls import RecallService
 from app.findings.service import FindingService
+from app.incidents.departing import move as move_incidents
 from app.incidents.service import IncidentService
+from app.institutions.departures import DepartureService
 from app.institutions.inspection import InspectionService
 from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
+from app.integrations.departing import end as end_integrations
+from app.integrations.departing import move as move_integrations
 from app.integrations.service import IntegrationService
 from app.jobs import JobContext, Task
 from app.jobs.engine import InlineEngine
 from app.keyring import Keyring
 from app.models import AuditLine, Cohort, Consent, Dataset, DatasetVersion, Participant
+from app.requests.departing import end as end_requests
+from app.requests.departing import move as move_requests
 from app.requests.handing_over import hand_over
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
@@ -49,6 +59,7 @@ from app.routers import (
     cohorts,
     consents,
     datasets,
+    departures,
     findings,
     incidents,
     inspections,
@@ -66,6 +77,7 @@ from app.schemas.counts import CountQuestion
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 from app.settings import Settings
+from app.withdrawals.ending import end as end_people
 from app.withdrawals.service import WithdrawalService
 from tests.schema import with_tables
 
@@ -89,6 +101,7 @@ ROUTERS = (
     inspections,
     quotas,
     staff,
+    departures,
     audit,
 )
 FORM = {"version": "1", "language": "ko", "sha256": "a" * 64, "domains": ["clinical", "recontact"]}
@@ -195,6 +208,25 @@ class World:
             inspections=InspectionService(self.db, clock),
             quotas=QuotaService(self.db, clock, settings),
             staff=StaffService(self.db, clock, (hand_over,)),
+            departures=DepartureService(
+                self.db,
+                clock,
+                settings,
+                ends=(
+                    EndingCohorts(cast("Any", None)),
+                    end_requests,
+                    end_people,
+                    end_integrations,
+                    end_alarms,
+                ),
+                moves=(
+                    MovingAlarms(FeedService(self.db, clock, settings)),
+                    move_cohorts,
+                    move_requests,
+                    move_integrations,
+                    move_incidents,
+                ),
+            ),
             db=self.db,
         )
         self.app = doors()

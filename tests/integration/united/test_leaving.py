@@ -25,7 +25,7 @@ from app.errors import Problem
 from app.jobs.engine import InlineEngine
 from app.keyring import open_keyring
 from app.main import Built, build
-from app.models import Cohort, Extract, Participant, Project, RecallNotice, VaultTable, Withdrawal
+from app.models import Cohort, Extract, Participant, Permit, Project, RecallNotice, VaultTable, Withdrawal
 from app.schemas.plan import Privacy
 from app.settings import Settings
 from tests import united
@@ -180,6 +180,43 @@ def test_who_is_destroyed_at_one_institution_keeps_nothing_there_and_everything_
         assert (row.state, row.participant_key) == ("closed", None)
     # Nobody is found on any way by the monitor, linked or apart.
     assert site.built.gate.look().seen == []
+
+
+def test_an_institution_that_leaves_takes_its_rows_alone_and_the_permit_stays(site: Site) -> None:
+    """After the others: what they withdrew is settled."""
+    here = {name for name, held in site.sources(site.linked).items() if "saebom" in held}
+    told = len(site.recalled(site.linked))
+    home, house = site.two.hanbit.institution_id, site.built.house
+    row = house.departures.declare(site.hospital(site.two.hanbit), home, "closed", NOW.date())
+    operator = Actor("client:operator", "operator", "platform", None, ROLE_SCOPES["platform"])
+    assert house.departures.confirm(operator, row["id"])["counts"]["permits"] == 0
+    assert site.open_parts(site.linked) == site.open_parts(site.apart) == []  # from the next request on
+    site.jobs.drain()
+    assert site.recalled(site.linked)[told:] == [("", "hanbit")]
+    for extract in (site.linked, site.apart):
+        assert site.open_parts(extract)
+        for table in ("people", "visits"):
+            assert {one for held in site.sources(extract, table).values() for one in held} == {"saebom"}
+    assert set(site.sources(site.linked)) == here  # under the names that they had
+    with site.built.db.read() as session:
+        assert {one.state for one in session.scalars(select(Permit))} == {"active"}
+        ended = session.scalars(select(Withdrawal).where(Withdrawal.kind == "cohort_ended")).one()
+        assert (ended.state, ended.receipt["destroyed"]["people"] > 0) == ("closed", True)
+        of = cohorts.behind(session, site.two.version_id)
+        assert of.answering == [site.two.saebom.institution_id]
+        assert cohorts.unusable(session, site.two.version_id) == []
+    assert site.built.gate.look().seen == []
+    other = house.departures.declare(
+        site.hospital(site.two.saebom), site.two.saebom.institution_id, "too", NOW.date()
+    )
+    assert (
+        house.departures.confirm(operator, other["id"])["counts"]["permits"] == 2
+    )  # nobody is left to answer
+    site.jobs.drain()
+    assert site.open_parts(site.linked) == []
+    with site.built.db.read() as session:
+        assert {one.state for one in session.scalars(select(Extract))} == {"destroyed"}
+        assert {one.state for one in session.scalars(select(Permit))} == {"revoked"}
 
 
 def test_linked_people_are_moved_by_one_shift_to_the_day(

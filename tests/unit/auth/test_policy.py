@@ -12,6 +12,7 @@ from app.auth.policy import (
     AuditFacts,
     CohortFacts,
     Decision,
+    DepartureFacts,
     IncidentFacts,
     InstitutionFacts,
     IntegrationFacts,
@@ -245,6 +246,32 @@ RULES = [
         InstitutionFacts(""),
         {"inspector"},
         dict.fromkeys(set(ACTORS) - {"inspector", "near inspector", "far inspector"}, "inspector_only"),
+    ),
+    (
+        "declare_departure",
+        DepartureFacts("a"),
+        {"platform", "own"},
+        dict.fromkeys(("drb", "steward", "asking steward"), "institution_only"),
+    ),
+    (
+        "confirm_departure",
+        DepartureFacts("a", None, "client:institution"),
+        {"platform"},
+        dict.fromkeys(("own", "other"), "own_request")
+        | dict.fromkeys(("drb", "steward", "asking steward"), "platform_only"),
+    ),
+    (
+        "confirm_departure",
+        DepartureFacts("a", "b", "client:platform"),
+        {"other"},
+        {"platform": "own_request"}
+        | dict.fromkeys(("own", "drb", "steward", "far steward", "asking steward"), "platform_only"),
+    ),
+    (
+        "read_departure",
+        DepartureFacts("a", "b"),
+        {"platform", "own", "other", "drb", "steward", "far steward", "asking steward"},
+        {},
     ),
     ("read_audit", AuditFacts(), {"platform", "inspector"}, {}),
     (
