@@ -92,7 +92,7 @@ def _carries(row: Withdrawal) -> ColumnElement[bool]:
     extracts = select(BlockMark.extract_id).where(BlockMark.withdrawal_id == row.id)
     return or_(
         Job.subject == row.id,
-        (Job.kind.in_(("narrow_block", "reissue_extract"))) & Job.subject.in_(extracts),
+        (Job.kind.in_(("narrow_block", "recall_cohort", "reissue_extract"))) & Job.subject.in_(extracts),
         (Job.kind == "destroy_rows") & (Job.subject == row.cohort_id),
     )
 
