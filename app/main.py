@@ -68,7 +68,7 @@ from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_ur
 from app.jobs.workers import Membership
 from app.keyring import open_keyring
 from app.models.migrating import upgrade
-from app.portal import authorize, citing, pages
+from app.portal import authorize, citing, mine, pages
 from app.portal import incidents as incidents_page
 from app.portal import variables as variables_page
 from app.requests import measures as request_measures
@@ -125,6 +125,7 @@ from app.withdrawals.watching import WatchService
 
 ROUTERS = (
     pages,
+    mine,
     incidents_page,
     variables_page,
     citing,

@@ -53,7 +53,9 @@ _IN = "a way in: what is sent goes to the inbox or the register, the answer tell
 _BACK = "data on their way back: lineage by ids, states, and where files fail; the rows go to the vault"
 _HOME = "the institution's own register or versions, read or changed by it; what it tells is its own"
 _STORY = "what was done about a withdrawal: ids, times, counts, a keyed commitment"
-_LOOKED = "what was released to whom, for inspectors: papers and how many people there ever were, no row"
+_LOOKED = (
+    "what was released to whom, for inspectors: papers and how many people there ever were, no row; quotas"
+)
 _WRONG = "an incident: ids, times, and for stewards how many people were ever given out; the chains, which name no one"
 
 # Why nothing of anybody leaves by these -> method and path.
@@ -207,8 +209,10 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /v1/withdrawals/{withdrawal_id}/receipt/verify",
     ),
     _LOOKED: (
+        "GET /mine",
         "GET /v1/inspections/releases",
         "GET /v1/inspections/releases.csv",
+        "POST /mine",
     ),
     _WRONG: (
         "GET /incidents",
@@ -237,6 +241,7 @@ SHELL: dict[str, str] = {
     "doctor": "looks at the settings, the stores and the database; no row of a person",
     "incident": "ids, times and counts of an incident, for the operator",
     "jobs": "ids, kinds, states and codes of jobs; no row and no number of people",
+    "institution": "who takes part, leaves or merges; quotas, quotes, papers of what was released; no row of a person",
     "migrate": "reads no row of a person",
     "restore": "puts a backup back and replays the journal of withdrawals before anything is served",
     "rewrap": "wraps keys anew; no key is told, and no row is read",

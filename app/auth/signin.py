@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import cast
 
 from authlib.oauth2.rfc6749.errors import InvalidRequestError, OAuth2Error
 from sqlalchemy.orm import Session
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.auth import credentials, queries
 from app.auth.actors import active_person
 from app.auth.grants import CodeGrant
+from app.auth.policy import ROLE_SCOPES, Actor, Role
 from app.auth.registered import Person
 from app.auth.server import IssuerServer
 from app.auth.throttle import Throttle
@@ -19,6 +21,7 @@ from app.auth.wire import Answer, Call, WireRequest
 from app.clock import Clock
 from app.db import Database
 
+PAGE = "page"  # stands for a client where a person reads a page of ours
 SIGN_IN_FAILED = "sign_in_failed"  # the `error` of an answer that the page shows again, with a word
 _RESPONSE_TYPE = re.compile(r"[A-Za-z_ ]{0,100}")
 _MAX_NAME = 120
@@ -85,6 +88,17 @@ class SignIn:
                 return server.handle_error_response(request, error)
             answer: Answer = server.create_authorization_response(request, person, grant)
             return answer
+
+    def actor(self, typed: Password, address: str) -> Actor | None:
+        """Who typed this, with all that their role may, for one page alone: no token is made and nothing is kept. None
+        for a wrong name or password alike; Problem too_many_requests where there were too many tries."""
+        person = self._signed_in(typed, address)
+        if person is None or person.role not in ROLE_SCOPES:
+            return None
+        role = cast("Role", person.role)
+        return Actor(
+            person.subject, PAGE, role, person.institution_id, frozenset(map(str, ROLE_SCOPES[role]))
+        )
 
     def _signed_in(self, typed: Password, address: str) -> Person | None:
         name = typed.username.strip().lower()[:_MAX_NAME]

@@ -1,5 +1,5 @@
 """The shell: serve, worker, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables,
-incident, jobs, trace, deid, attack.
+incident, institution, jobs, trace, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.incidents import incidents, trace
+from app.cli.institutions import institutions
 from app.cli.jobs import jobs
 from app.workbench import deid_app
 from app.workbench.attacking import attack
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(deid_app, name="deid")
 app.add_typer(incidents, name="incident")
+app.add_typer(institutions, name="institution")
 app.add_typer(jobs, name="jobs")
 app.command()(attack)
 app.command()(trace)

@@ -66,6 +66,10 @@ class InspectionService:
         of = self._admitted(actor, institution_id, "csv")
         return csv_lines(COLUMNS, self._all(of, since))
 
+    def every(self, actor: Actor, institution_id: str | None, since: date | None) -> Iterator[View]:
+        """The same one by one, however many they are."""
+        return self._all(self._admitted(actor, institution_id, "json"), since)
+
     def _all(self, of: str | None, since: date | None) -> Iterator[View]:
         after: str | None = None
         while True:

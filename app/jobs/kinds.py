@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 SERVES_WITHDRAWAL: Final = frozenset(
-    {"destroy_rows", "narrow_block", "recall_cohort", "reissue_extract", "settle_withdrawal", "take_withdrawals"}
+    {
+        "destroy_rows",
+        "narrow_block",
+        "recall_cohort",
+        "reissue_extract",
+        "settle_withdrawal",
+        "take_withdrawals",
+    }
 )
 """Somebody has left, and these carry it to every copy: never cancelled, and one that is parked is an alarm at once."""
 CLOSING: Final = frozenset({"narrow_block", "recall_cohort", "settle_withdrawal", "take_withdrawals"})

@@ -27,6 +27,7 @@ PUBLIC = frozenset(
         "/healthz",
         "/incidents",
         "/metrics",
+        "/mine",
         "/oauth/authorize",
         "/oauth/introspect",
         "/oauth/jwks",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import select
+from typer.testing import CliRunner
 
 from app.audit.slices import faults
+from app.cli import app as shell
 from app.db import new_id
 from app.incidents.tracing import TraceService
 from app.main import build
@@ -179,6 +183,61 @@ def test_an_inspector_of_one_institution_sees_no_other_and_none_after_the_last_d
         row = session.get_one(Client, service.client_id(who))
         row.valid_until = service.now().date() - timedelta(days=1)
     service.refused(401, "invalid_token", who, "GET", "/v1/inspections/releases")
+
+
+def test_a_person_reads_what_concerns_them_on_a_page_in_two_languages(service: Service) -> None:
+    last = (service.now().date() + timedelta(days=3)).isoformat()
+    person(service, "yun", "inspector", valid_until=last)
+    person(service, "seo", "institution", service.ids["hospital"])
+
+    def page(name: str, lang: str, password: str = "long enough for anyone", **headers: str) -> Response:
+        form = {"username": name, "password": password, "lang": lang}
+        return service.http.post("/mine", data=form, headers=headers)
+
+    assert "나와 관련된 내역" in service.call(None, "GET", "/mine?lang=ko").text
+    seen = page("yun", "en")
+    assert (seen.status_code, seen.headers["cache-control"]) == (200, "no-store")
+    assert "set-cookie" not in seen.headers
+    assert all(
+        word in seen.text for word in ("Who got what", "hospital", service.client_id("researcher"), "HMB")
+    )
+    lines = service.ok("inspector", "GET", "/v1/audit?stream=platform&limit=1000")["items"]
+    assert [line["event"] for line in lines if line["actor"].startswith("account:")][-1] == "inspection.read"
+    assert all(word in page("yun", "ko").text for word in ("제공 내역", "보유 기관"))
+    own = page("seo", "en").text
+    assert all(word in own for word in ("vault_bytes", "no limit", "Returned data"))
+    assert "Who got what" not in own
+    wrong = page("seo", "en", "not the password of anybody")
+    assert (wrong.status_code, "is wrong" in wrong.text, "vault_bytes" in wrong.text) == (403, True, False)
+    assert page("seo", "en", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_the_shell_tells_as_json_what_operators_ask(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BAEKMAN_VAR", str(service.settings.var))
+
+    def told(*words: str) -> Any:
+        done = CliRunner().invoke(shell, ["institution", *words, "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    hospital, permit = service.ids["hospital"], service.ids["permit"]
+    assert hospital in [one["id"] for one in told("list")]
+    [inbox, vault] = told("quota", hospital)
+    assert (inbox["name"], vault["used"] > 0) == ("inbox_bytes", True)
+    assert told("allow", hospital, "inbox_bytes", "0")[0]["most"] == 0
+    assert told("quota", f"client:{service.client_id('researcher')}")[0]["used"] == 1
+    assert told("quote", permit)[0]["rows"]["expected"] == PEOPLE
+    assert told("returned") == []
+    assert told("inspect")["extract_id"] == service.ids["extract"]
+    [made] = told("leave", hospital, "--reason", "closed")
+    refused = CliRunner().invoke(shell, ["institution", "confirm", made["id"]])
+    assert (refused.exit_code, "forbidden" in refused.output) == (2, True)
+    assert [one["id"] for one in told("departures")] == [made["id"]]
+    assert told("call-off", made["id"])[0]["state"] == "called_off"
+    into = CliRunner().invoke(shell, ["institution", "merge", hospital, "--into", hospital, "--reason", "x"])
+    assert (into.exit_code, "/successor_id" in into.output) == (2, True)
 
 
 def test_a_steward_leaves_and_everything_in_their_hands_goes_on(service: Service) -> None:
