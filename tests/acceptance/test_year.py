@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from app.models import (
     VaultTable,
 )
 from tests.acceptance.service import FORM, Service, opened, table_of
+from tests.ways_out import WAYS
 
 PEOPLE = 96
 DICTIONARY: dict[str, Any] = {
@@ -469,10 +471,49 @@ def test_a_withdrawal_begun_before_and_its_receipt_hold_after_the_merge(service:
     assert service.ok("neighbour", "POST", f"{path}/verify", receipt) == {"holds": True, "problems": []}
 
 
+def every_way_is_shut(service: Service, ids: Mapping[str, str], pseudonyms: Sequence[str]) -> None:
+    """Every way out of the service, asked what is promised of it after an institution has left."""
+    question = {"version_id": service.ids["version"], "conditions": []}
+    finding = {
+        "extract_id": ids["extract_id"],
+        "pseudonym": pseudonyms[0],
+        "code": "incidental",
+        "text": "seen",
+    }
+    # What a question of `ways_out` asks: who, the body, and the statuses that may come.
+    asked: dict[str, tuple[str | None, Any, set[int]]] = {
+        "bytes": ("researcher", None, {410, 503}),
+        "papers": ("researcher", None, {200}),
+        "counts": ("researcher", question, {404}),
+        "dry_run": ("steward", None, {404, 409}),
+        "catalogue": ("researcher", None, {200, 403, 404}),
+        "progress": (None, None, {200}),
+        "register": ("hospital", None, {401}),
+        "tracing": ("researcher", finding, {201, 202, 403, 404, 409}),
+        "uses": ("hospital", {"return_token": "x"}, {401}),
+        "recalls": ("researcher", None, {200}),
+    }
+    assert set(asked) == set(WAYS.values())
+    for route, what in WAYS.items():
+        who, body, statuses = asked[what]
+        method, _, path = route.partition(" ")
+        path = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
+        answer = service.call(who, method, path, body if method == "POST" else None)
+        assert answer.status_code in statuses, (route, answer.status_code, answer.text)
+        if what != "tracing":
+            assert not any(one in answer.text for one in pseudonyms), route
+        if what == "catalogue":
+            assert ids["dataset_id"] not in answer.text or answer.status_code == 404
+    found = service.ok(None, "GET", "/v1/progress")
+    assert (found["people"] or 0, found["institutions"]) == (0, [])
+
+
 def test_an_institution_leaves_and_nothing_of_its_people_leaves_any_more(service: Service) -> None:
     near, cohort, extract = (service.ids[one] for one in ("neighbour", "cohort", "extract"))
     names = list(service.parts(extract))
+    pseudonyms = [row["patient"] for row in table_of(service.download(extract)["people"]).to_pylist()]
     request = service.request({"people": ["sex"]})
+    service.ok("steward", "POST", f"/v1/requests/{request}/claim")
     open_upload = service.upload("consents", b"participant_id,domain,state\nP1,all,granted\n")
     told = departure(service, "platform", "neighbour")
     service.refused(403, "forbidden", "platform", "POST", f"/v1/departures/{told}/confirm")
@@ -489,7 +530,9 @@ def test_an_institution_leaves_and_nothing_of_its_people_leaves_any_more(service
     assert service.house.departures.carry_out_due() == 1
 
     # From the next request on, before any job has run.
-    assert service.fetch(extract, names[0]).status_code in (410, 503)
+    ids = {"extract_id": extract, "name": names[0], "permit_id": service.ids["permit"], "request_id": request,
+           "dataset_id": service.ids["dataset"], "cohort_id": cohort}  # fmt: skip
+    every_way_is_shut(service, ids, pseudonyms)
     for who in ("neighbour", "hospital", "neighbour steward"):
         service.refused(401, "invalid_token", who, "GET", "/v1/cohorts")
     permit = service.ok("steward", "GET", f"/v1/permits/{service.ids['permit']}")
@@ -518,6 +561,12 @@ def test_an_institution_leaves_and_nothing_of_its_people_leaves_any_more(service
         "holds": True, "problems": []
     }  # fmt: skip
     assert not service.knows("P7")
+    every_way_is_shut(service, ids, pseudonyms)
+    service.drain()
+    assert {one["state"] for one in service.ok("steward", "GET", "/v1/findings")["items"]} <= {
+        "reported",
+        "ended",
+    }
     with service.db.read() as session:
         assert session.scalars(select(Consent)).all() == []
         assert {
