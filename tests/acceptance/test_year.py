@@ -408,7 +408,7 @@ def test_an_institution_merges_and_everything_goes_on_under_its_successor(servic
     )
 
     gone = service.pseudonym("P9")
-    body = {"participant": "P9", "kind": "no_further_use"}
+    body: dict[str, Any] = {"participant": "P9", "kind": "no_further_use"}
     service.ids["withdrawal"] = service.ok("hospital", "POST", f"/v1/cohorts/{cohort}/withdrawals", body)[
         "id"
     ]
