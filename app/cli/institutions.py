@@ -16,7 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from app.auth.policy import Role
-    from app.routers.house import House
+    from app.main import Built
 
 institutions = typer.Typer(
     no_args_is_help=True,
@@ -35,7 +35,7 @@ MOST = 200
 @institutions.command("list")
 def list_(as_json: Json = False) -> None:
     """Every institution, newest first, and what became of it."""
-    found = _run(lambda house: house.cohorts.institutions(_actor("platform"), None, MOST))
+    found = _run(lambda built: built.house.cohorts.institutions(_actor("platform"), None, MOST))
     _tell(found, as_json, lambda one: f"{one['id']}  {one['name']}" + (_became(one)))
 
 
@@ -60,20 +60,28 @@ def merge(
 @institutions.command()
 def departures(as_json: Json = False) -> None:
     """Every departure, newest first."""
-    found = _run(lambda house: house.departures.listed(_actor("platform"), None, MOST))
+    found = _run(lambda built: built.house.departures.listed(_actor("platform"), None, MOST))
     _tell(found, as_json, _departure)
 
 
 @institutions.command()
 def confirm(departure: DepartureId, as_json: Json = False) -> None:
     """Confirm what another has declared; where its day has come it is carried out."""
-    _tell([_run(lambda house: house.departures.confirm(_actor("platform"), departure))], as_json, _departure)
+    _tell(
+        [_run(lambda built: built.house.departures.confirm(_actor("platform"), departure))],
+        as_json,
+        _departure,
+    )
 
 
 @institutions.command("call-off")
 def call_off(departure: DepartureId, as_json: Json = False) -> None:
     """Call a departure off before it is carried out."""
-    _tell([_run(lambda house: house.departures.call_off(_actor("platform"), departure))], as_json, _departure)
+    _tell(
+        [_run(lambda built: built.house.departures.call_off(_actor("platform"), departure))],
+        as_json,
+        _departure,
+    )
 
 
 @institutions.command()
@@ -85,10 +93,10 @@ def quota(
 ) -> None:
     """How much there is, and may be."""
 
-    def shown(house: House) -> list[dict[str, Any]]:
+    def shown(built: Built) -> list[dict[str, Any]]:
         if ":" in subject:
-            return house.quotas.own(_actor("researcher", subject))
-        return house.quotas.of_institution(_actor("platform"), subject)
+            return built.house.quotas.own(_actor("researcher", subject))
+        return built.house.quotas.of_institution(_actor("platform"), subject)
 
     _tell(_run(shown), as_json, _quota)
 
@@ -108,7 +116,9 @@ def allow(
     ):
         typer.echo("Institutions have inbox_bytes and vault_bytes, holders live_extracts.", err=True)
         raise typer.Exit(2)
-    _tell([_run(lambda house: house.quotas.set(_actor("platform"), subject, name, most))], as_json, _quota)
+    _tell(
+        [_run(lambda built: built.house.quotas.set(_actor("platform"), subject, name, most))], as_json, _quota
+    )
 
 
 @institutions.command()
@@ -120,7 +130,7 @@ def quote(permit: Annotated[str, typer.Argument(help="The permit, prm_...")], as
                   ("rows", "bytes", "minutes"))  # fmt: skip
         return f"{one['permit_id']}  " + ", ".join(ranges) + f"; known from {one['builds']} builds"
 
-    _tell([_run(lambda house: house.requests.quote(_actor("steward"), permit))], as_json, line)
+    _tell([_run(lambda built: built.house.requests.quote(_actor("steward"), permit))], as_json, line)
 
 
 @institutions.command()
@@ -130,7 +140,7 @@ def returned(as_json: Json = False) -> None:
     def line(one: dict[str, Any]) -> str:
         return f"{one['id']}  {one['state']:10} {one['name']}  {one['cohort_id']}  {len(one['files'])} files"
 
-    _tell(_run(lambda house: house.returns.listed(_actor("steward"), None, MOST)), as_json, line)
+    _tell(_run(lambda built: built.house.returns.listed(_actor("steward"), None, MOST)), as_json, line)
 
 
 @institutions.command()
@@ -147,15 +157,15 @@ def inspect(
     """Who got what, on which ground, until when, destroyed when: as CSV, or as lines of JSON. The look is recorded."""
     day = since.date() if since else None
 
-    def read(house: House) -> None:
+    def read(built: Built) -> None:
         lines: Iterable[str]
         if as_json:
             lines = (
                 json.dumps(one, default=str, ensure_ascii=False) + "\n"
-                for one in house.inspections.every(_actor("inspector"), institution, day)
+                for one in built.house.inspections.every(_actor("inspector"), institution, day)
             )
         else:
-            lines = house.inspections.as_csv(_actor("inspector"), institution, day)
+            lines = built.house.inspections.as_csv(_actor("inspector"), institution, day)
         if out is not None:
             with out.open("x", encoding="utf-8", newline="") as file:
                 file.writelines(lines)
@@ -170,7 +180,9 @@ def inspect(
 
 def _declare(institution: str, reason: str, on: datetime | None, into: str | None, as_json: bool) -> None:
     day: date = on.date() if on else _now().date()
-    made = _run(lambda house: house.departures.declare(_actor("platform"), institution, reason, day, into))
+    made = _run(
+        lambda built: built.house.departures.declare(_actor("platform"), institution, reason, day, into)
+    )
     _tell([made], as_json, _departure)
 
 
@@ -215,14 +227,14 @@ def _now() -> datetime:
     return utc_now()
 
 
-def _run(act: Callable[[House], Any]) -> Any:
+def _run(act: Callable[[Built], Any]) -> Any:
     from app.errors import Problem
     from app.main import build
     from app.settings import Settings
 
     built = build(Settings())
     try:
-        return act(built.house)
+        return act(built)
     except Problem as problem:
         typer.echo(f"{problem.code}: {problem.detail}", err=True)
         for finding in problem.findings:
