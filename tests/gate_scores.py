@@ -24,7 +24,7 @@ def found(columns: Sequence[Labelled], *, of_people: bool = True) -> dict[str, T
     con = duckdb.connect()
     typed = {
         f"c{i}": pa.array([cell or None for cell in c.cells]).cast(
-            pa.int64() if c.type == "integer" else pa.string()
+            {"integer": pa.int64(), "number": pa.float64()}.get(c.type, pa.string())
         )
         for i, c in enumerate(columns)
     }

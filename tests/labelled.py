@@ -185,7 +185,45 @@ def e_mail(draw: Draw) -> str:
             _letters(draw, 6).upper(),
         ]
     )
+    if draw.random() < 0.15:  # as people write it against machines
+        at = draw.choice([" [at] ", "[at]", "(at)", " {at} ", "(골뱅이)", " <at> ", "골뱅이"])
+        dotted = (
+            host.replace(".", draw.choice([".", ".", "[dot]", " (dot) "])) if "골뱅이" not in at else host
+        )
+        return f"{user}{at}{dotted}"
     return f"{user}@{host}"
+
+
+_ISSUERS = ["4", "4", "51", "53", "55", "2221", "2499", "37", "6011", "3530", "6258", "9430"]
+
+
+def card(draw: Draw) -> str:
+    """The number of a payment card with its last digit chosen to fit, as it is printed, keyed in, or half hidden."""
+    start = draw.choice(_ISSUERS)
+    body = start + "".join(
+        draw.choice(string.digits) for _ in range((15 if start == "37" else 16) - len(start) - 1)
+    )
+    total = 0
+    for i, c in enumerate(reversed(body)):
+        twice = int(c) * (1 if i % 2 else 2)
+        total += twice // 10 + twice % 10
+    n = body + str(-total % 10)
+    if start == "37":
+        return draw.choice([n, f"{n[:4]}-{n[4:10]}-{n[10:]}", f"{n[:4]} {n[4:10]} {n[10:]}"])
+    groups = [n[i : i + 4] for i in range(0, 16, 4)]
+    hidden = [groups[0], draw.choice(["****", groups[1][:2] + "**"]), "****", groups[3]]
+    return draw.choice(["-".join(groups), "-".join(groups), " ".join(groups), n, "-".join(hidden)])
+
+
+def spot(draw: Draw) -> str:
+    """Where a device was, somewhere in Korea, to a few metres."""
+    north, east = draw.uniform(33.2, 38.4), draw.uniform(126.2, 129.4)
+    digits = draw.randint(5, 8)
+    a, b = f"{north:.{digits}f}", f"{east:.{digits}f}"
+    turn = lambda x: f"{int(x)}°{int(x % 1 * 60):02d}'{x * 3600 % 60:04.1f}\""  # noqa: E731
+    return draw.choice(
+        [f"{a}, {b}", f"{a},{b}", f"{a} {b}", f"POINT({b} {a})", f"{turn(north)}N {turn(east)}E", f"{a}/{b}"]
+    )
 
 
 def passport(draw: Draw) -> str:
@@ -279,7 +317,7 @@ _ADDRESS_NOTES = ["거주지는 {x}", "퇴원 후 {x} 로 귀가", "주소 {x}",
 MAKERS: dict[str, Callable[[Draw], str]] = {
     "resident_number": _resident_written, "phone_number": phone, "e_mail_address": e_mail,
     "social_security_number": social_security, "passport_number": passport, "driver_licence": licence,
-    "connecting_information": connecting, "address": korean_address,
+    "connecting_information": connecting, "payment_card": card, "coordinates": spot, "address": korean_address,
 }  # fmt: skip
 _WORDS_EN = _WORDS["english"]
 _NOTES_KO = _WORDS["korean_notes"].split("|")
@@ -320,6 +358,9 @@ _HARMLESS: dict[str, Callable[[Draw], str]] = {
     "version": lambda d: f"v{d.randint(1, 9)}.{d.randint(0, 20)}.{d.randint(0, 9)}", "range": lambda d: f"{d.randint(1, 500)}-{d.randint(500, 999)}", "note": _harmless_note,
     "visit": lambda d: f"Visit{d.randint(1, 12)}", "arm": lambda d: d.choice(["Placebo", "Drug5", "Drug10", "Drug20"]), "ward": lambda d: f"{d.randint(1, 14)}{d.choice('동병')} {d.randint(1, 30)}호",
     "corporate_number": lambda d: (lambda n: f"{n[:6]}-{n[6:]}")(corporate_number(d)), "business": lambda d: f"{d.randint(101, 899)}-{d.randint(10, 89)}-{d.randrange(10**5):05d}",
+    "interval": lambda d: (lambda a: f"{a:.4f}, {a + d.uniform(0.1, 9):.4f}")(d.uniform(10, 90)), "order": lambda d: _code(d, "9999-9999-9999-9999"),
+    "long_order": lambda d: str(d.randrange(10**15, 10**16)), "copies": lambda d: f"{d.uniform(1, 10):.12f}e+{d.choice([9, 10, 11, 12])}",
+    "fine_number": lambda d: f"{d.uniform(30, 42):.5f}", "hidden": lambda d: _code(d, "AA99****99"),
     "grade": lambda d: d.choice(["Stage 1", "Stage 2A", "Grade3", "ECOG 0", "T2N1M0", "ASA 3"]), "unit": lambda d: d.choice(["mg", "mL/min/1.73m2", "10*3/uL", "[degF]"]),
     "race": lambda d: d.choice(["White", "Black", "Asian-Pac-Islander", "Amer-Indian-Eskimo", "Other"]), "schooling": lambda d: d.choice(["HS-grad", "Some-college", "Bachelors", "7th-8th", "12th", "1st-4th"]),
     "country": lambda d: d.choice(["United-States", "South Korea", "Viet Nam", "Outlying-US(Guam-USVI-etc)", "대한민국", "중국", "베트남"]),
@@ -328,7 +369,7 @@ _WHOLE: dict[str, Callable[[Draw], str]] = {
     "age": lambda d: str(d.randint(0, 99)), "concept": lambda d: str(d.choice([8507, 8532, 4112343, 40481087, 35208414, 44923712, 38000177])),
     "weight_in_grams": lambda d: str(d.randint(2000, 140_000)), "day_number": lambda d: f"{date(1950, 1, 1) + timedelta(days=d.randrange(27_000)):%Y%m%d}",
     "seconds": lambda d: str(d.randint(1_200_000_000, 1_760_000_000)), "cost": lambda d: str(d.randint(100, 90_000_000)), "year": lambda d: str(d.randint(1920, 2020)),
-    "position": lambda d: str(d.randrange(250_000_000)), "seven": lambda d: str(d.randrange(10**6, 10**7)),
+    "long_stay": lambda d: str(d.randrange(10**15, 10**16)), "position": lambda d: str(d.randrange(250_000_000)), "seven": lambda d: str(d.randrange(10**6, 10**7)),
 }  # fmt: skip
 
 
@@ -409,6 +450,7 @@ def harmful(draw: Draw, rows: int) -> list[Labelled]:
             "integer",
         )
     )
+    made += _keyed(draw, rows)
     made.append(
         Labelled(
             "whole_mobile",
@@ -417,6 +459,29 @@ def harmful(draw: Draw, rows: int) -> list[Labelled]:
             "integer",
         )
     )
+    return made
+
+
+def _keyed(draw: Draw, rows: int) -> list[Labelled]:
+    """What table programs make of long numbers (a point and a zero, powers of ten, no zeros at the end), whole cards, and
+    coordinates in columns of their own."""
+    floats = [float(resident_number(draw)) for _ in range(rows)]
+    powers = [f"{one:.12e}".split("e") for one in floats]
+    shown = {
+        "float_with_point": [f"{one:.1f}" for one in floats],
+        "float_as_power": [f"{one:.12E}" for one in floats],
+        "float_short_power": [f"{mantissa.rstrip('0')}e{int(power)}" for mantissa, power in powers],
+    }
+    made = [Labelled(name, cells, ["resident_number"] * rows) for name, cells in shown.items()]
+    made.append(Labelled("float_number", shown["float_with_point"], ["resident_number"] * rows, "number"))
+    places: list[str | None] = ["coordinates"] * rows
+    made.append(Labelled("GPS_LAT", [f"{draw.uniform(33, 38.5):.6f}" for _ in range(rows)], places, "number"))
+    made.append(Labelled("longitude", [f"{draw.uniform(125, 130):.7f}" for _ in range(rows)], places))
+    world = [f"{draw.uniform(20, 60):.5f}, {draw.uniform(20, 170):.5f}" for _ in range(rows)]
+    made.append(Labelled("anywhere", world, places))
+    keyed = (card(draw).replace("-", "").replace(" ", "") for _ in range(5 * rows))
+    whole = [one for one in keyed if one.isdigit()][:rows]
+    made.append(Labelled("whole_card", whole, ["payment_card"] * rows, "integer"))
     return made
 
 

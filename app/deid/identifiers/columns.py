@@ -44,9 +44,15 @@ def bare_is_hit(column: Column, bare: int, long: int) -> bool:
 def judge(column: Column, seen: Seen, *, of_people: bool = True) -> Verdict:
     """The verdict on a column. `of_people` is false for a reference table, where names and numbers are of no person."""
     verdict = Verdict()
-    rules = [*_certain(column, seen), *_residents(column, seen)]
+    rules = [*_certain(column, seen), *_residents(column, seen), *_floats(seen), *_cards(column, seen)]
     if column.role.kind not in _OPAQUE:
-        told = [*_records(column, seen), *_names(column, seen), *_places(seen), *_by_name(column, seen)]
+        told = [
+            *_records(column, seen),
+            *_names(column, seen),
+            *_places(seen),
+            *_coordinates(column, seen),
+            *_by_name(column, seen),
+        ]
         rules += (
             told
             if of_people
@@ -60,6 +66,31 @@ def judge(column: Column, seen: Seen, *, of_people: bool = True) -> Verdict:
     for kind in verdict.hits:
         verdict.doubts.pop(kind, None)
     return verdict
+
+
+def _cards(column: Column, seen: Seen) -> Rules:
+    # By chance one number in ten that begins as cards do passes the check digit, one in forty of any.
+    cards = seen.count("card")
+    sure = cards > 0 and cards >= _CHANCE * seen.count("card", "card_like")
+    yield "payment_card", ("card",), sure or seen.strays.get("card", 0) > 0
+    if said_by(column.name) == "payment_card":
+        yield (
+            "payment_card",
+            ("card", "card_like", "serial", "long"),
+            seen.share("card", "card_like", "serial") >= _HALF,
+        )
+
+
+def _coordinates(column: Column, seen: Seen) -> Rules:
+    yield "coordinates", ("pair",), seen.share("pair") >= _HALF and seen.distinct.get("pair", 0) >= _FEW
+    if said_by(column.name) == "coordinates":
+        many = seen.share("coordinate", "pair") >= _HALF and seen.distinct.get("coordinate", 0) >= _FEW
+        yield "coordinates", ("coordinate", "pair"), many
+
+
+def _floats(seen: Seen) -> Rules:
+    floats = seen.count("bare_float")
+    yield "resident_number", ("bare_float",), floats >= _CHANCE * seen.count("bare_float", "long_float")
 
 
 Rules = Iterator[tuple[str, tuple[str, ...], bool]]
@@ -156,11 +187,13 @@ def _places(seen: Seen) -> Rules:
 def _by_name(column: Column, seen: Seen) -> Rules:
     """A name that says so, and content that is at least different from row to row."""
     kind = said_by(column.name)
-    if kind is None or kind == "personal_name" or column.role.kind == "code":
+    if kind in (None, "personal_name", "payment_card", "coordinates") or column.role.kind == "code":
         return
     marks = (
         "record",
         "serial",
+        "card",
+        "card_like",
         "long",
         "long_number",
         "bare_landline",

@@ -13,7 +13,9 @@ _SAYS = {
     "passport_number": r"여권|\bpassport",
     "driver_licence": r"면허|\bdrivers?\b|\blicen[cs]e\b",
     "insurance_number": r"보험증|건강보험.*번호|\bnhis\b|\binsur\w* (no|num|number|id)\b",
-    "account_number": r"계좌|카드번호|\baccount (no|num|number)\b|\bcard (no|num|number)\b",
+    "coordinates": r"위도|경도|좌표|\blat\b|\blon\b|\blng\b|\blatitude\b|\blongitude\b|\bgps\b",
+    "payment_card": r"카드번호|\bcard (no|num|number)\b|\bpan\b",
+    "account_number": r"계좌|\baccount (no|num|number)\b",
     "record_number": r"차트|등록번호|환자번호|병록|수진자번호|\bmrn\b|\bchart\b|\b(pt|pat|patient|hosp|hospital) ?(no|num|number|id)\b|^patient$",
 }
 _PERSON = r"성명|성함|(환자|보호자|수진자|피험자|대상자|담당자|의사|간호사)명|^이름|이름$|^\W*name\W*$"

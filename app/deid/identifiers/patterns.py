@@ -8,7 +8,7 @@ numbers since 2021: letter, three digits, letter, four digits); Road Traffic Act
 
 from __future__ import annotations
 
-from app.deid.identifiers import addresses, names
+from app.deid.identifiers import addresses, cards, coordinates, mails, names
 
 # Month and day of a date that exists (29 February always counts: the century is not known for sure).
 DAY = (
@@ -24,7 +24,7 @@ _GAP = "[- .)/‐-―−－·]"
 
 # One cell of these is enough: kind -> pattern, tried in this order.
 PATTERNS: dict[str, str] = {
-    "e_mail_address": r"[A-Za-z0-9._%+-]+(?: ?@ ?| ?[\[(] ?(?:at|AT|골뱅이) ?[\])] ?)(?:[A-Za-z0-9가-힣-]+\.)+[A-Za-z]{2,}",
+    "e_mail_address": mails.ADDRESS,
     "resident_number": (
         rf"(?:^|[^0-9])(?:[0-9]{{2}}{DAY}{_DASH}[0-9*xX●○](?:[0-9]{{6}}|[0-9]{{0,5}}{_MASK}{{1,6}})"
         rf"|[0-9]{{2}}{DAY} [1-8][0-9]{{6}}|[0-9]{{2}}{DAY}[0-9]?[*●○•◯]{{6,7}})(?:[^0-9]|$)"
@@ -48,6 +48,8 @@ PATTERNS: dict[str, str] = {
         r"(?:건강보험|보험증|증번호|보험번호|NHIS|nhis)[^0-9]{0,12}[1-9][- ]?[0-9]{10}(?:[^0-9]|$)"
         r"|(?:^|[^0-9A-Za-z.-])[1-9]-[0-9]{10}(?:[^-0-9]|$)"
     ),
+    "payment_card": cards.MASKED,
+    "coordinates": f"{coordinates.IN_KOREA}|{coordinates.IN_DEGREES}",
     "address": f"{addresses.KOREAN}|{addresses.APARTMENT}|{addresses.ROMANISED}|{addresses.STREET_WITH_TOWN}",
 }
 # Text of 88 characters made from the resident number (CI), or of 64 (DI): tried on long cells only.
@@ -67,6 +69,12 @@ BARE = rf"{_ALONE}[0-9]{{2}}{DAY}[0-9]{{7}}{_END}"
 BARE_IN_CODES = (
     rf"{_ALONE}(?:[0-79][0-9]{DAY}|8[0-79]{DAY}|881[0-2](?:0[1-9]|[12][0-9]|3[01]))[0-9]{{7}}{_END}"
 )
+# A table program has made a number of it: 8.501011234567E+12, and 5.01013234567E+11 where the leading zero is lost. Digits at
+# the end are zeros where they are missing.
+BARE_FLOAT = rf"^\+?[0-9]\.(?:[0-9]{DAY}[0-9]{{2,7}}0*[eE]\+?12|{DAY}[0-9]{{2,7}}0*[eE]\+?11)$"
+LONG_FLOAT = r"^\+?[0-9]\.[0-9]{6,20}[eE]\+?1[12]$"
+# 501013234567.0: a number with a point that is none has lost its zero too.
+BARE_POINT_ZERO = rf"^[0-9]{DAY}[0-9]{{7}}\.0+$"
 BARE_NUMBER = rf"^(?:[0-9]{{2}}|[0-9]){DAY}[0-9]{{7}}(?:\.0*)?$"
 LONG = rf"{_ALONE}[0-9]{{13}}{_END}"
 LONG_NUMBER = r"^[0-9]{12,13}(?:\.0*)?$"
@@ -84,7 +92,8 @@ WHOLE_UUID = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9
 # A cheap look that every pattern which may stand inside a text passes. Small on purpose: RE2 forgets large automata on
 # texts that differ, and then takes a hundred times as long.
 SUSPECT = (
-    r"[@＠]|골뱅이|[\[(] ?(?:at|AT)|[0-9](?:[^0-9]{0,3}[0-9]){5}|[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|://|www\."
+    rf"{mails.SUSPECT}|{cards.SUSPECT}|"
+    r"[0-9](?:[^0-9]{0,3}[0-9]){5}|[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|://|www\."
     r"|-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-|:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:|[0-9][A-Z]? [A-Z0-9À-Þ]|[０-９]{2}"
     r"|01[016789][^0-9]?[*xX○●•◯#]{3}|님|씨|성명|이름|성함|자명|교수|[(][남여]|"
 ) + addresses.SUSPECT
@@ -92,11 +101,13 @@ SUSPECT = (
 # One cell of these proves little; how much of the column has the shape decides. In this order; first inside a text.
 INSIDE: dict[str, str] = {
     "uuid": r"(?:^|[^0-9A-Za-z])[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}(?:[^0-9A-Za-z]|$)",
-    "bare": BARE_IN_CODES,
+    "bare": f"{BARE_IN_CODES}|{BARE_POINT_ZERO}",
     "product": BARE,
     "long": LONG,
     "bare_mobile": BARE_MOBILE,
     "bare_landline": BARE_LANDLINE,
+    "card_like": cards.LIKE,
+    "pair": coordinates.PAIR,
     "old_passport": rf"{_LEFT}[MSRODGmsrodg][0-9]{{8}}{_RIGHT}",
     "url": r"(?:https?|ftp)://[0-9A-Za-z]|(?:^|[^0-9A-Za-z])www\.[0-9A-Za-z-]+\.",
     "ip_address": (
@@ -109,6 +120,8 @@ INSIDE: dict[str, str] = {
 # The whole cell; every alternative begins with ^.
 WHOLE: dict[str, str] = {
     "first_seven": FIRST_SEVEN,
+    "bare_float": BARE_FLOAT,
+    "long_float": LONG_FLOAT,
     "date": r"^[12][0-9]{3}(?:[-/.]?[01]?[0-9][-/.]?[0-3]?[0-9])(?:[T ][0-9:.]+)?(?:Z|[+-][0-9:]+)?$",
     "public_number": r"^(?:rs|ss|COS[MV]|ENS[A-Z]*|N[CGMPRTW]_|X[MPR]_|OMIM:?|HGNC:?|MONDO:?|HP:?|ORPHA:?|GO:?|OMOP|LP|LA|CHEBI:?)[0-9][0-9.]*$",
     "record": (
@@ -126,6 +139,7 @@ WHOLE: dict[str, str] = {
     "name_with_digits": names.WITH_DIGITS,
     "roman_name": names.ROMANISED,
     "serial": r"^[0-9]{1,6}(?:[- ][0-9]{1,8}){2,4}$",
+    "coordinate": coordinates.ALONE,
 }
 LONGEST_WHOLE = 150  # bytes
 SHAPES = INSIDE | WHOLE

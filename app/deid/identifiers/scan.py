@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.deid.identifiers import addresses
+from app.deid.identifiers import addresses, cards
 from app.deid.identifiers import patterns as p
 from app.deid.identifiers.headings import said_by
 from app.deid.identifiers.numbers import sql_corporate
@@ -19,10 +19,12 @@ Ask = Callable[[str], list[tuple[Any, ...]]]
 
 CORPORATE = ("corporate_number", "corporate_or_resident")
 NUMBERS = ("lost_zeros", "mobile_number", "old_mobile_number", "long_number")
-MARKS = ("", *p.CONNECTING, *p.PATTERNS, *CORPORATE, *p.SHAPES, *NUMBERS)
+CARD = "card"
+MARKS = ("", *p.CONNECTING, *p.PATTERNS, *CORPORATE, *p.SHAPES, *NUMBERS, CARD)
 """A mark is a place in this tuple; 0 is no identifier."""
 
 _SHORTEST = 4  # bytes
+_EXACT = 2**53  # up to here a number with a point holds every whole number
 _RARELY = 0.05  # the share of cells from which on it is asked how many different ones there are
 _WIDE = "０１２３４５６７８９＠－"
 _PLAIN = "0123456789@-"
@@ -123,16 +125,22 @@ def _certain(text: str, kinds: dict[str, str]) -> str:
 
 def _told(text: str, kind: str) -> str:
     """The mark of a kind; what looks like a resident number may be a company's."""
+    if kind == "card_like":
+        return f"CASE WHEN {cards.sql_is_card(text)} THEN {_mark(CARD)} ELSE {_mark(kind)} END"
     if kind not in ("resident_number", "bare", "product"):
         return str(_mark(kind))
     company = " ".join(f"WHEN {i} THEN {_mark(name)}" for i, name in enumerate(CORPORATE, 1))
     return f"CASE {sql_corporate(text)} {company} ELSE {_mark(kind)} END"
 
 
-def _whole_mark(number: str, kind: str, named: bool) -> str:
-    """`named`: the column's name speaks of an identifier, so that shorter numbers may be one too."""
+def _whole_mark(number: str, kind: str, said: str | None) -> str:
+    """`said`: what the column's name speaks of; where it is an identifier, shorter numbers may be one too."""
+    named = said is not None
     if kind == "number":
-        number = f"CASE WHEN {number} = floor({number}) AND {number} BETWEEN 1000 AND 9999999999999 THEN CAST({number} AS BIGINT) END"
+        if said == "coordinates":
+            fine = f"abs({number}) <= 180 AND {number} <> round({number}, 2)"
+            return f"CAST(CASE WHEN {fine} THEN {_mark('coordinate')} ELSE 0 END AS UTINYINT)"
+        number = f"CASE WHEN {number} = floor({number}) AND {number} BETWEEN 1000 AND {_EXACT} THEN CAST({number} AS BIGINT) END"
         number = f"({number})"
     text = f"CAST({number} AS VARCHAR)"
     month, day, last = f"{number} // 1000 % 100", f"{number} // 10 % 100", f"{number} % 10"
@@ -145,6 +153,7 @@ def _whole_mark(number: str, kind: str, named: bool) -> str:
     return (
         f"CAST(CASE WHEN {number} IS NULL OR {number} < 1000 THEN 0"
         f" WHEN {number} < 10000000 THEN CASE WHEN {seven} THEN {_mark('first_seven')} ELSE {other} END"
+        f" WHEN {number} > 9999999999999 AND {_holds(text, cards.LIKE)} THEN {_told(text, 'card_like')}"
         f" WHEN {number} NOT BETWEEN 1000000000 AND 9999999999999 THEN {other}"
         f" WHEN {_holds(text, p.BARE_NUMBER)} THEN {_told(text, 'bare')}"
         f" WHEN {number} >= 100000000000 THEN {_mark('long')}"
@@ -179,7 +188,7 @@ def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> 
     row = ask(f"SELECT {', '.join(_counts(source) for source in sources)} FROM {relation}")[0]
     texts: dict[int, str] = {}
     strays: dict[int, str] = {}
-    wholes: dict[tuple[str, bool], dict[int, str]] = {}
+    wholes: dict[tuple[str, str | None], dict[int, str]] = {}
     for i, (source, seen) in enumerate(zip(sources, found, strict=True)):
         seen.filled = row[2 * i]
         if is_text(source.column) and seen.filled:
@@ -204,16 +213,17 @@ def _counts(source: Source) -> str:
     return f"count({source.value}), {f'count({source.stray})' if source.stray else '0'}"
 
 
-def _judged_alike(column: Column) -> tuple[str, bool]:
+def _judged_alike(column: Column) -> tuple[str, str | None]:
     """What the mark of a number hangs on beside the number."""
-    return column.type, said_by(column.name) is not None
+    said = said_by(column.name)
+    return column.type, said if said in (None, "coordinates") else "an identifier"
 
 
-def _whole_query(relation: str, values: dict[int, str], kind: str, named: bool) -> str:
+def _whole_query(relation: str, values: dict[int, str], kind: str, said: str | None) -> str:
     """All columns whose numbers are judged alike in one query, as texts are."""
     return (
         "SELECT c, mark, count(*), approx_count_distinct(v) FILTER (mark > 0)"
-        f" FROM (SELECT c, v, {_whole_mark('v', kind, named)} AS mark {stream(relation, values)}) GROUP BY c, mark"
+        f" FROM (SELECT c, v, {_whole_mark('v', kind, said)} AS mark {stream(relation, values)}) GROUP BY c, mark"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import duckdb
 import pytest
 
@@ -16,6 +18,7 @@ from app.deid.identifiers import (
     looks_like,
     scan_of,
 )
+from app.deid.identifiers.cards import check_digit_holds, sql_is_card
 from app.schemas.dictionary import Column
 
 FOUND = {
@@ -27,13 +30,19 @@ FOUND = {
         "010-1234-5678", "연락처 011-234-5678", "+82-10-1234-5678", "010.1234.5678", "02-123-4567", "(031) 123-4567",
     ],
     "social_security_number": ["999-12-3456"],
-    "e_mail_address": ["gil.dong+x@example.co.kr"],
+    "e_mail_address": [
+        "gil.dong+x@example.co.kr", "gil [at] example.com", "write gil(at)example[dot]co[dot]kr",
+        "gil 골뱅이 naver.com", "gil at example dot com", "reach gil.hong at gmail.com please",
+    ],
+    "payment_card": ["4111-****-****-1111", "5500 00** **** 5559"],
+    "coordinates": ["37.5665, 126.9780", "POINT(126.97801 37.56653)", "37°33'59.4\"N 126°58'40.8\"E"],
     "connecting_information": ["A" * 86 + "=="],
 }  # fmt: skip
 HARMLESS = [
     "", "800101", "801301-1234567", "800132-1234567", "9912345678901", "1609459200000", "80010112345678",
     "f8001011234567a0", "2024-01-02", "8001-01-1234567", "1234-5678", "E11.9", "10-1234-5678",
-    "user@host", "50-78-2", "d2f1c5d0-1c1e-4b8f-9d0a-8001011234ab",
+    "user@host", "seen at home. ok", "meet at 5 p.m.", "at clinic.com", "12.3456, 13.4567", "36.5, 127.1",
+    "1234****5678", "12 ** 34", "35.1234 mg, 130.1 mmHg", "50-78-2", "d2f1c5d0-1c1e-4b8f-9d0a-8001011234ab",
 ]  # fmt: skip
 
 
@@ -90,7 +99,7 @@ def test_long_ids_are_judged_by_what_chance_gives() -> None:
 
 def _judged(name: str, values: list[object], type_: str = "string") -> tuple[set[str], set[str]]:
     con = duckdb.connect()
-    con.execute(f"CREATE TABLE t (v {'VARCHAR' if type_ == 'string' else 'BIGINT'})")
+    con.execute(f"CREATE TABLE t (v { {'string': 'VARCHAR', 'number': 'DOUBLE'}.get(type_, 'BIGINT') })")
     con.executemany("INSERT INTO t VALUES (?)", [[value] for value in values])
     column = Column.model_validate({"name": name, "type": type_, "role": {"kind": "attribute"}})
     (seen,) = look(lambda query: con.execute(query).fetchall(), "t", [Source(column, "v")])
@@ -107,10 +116,50 @@ def _judged(name: str, values: list[object], type_: str = "string") -> tuple[set
         ([f"{s}, {a}" for s in ("Kim", "Lee", "PARK") for a in ("Min-ju", "Seo Yeon", "Jiwoo", "Ha")], "personal_name"),
         ([f"{s}{a}{b}" for s in "金李朴崔鄭姜" for a in "民瑞俊" for b in "秀英"], "personal_name"),
         ([f"{n:03}-{n * 37:05}-A" for n in range(100, 160)], "record_number"),
+        (["no card", *["4111 1111 1111 1111", "paid by 5500-0055-5555-5559.", "378282246310005"] * 9], "payment_card"),
+        ([f"{48 + n / 7:.5f}, {2 + 8.3 + n / 9:.5f}" for n in range(30)], "coordinates"),
+        ([f"{8501011234567 + n:.12e}" for n in range(30)], "resident_number"),
+        ([f"{501013234567 + n:.12E}" for n in range(30)], "resident_number"),
+        ([f"{501013234567 + n}.0" for n in range(30)], "resident_number"),
     ],
 )  # fmt: skip
 def test_shapes_that_an_attacker_of_the_gate_would_try(values: list[object], kind: str) -> None:
     assert kind in _judged("v", values)[0]
+
+
+def test_what_passes_a_check_digit_by_chance_is_no_card() -> None:
+    draw = random.Random(4)
+    orders: list[object] = [
+        f"{draw.randrange(2000, 9999)}-{draw.randrange(10**4):04}-" * 2 for _ in range(300)
+    ]
+    orders = [str(order)[:-1] for order in orders]
+    assert _judged("order", orders) == (set(), {"payment_card"})
+    assert _judged("order", [draw.randrange(10**15, 10**16) for _ in range(300)], "integer")[0] == set()
+    assert _judged("card_no", [draw.randrange(10**15, 10**16) for _ in range(300)], "integer")[0] == {
+        "payment_card"
+    }
+    assert check_digit_holds("4111111111111111")
+    assert not check_digit_holds("4111111111111112")
+    numbers = [
+        "4111111111111111",
+        "378282246310005",
+        "30569309025904",
+        "6222020000000000000",
+        "9430123412341234",
+    ]
+    query = f"SELECT n, {sql_is_card('n')} FROM (SELECT unnest(?) AS n)"
+    told = dict(duckdb.execute(query, [numbers]).fetchall())
+    assert told == {number: check_digit_holds(number) for number in numbers}
+    assert set(told.values()) == {True, False}
+
+
+def test_a_single_coordinate_is_one_where_the_name_says_so() -> None:
+    degrees: list[object] = [37.5 + n / 1013 for n in range(40)]
+    for name, hits in (("GPS_LAT", {"coordinates"}), ("위도", {"coordinates"}), ("haematocrit", set())):
+        assert _judged(name, degrees, "number")[0] == hits
+        assert _judged(name, [f"{degree:.6f}" for degree in degrees])[0] == hits
+    # One number a site, or whole degrees, is no home.
+    assert _judged("lat", [37.0, 38.5, 36.0] * 20, "number")[0] == set()
 
 
 def test_numbers_are_judged_by_what_the_name_says() -> None:
