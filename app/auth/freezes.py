@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Exists, exists, or_, select
+from sqlalchemy import Exists, bindparam, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import Release, Target, data, must_not_be_frozen
 from app.models import Cohort, Dataset, DatasetVersion, Freeze, Permit, Project, VersionSource
 
+_STANDING = select(Freeze.kind, Freeze.subject).where(
+    Freeze.lifted_at.is_(None),
+    Freeze.kind.in_(bindparam("kinds", expanding=True)),
+    Freeze.subject.in_(bindparam("subjects", expanding=True)),
+)
+
 
 def standing(session: Session, reach: Iterable[Target]) -> frozenset[Target]:
     """Those of the targets that are frozen now."""
     wanted = frozenset(reach)
-    query = select(Freeze.kind, Freeze.subject).where(
-        Freeze.lifted_at.is_(None),
-        Freeze.kind.in_({one.kind for one in wanted}),
-        Freeze.subject.in_({one.subject for one in wanted}),
-    )
-    return wanted & {Target(kind, subject) for kind, subject in session.execute(query)}
+    asked = {
+        "kinds": sorted({one.kind for one in wanted}),
+        "subjects": sorted({one.subject for one in wanted}),
+    }
+    return wanted & {Target(kind, subject) for kind, subject in session.execute(_STANDING, asked)}
 
 
 def anything_frozen() -> Exists:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from joserfc.jwk import KeySet, RSAKey
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.keyring import Keyring
@@ -16,6 +18,12 @@ from app.models import SigningKey
 ALGORITHM = "RS256"
 KEY_BITS = 2048
 _LENGTH_BYTES = 4
+# Put together once: of every request it is the first question.
+_VERIFYING = (
+    select(SigningKey.public_jwk)
+    .where(or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > bindparam("since")))
+    .order_by(SigningKey.created_at.desc(), SigningKey.kid)
+)
 _BLOCK = 8  # AES key wrap takes multiples of 8 bytes
 
 
@@ -59,19 +67,20 @@ def signing_key(session: Session, keyring: Keyring) -> RSAKey:
 
 def public_keys(session: Session, at: datetime, token_life: timedelta) -> KeySet:
     """The keys that verify at `at`: those that sign, and those retired less than a token's life ago."""
-    rows = session.scalars(_verifying(at, token_life)).all()
-    return KeySet([RSAKey.import_key(row.public_jwk) for row in rows])
+    rows = session.execute(_VERIFYING, {"since": at - token_life})
+    return KeySet([_imported(json.dumps(row.public_jwk, sort_keys=True)) for row in rows])
 
 
 def jwks(session: Session, at: datetime, token_life: timedelta) -> dict[str, Any]:
     """The JWKS document (RFC 7517): public parts only."""
-    rows = session.scalars(_verifying(at, token_life)).all()
+    rows = session.execute(_VERIFYING, {"since": at - token_life})
     return {"keys": [row.public_jwk for row in rows]}
 
 
-def _verifying(at: datetime, token_life: timedelta) -> Any:
-    live = or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > at - token_life)
-    return select(SigningKey).where(live).order_by(SigningKey.created_at.desc(), SigningKey.kid)
+@lru_cache(maxsize=64)
+def _imported(public_jwk: str) -> RSAKey:
+    """A public key; which of them verify now is asked of the database every time."""
+    return RSAKey.import_key(json.loads(public_jwk))
 
 
 def _padded(der: bytes) -> bytes:

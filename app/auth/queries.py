@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -103,12 +103,15 @@ def remember(session: Session, kind: str, jti: str, until: datetime) -> bool:
     return True
 
 
+_REMEMBERED = select(UsedToken.kind, UsedToken.jti).where(
+    UsedToken.jti.in_(bindparam("names", expanding=True))
+)
+
+
 def any_remembered(session: Session, pairs: Iterable[tuple[str, str]]) -> bool:
     """Whether any of these (kind, jti) was noted."""
     wanted = set(pairs)
-    rows = session.execute(
-        select(UsedToken.kind, UsedToken.jti).where(UsedToken.jti.in_({jti for _, jti in wanted}))
-    )
+    rows = session.execute(_REMEMBERED, {"names": sorted({jti for _, jti in wanted})})
     return any((kind, jti) in wanted for kind, jti in rows)
 
 
