@@ -282,7 +282,8 @@ def of_cohort(session: Session, cohort_id: str, keys: Keys) -> Keys:
 
 def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseudonyms.Ids:
     """The random ids of `keys` (sorted), uint8 (n, 16), read in key order so that the two line up."""
-    found = bytearray()
+    found = [np.empty((0, pseudonyms.ID_BYTES), dtype=np.uint8)]
+    connection = session.connection()  # rows as they come, without what the mapping would add to each
     # A few people out of many are named one by one; else those between the first and the last are read.
     few = len(keys) > 0 and int(keys[-1]) - int(keys[0]) > 16 * len(keys)
     size = _FEW if few else _BATCH
@@ -298,11 +299,16 @@ def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseud
             .where(Participant.cohort_id.in_(cohort_ids), here)
             .order_by(Participant.key)
         )
-        wanted = set(batch.tolist())
-        found += b"".join(random_id for key, random_id in session.execute(query) if key in wanted)
-    if len(found) != len(keys) * pseudonyms.ID_BYTES:
+        rows = connection.execute(query).all()
+        read = np.fromiter((row[0] for row in rows), dtype=np.int32, count=len(rows))
+        ids = np.frombuffer(b"".join([row[1] for row in rows]), dtype=np.uint8).reshape(
+            -1, pseudonyms.ID_BYTES
+        )
+        found.append(ids[among(read, batch)])
+    ids = np.concatenate(found)
+    if len(ids) != len(keys):
         raise LookupError("a consent without its participant")
-    return np.frombuffer(bytes(found), dtype=np.uint8).reshape(len(keys), pseudonyms.ID_BYTES)
+    return ids
 
 
 def named(

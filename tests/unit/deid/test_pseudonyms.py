@@ -25,10 +25,16 @@ def random_ids(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.random.default_rng(7).integers(0, 256, (count, 16), dtype=np.uint8)
 
 
-def test_a_pseudonym_is_64_bits_of_hmac_sha256_under_the_subkey():
+def test_a_pseudonym_is_half_a_block_of_aes_256_under_the_subkey():
     ids = random_ids(100)
-    expected = [hmac.digest(subkey(KEY, "pseudonym"), row.tobytes(), "sha256").hex()[:16] for row in ids]
-    assert [one.decode() for one in pseudonyms(KEY, ids)] == expected
+    words = macs(subkey(KEY, "pseudonym"), ids)
+    assert [one.decode() for one in pseudonyms(KEY, ids)] == [f"{word:016x}" for word in words.tolist()]
+
+
+def test_the_block_is_that_of_the_standard():
+    """FIPS 197, appendix C.3."""
+    plain = np.frombuffer(bytes.fromhex("00112233445566778899aabbccddeeff"), dtype=np.uint8).reshape(1, 16)
+    assert f"{int(macs(KEY, plain)[0]):x}" == "8ea2b7ca516745bf"
 
 
 def test_subkeys_are_hkdf_expand_and_differ_by_purpose():
