@@ -31,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without byte code every process compiles all it imports anew: 7 s of work instead of 3 before the service can answer.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve migrate test test-all faults check fix docs attack bench lock clean
+.PHONY: help demo serve migrate test test-all faults check fix docs attack bench bench-quick lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -71,9 +71,12 @@ docs: $(RUNTIME)  ## write the pages of docs/ that follow from the code
 attack: $(RUNTIME)  ## attack an extract as its holder could (ARGS='var/demo/generation-2', after make demo)
 	$(PY) -m app.cli attack $(ARGS)
 
-bench: $(DEV)  ## measure; the numbers of docs come from here
+bench: $(DEV)  ## measure all of it, for hours (ARGS='NAME ...' one; numbers of docs come from here)
 	@if [ -f benchmarks/requirements.lock ]; then $(MAKE) --no-print-directory $(VENV)-bench/.ready; fi
-	$(PY) -m benchmarks $(ARGS)
+	$(PY) -m benchmarks $(or $(ARGS),all)
+
+bench-quick: $(DEV)  ## measure on small data, in minutes
+	$(PY) -m benchmarks quick $(ARGS)
 
 lock: $(VENV)/.made  ## resolve the dependencies of pyproject.toml anew and pin them by hash
 	$(COMPILE) pyproject.toml -o requirements.lock

@@ -1,11 +1,14 @@
-"""Measurements by name: python -m benchmarks NAME [ARGS ...]; without a name, what there is."""
+"""Measurements by name: python -m benchmarks NAME [ARGS ...], `all` or `quick`; without a name, what there is."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import runpy
 import sys
 from pathlib import Path
+
+from benchmarks._suite import run_all
 
 HERE = Path(__file__).parent
 
@@ -13,6 +16,12 @@ HERE = Path(__file__).parent
 def main(arguments: list[str]) -> int:
     """Run one measurement, or list them all; 2 where the name is unknown."""
     known = {path.stem: path for path in sorted(HERE.glob("*.py")) if not path.stem.startswith("_")}
+    if arguments[:1] in (["all"], ["quick"]):
+        asked = argparse.ArgumentParser(prog=f"benchmarks {arguments[0]}")
+        asked.add_argument("only", nargs="*", help="names of measurements; none: all")
+        asked.add_argument("--data", type=Path, help="a table and hierarchies in ARX's format, for `compare`")
+        told = asked.parse_args(arguments[1:])
+        return run_all(quick=arguments[0] == "quick", only=told.only, data=told.data)
     if not arguments:
         for name, path in known.items():
             said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""

@@ -12,7 +12,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from sqlalchemy import insert, text
+from sqlalchemy import insert, literal, select, text
+from sqlalchemy.orm import Session
 
 from app.db import Database, new_id
 from app.engines import Limits, engine
@@ -41,6 +42,8 @@ from app.storage.vault import Vault
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PURPOSE: dict[str, Any] = {"use": "HMB"}
+SECRET = b"of a house that is made for one measurement"[:32]
+BATCH = 50_000  # people held as Python objects at a time
 PID = {"name": "pid", "type": "integer", "role": {"kind": "participant_id"}}
 
 DICTIONARY: dict[str, Any] = {
@@ -193,20 +196,35 @@ class House:
 def make(var: Path, people: int, rows: int, rows_per_part: int, seed: int = 11) -> House:
     """A house of `people` who all consent, with `rows` measurements between them."""
     var.mkdir(parents=True, exist_ok=True)
-    db = Database(f"sqlite:///{var / 'house.db'}")
+    db, keyring = Database(f"sqlite:///{var / 'house.db'}"), Keyring(SECRET)
     Base.metadata.create_all(db.engine)
-    keyring = Keyring(secrets.token_bytes(32))
-    vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
-    settings = Settings(var=var)
-    runner = engine("duckdb", Limits(settings.engine_memory, settings.engine_threads, rows_per_part), vault)
-    gate = Gate(db, lambda: NOW, settings, keyring, runner, outbox, Memory.open(f"file://{var}/memory"))
     cohort_id, version_id = _registered(db, keyring)
     keys = _enrolled(db, cohort_id, people, seed)
-    _fill(db, vault, var, version_id, keys, max(1, rows // people))
-    document = {"version_id": version_id, "tables": TABLES, "privacy": {"k": 11, "reserve": 2}}
-    return House(
-        db, gate, keyring, cohort_id, version_id, keys, Plan.model_validate_json(json.dumps(document))
-    )
+    _fill(db, Vault.open(f"file://{var}/vault"), var, version_id, keys, max(1, rows // people))
+    about = {"cohort_id": cohort_id, "version_id": version_id, "rows_per_part": rows_per_part}
+    (var / "house.json").write_text(json.dumps(about), "utf-8")
+    return opened(var)
+
+
+def opened(var: Path) -> House:
+    """A house that was made before, by another process too."""
+    about = json.loads((var / "house.json").read_text("utf-8"))
+    db, settings = Database(f"sqlite:///{var / 'house.db'}"), Settings(var=var)
+    limits = Limits(settings.engine_memory, settings.engine_threads, about["rows_per_part"])
+    vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
+    keyring, memory = Keyring(SECRET), Memory.open(f"file://{var}/memory")
+    gate = Gate(db, lambda: NOW, settings, keyring, engine("duckdb", limits, vault), outbox, memory)
+    with db.read() as session:
+        keys = list(session.scalars(text("SELECT key FROM participants ORDER BY key")))
+    document = {"version_id": about["version_id"], "tables": TABLES, "privacy": {"k": 11, "reserve": 2}}
+    plan = Plan.model_validate_json(json.dumps(document))
+    return House(db, gate, keyring, about["cohort_id"], about["version_id"], keys, plan)
+
+
+def stored(session: Session) -> dict[str, str]:
+    """Table -> its one object in the vault."""
+    rows = session.execute(select(VaultTable.table_name, VaultTable.object_name))
+    return {table: name for table, name in rows if name is not None}
 
 
 def _registered(db: Database, keyring: Keyring) -> tuple[str, str]:
@@ -231,29 +249,28 @@ def _registered(db: Database, keyring: Keyring) -> tuple[str, str]:
 
 def _enrolled(db: Database, cohort_id: str, people: int, seed: int) -> list[int]:
     random = np.random.default_rng(seed)
+    granted = select(Participant.key, literal("clinical"), Participant.cohort_id, literal("granted"),
+                     literal([], Consent.purposes.type), Participant.created_at)  # fmt: skip
+    into = ["participant_key", "domain", "cohort_id", "state", "purposes", "changed_at"]
     with db.unit_of_work() as session:
-        rows = [
-            {"cohort_id": cohort_id, "identity": random.bytes(32), "random_id": random.bytes(16), "created_at": NOW}
-            for _ in range(people)
-        ]  # fmt: skip
-        session.execute(insert(Participant), rows)
-        keys = [row[0] for row in session.execute(text("SELECT key FROM participants ORDER BY key"))]
-        consents = [
-            {"participant_key": key, "domain": "clinical", "cohort_id": cohort_id, "state": "granted",
-             "purposes": [], "given_at": None, "valid_until": None, "changed_at": NOW}
-            for key in keys
-        ]  # fmt: skip
-        session.execute(insert(Consent), consents)
-    return keys
+        for begun in range(0, people, BATCH):
+            rows = [
+                {"cohort_id": cohort_id, "identity": random.bytes(32), "random_id": random.bytes(16), "created_at": NOW}
+                for _ in range(min(BATCH, people - begun))
+            ]  # fmt: skip
+            session.execute(insert(Participant), rows)
+        session.execute(insert(Consent).from_select(into, granted))
+        return list(session.scalars(text("SELECT key FROM participants ORDER BY key")))
 
 
 def _fill(db: Database, vault: Vault, var: Path, version_id: str, keys: list[int], each: int) -> None:
-    con = duckdb.connect()
+    con = duckdb.connect(config={"memory_limit": "6GB", "temp_directory": str(var / "tmp")})
     con.execute("CREATE TABLE people AS SELECT unnest(?)::INTEGER AS key", [keys])
     for name, query in QUERIES.items():
         path = var / f"{name}.parquet"
         con.execute(f"COPY ({query.format(each=each)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         vault.put_file(path, f"{sha256}.parquet")
         with db.unit_of_work() as session:
             session.add(VaultTable(version_id=version_id, table_name=name, generation=1,

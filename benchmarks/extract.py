@@ -1,0 +1,111 @@
+"""CPU and memory of a whole release against a plain copy of the same columns: python -m benchmarks extract FOLDER."""
+
+import argparse
+import shutil
+import statistics
+import sys
+import time
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from benchmarks._figures import alone, figure, peak_mb, said, spent
+from benchmarks._house import make, opened, stored
+
+GOALS = {10_000_000: 2.0, 100_000_000: 1.5}  # a wish of CPU over the copy's at these sizes
+MOST_MB = 2048
+
+
+def release(folder: Path) -> dict[str, Any]:
+    """One release of a new project, in this process: seconds, peak memory, and the CPU seconds of its steps."""
+    house = opened(folder)
+    extract, steps = house.permit(), [("decide", time.process_time())]
+
+    def progress(**told: Any) -> None:
+        steps.append((told.get("step", steps[-1][0]), time.process_time()))
+
+    told = spent(lambda: house.gate.release(extract, progress))
+    del told["answer"]
+    progress(step="end")
+    taken = defaultdict[str, float](float)
+    for (name, at), (_next, after) in pairwise(steps):
+        taken[name] += after - at
+    return {
+        **told,
+        "rss_mb": peak_mb(),
+        "steps": {name: round(cpu, 2) for name, cpu in taken.items()},
+    }
+
+
+def copy(folder: Path) -> dict[str, Any]:
+    """The same columns of the same files, read and written by DuckDB with two threads, in this process."""
+    house = opened(folder)
+    with house.db.read() as session:
+        objects = stored(session)
+    con = duckdb.connect(config={"threads": 2, "memory_limit": "2GB", "preserve_insertion_order": True})
+
+    def act() -> None:
+        for table in house.plan.tables:
+            columns = ", ".join(column.name for column in table.columns)
+            file, out = folder / "vault" / objects[table.name], folder / f"copy_{table.name}.parquet"
+            con.execute(f"COPY (SELECT {columns} FROM read_parquet('{file}')) TO '{out}' "
+                        "(FORMAT parquet, COMPRESSION zstd)")  # fmt: skip
+
+    told = spent(act)
+    del told["answer"]
+    for out in folder.glob("copy_*.parquet"):
+        out.unlink()
+    return {**told, "rss_mb": peak_mb()}
+
+
+def measure(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, Any]]:
+    """Releases and copies in turns, each in a process of its own; medians."""
+    alone("extract", folder, "--step", "make", "--people", people, "--rows", rows)
+    copies, releases = list[dict[str, Any]](), list[dict[str, Any]]()
+    for turn in range(runs):
+        copies.append(alone("extract", folder, "--step", "copy"))
+        releases.append(alone("extract", folder, "--step", "release"))
+        shutil.rmtree(folder / "outbox", ignore_errors=True)
+        sys.stderr.write(f"\r{turn + 1} of {runs}")
+    copies.append(alone("extract", folder, "--step", "copy"))
+    base = statistics.median(one["cpu_s"] for one in copies)
+    ours = statistics.median(one["cpu_s"] for one in releases)
+    size = f"{rows // 1_000_000}m" if rows >= 1_000_000 else f"{rows // 1000}k"
+    peak = max(one["rss_mb"] for one in releases)
+    return [
+        figure(
+            f"extract_{size}", ours, "cpu_s", baseline=base, goal=GOALS.get(rows, 2.0), rows=rows, people=people,
+            rss_mb=peak, cpu_s=ours, wall_s=statistics.median(one["wall_s"] for one in releases),
+            steps=releases[len(releases) // 2]["steps"], runs=runs, cpu_us_per_row=1e6 * ours / rows,
+            baseline_wall_s=statistics.median(one["wall_s"] for one in copies),
+        ),
+        figure(f"extract_{size}_rss", peak, "MB", goal=MOST_MB, rows=rows, rss_mb=peak),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Make the data, measure, print."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("folder", type=Path, help="an empty folder for the house; wiped at the end")
+    asked.add_argument("--people", type=int, default=1_000_000)
+    asked.add_argument("--rows", type=int, default=10_000_000)
+    asked.add_argument("--runs", type=int, default=3)
+    asked.add_argument("--step", choices=("make", "copy", "release"))
+    told = asked.parse_args()
+    if told.step == "make":
+        make(told.folder, told.people, told.rows, 5_000_000)
+        said({})
+    elif told.step:
+        said({"copy": copy, "release": release}[told.step](told.folder))
+    else:
+        try:
+            said(measure(told.folder, told.people, told.rows, told.runs))
+        finally:
+            shutil.rmtree(told.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""A figure says of itself whether its goal is met, and the page tells all of a folder, what was skipped too."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import _suite
+from benchmarks.__main__ import main
+from benchmarks._figures import figure, skipped
+
+
+@pytest.mark.parametrize(
+    ("value", "baseline", "goal", "at_least", "ratio", "met"),
+    [
+        (3.0, 2.0, 1.5, False, 1.5, True),
+        (3.1, 2.0, 1.5, False, 1.55, False),
+        (90.0, 100.0, 0.9, True, 0.9, True),
+        (89.0, 100.0, 0.9, True, 0.89, False),
+        (2049.0, None, 2048, False, None, False),
+        (5.0, 2.0, None, False, 2.5, None),
+    ],
+)
+def test_the_goal_is_the_ratios_where_there_is_a_baseline(value, baseline, goal, at_least, ratio, met):
+    found = figure("key", value, "s", baseline=baseline, goal=goal, at_least=at_least)
+    assert (found["ratio"], found["met"]) == (ratio, met)
+    assert {"rows", "rss_mb", "cpu_s", "wall_s"} <= set(found)
+
+
+def results(folder: Path, name: str, form: str, figures: list[dict[str, object]]) -> None:
+    about = {"date": "2026-11-25 23:00 UTC", "machine": "2 x m", "load_at_the_end": 1.5, "python": "3.11",
+             "versions": {"duckdb": "2.0.0"}, "form": form}  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps({"about": about, "figures": figures}))
+
+
+def test_the_page_shows_every_result(tmp_path):
+    results(
+        tmp_path, "a", "full", [figure("fast", 1.0, "s", baseline=2.0, goal=1.0), skipped("gone", "nginx")]
+    )
+    results(tmp_path, "b", "quick", [figure("slow", 4.0, "s", baseline=2.0, goal=1.0)])
+    page = _suite.table(tmp_path)
+    header, *rows = [line for line in page.splitlines() if line.startswith("|")]
+    cells = {row.split(" | ")[0].strip("| "): row for row in rows}
+    assert {row.count("|") for row in [header, *rows]} == {13}
+    assert "| yes |" in cells["fast"]
+    assert "**no**" in cells["slow"]
+    assert "quick, 2026" in cells["slow"]
+    assert "skipped: nginx" in cells["gone"]
+    assert "duckdb 2.0.0" in page
+
+
+def test_every_measurement_is_there_and_names_are_told(capsys):
+    names = [one.name for one in _suite.MEASUREMENTS]
+    assert len(set(names)) == len(names)
+    assert all((_suite.HERE / f"{one.module}.py").exists() for one in _suite.MEASUREMENTS)
+    assert main([]) == 0
+    assert all(one.module in capsys.readouterr().out for one in _suite.MEASUREMENTS[:1])
+    assert main(["absent"]) == 2
+
+
+def test_a_measurement_that_fails_is_broken_and_the_others_are_kept(tmp_path, monkeypatch):
+    good, bad = _suite.Measurement("good", "", ""), _suite.Measurement("bad", "", "")
+    monkeypatch.setattr(_suite, "MEASUREMENTS", (bad, good))
+    monkeypatch.setattr(
+        _suite, "_taken", lambda one, _arguments, _data: None if one is bad else [figure("good", 1.0, "s")]
+    )
+    assert _suite.run_all(quick=True, only=[], data=None, results=tmp_path) == 1
+    assert [path.name for path in tmp_path.glob("*.json")] == ["good.quick.json"]
+    assert "| good |" in (tmp_path / "README.md").read_text()
