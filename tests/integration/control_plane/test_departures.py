@@ -127,6 +127,8 @@ def test_who_leaves_counts_no_more_and_every_open_thing_ends_with_the_reason(two
     ]
     integration = drafted(two, ("holder", "heir"))
     with two.db.unit_of_work() as session:
+        session.add(Account(id="acc_2", username="lee", password_hash="", role="inspector", institution_id=home_id,
+                            created_at=START))  # fmt: skip
         session.add(Account(id="acc_1", username="kim", password_hash="", role="institution", institution_id=home_id,
                             created_at=START))  # fmt: skip
     told = two.ok("operator", "POST", f"/v1/departures/{declared(two)}/confirm")
@@ -143,6 +145,7 @@ def test_who_leaves_counts_no_more_and_every_open_thing_ends_with_the_reason(two
         [row] = session.scalars(select(Withdrawal)).all()
         assert (row.kind, row.cohort_id, row.participant_key) == ("cohort_ended", cohort, None)
         assert not session.get_one(Account, "acc_1").active
+        assert session.get_one(Account, "acc_2").active  # an inspector reads on until their day
     assert two.ok("steward", "GET", f"/v1/versions/{draft}")["state"] == "withdrawn"
     assert two.ok("steward", "GET", "/v1/alarms?state=open")["items"] == []
     assert "institution.left" in two.events(f"institution:{home_id}")
@@ -154,6 +157,8 @@ def test_who_leaves_counts_no_more_and_every_open_thing_ends_with_the_reason(two
 def test_a_merger_hands_over_queues_boards_freezes_quotas_and_alarms(two: World) -> None:
     cohort, old, new = cohort_of(two, "holder"), home(two, "holder"), home(two, "heir")
     two.ok("holder", "PUT", f"/v1/cohorts/{cohort}/feeds/withdrawals", {"every_days": 1})
+    for _ in range(20):  # the old chain is longer than the successor's: its numbers mean nothing there
+        two.ok("holder", "POST", f"/v1/cohorts/{cohort}/feeds/withdrawals/empty")
     two.now.pass_days(10)
     two.house.feeds.check()
     request, integration = asked(two, "heir", "researcher"), drafted(two, ("holder", "heir"))
