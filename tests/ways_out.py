@@ -205,6 +205,7 @@ QUIET: dict[str, tuple[str, ...]] = {
         "GET /v1/withdrawals",
         "GET /v1/withdrawals/{withdrawal_id}",
         "GET /v1/withdrawals/{withdrawal_id}/receipt",
+        "GET /v1/withdrawals/{withdrawal_id}/receipt/page",
         "POST /v1/cohorts/{cohort_id}/withdrawals",
         "POST /v1/withdrawals/{withdrawal_id}/receipt/verify",
     ),

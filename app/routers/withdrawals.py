@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
+from fastapi.responses import HTMLResponse
 
 from app.auth.policy import Actor, Scope
 from app.jobs.answers import Once
@@ -75,6 +76,14 @@ def receipt(withdrawal_id: str, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     """What was done, when, with the lines of the audit chain that say so. The holder of an extract that was told reads
     the part that is about their project. It names no one."""
     return rooms.receipts.receipt(actor, withdrawal_id)
+
+
+@router.get("/v1/withdrawals/{withdrawal_id}/receipt/page", response_class=HTMLResponse)
+def receipt_page(withdrawal_id: str, rooms: Rooms, actor: Reader) -> HTMLResponse:
+    """The same as a page with a picture of the way that it took, in Korean and English."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return HTMLResponse(rooms.receipts.page(actor, withdrawal_id), headers=headers)
 
 
 @router.post(

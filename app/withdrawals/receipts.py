@@ -18,6 +18,7 @@ from app.consents.custody import streams
 from app.db import Database
 from app.errors import Finding, not_found
 from app.models import AuditLine, BlockMark, Cohort, Extract, Permit, Project, RecallNotice, Withdrawal
+from app.withdrawals.page import page
 from app.withdrawals.proof import ABOUT_ITSELF, ABOUT_PROJECTS, Receipt, concerns, faults, written
 
 
@@ -35,6 +36,10 @@ class ReceiptService:
             if row is None:
                 raise not_found("withdrawal")
             return _written(session, row, self._streams(session, actor, row))
+
+    def page(self, actor: Actor, withdrawal_id: str) -> str:
+        """The same receipt as HTML, for those who may read it."""
+        return page(self.receipt(actor, withdrawal_id))
 
     def verify(self, actor: Actor, withdrawal_id: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """Hold a receipt against itself and against the chain: every place where it does not hold."""

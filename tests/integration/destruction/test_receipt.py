@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from app.extracts.recalls import Answer
 from app.models import AuditLine
 from app.schemas.api_receipts import ReceiptView
 from app.schemas.plan import digest
+from app.withdrawals.page import timeline
 from app.withdrawals.proof import faults, steps
 from tests.integration.destruction.house import House, make
 
@@ -76,6 +79,43 @@ def test_who_may_read_it(house: House, closed: tuple[str, str, Receipt]) -> None
     assert receipts.verify(HOLDER, id_, own)["holds"]
     with pytest.raises(Problem, match="not_found"):
         receipts.receipt(STRANGER, id_)
+
+
+def test_as_a_page_it_shows_every_step_and_names_no_one(
+    house: House, closed: tuple[str, str, Receipt]
+) -> None:
+    receipts, (id_, one, receipt) = house.built.house.receipts, closed
+    for actor, whole in ((STEWARD, True), (HOLDER, False)):
+        shown = receipts.page(actor, id_)
+        steps = receipts.receipt(actor, id_)["steps"]
+        assert shown.count("<circle ") == len(steps) == shown.count("<tr><td>")
+        assert ("막은 조각 · parts closed" in shown) is whole
+        assert receipt["digest"] in shown or not whole
+        assert "파기함 · destroyed" in shown
+        for word in (one, house.names[house.leaving[one]], "<script", "http"):
+            assert word not in shown
+    with pytest.raises(Problem, match="not_found"):
+        receipts.page(STRANGER, id_)
+
+
+def test_a_step_of_months_and_steps_of_a_second_stand_side_by_side() -> None:
+    def step(at: str, event: str) -> dict[str, Any]:
+        return {"at": f"2026-{at}+00:00", "event": event, "counts": {}, "answer": None}
+
+    taken = step("03-02T09:00:00", "withdrawal.taken")
+    told = [step(f"03-02T09:00:0{n}", "part.blocked") for n in (1, 5)]
+    picture = str(timeline([taken, *told, step("05-01T10:00:00", "recall.overdue")]))
+    places = [float(x) for x in re.findall(r'cx="([0-9.]+)"', picture)]
+    assert places == sorted(places)
+    assert min(b - a for a, b in itertools.pairwise(places)) > 20  # nothing lies upon another
+    assert max(places) < 860
+    assert picture.count('class="late"') == 1
+    assert [words for words in ("1 s", "1 min", "30 d", "1 y") if f">{words}<" in picture] == [
+        "1 s",
+        "1 min",
+        "30 d",
+    ]
+    assert str(timeline([])).count("<circle") == 0
 
 
 def _figure(receipt: Receipt) -> None:
