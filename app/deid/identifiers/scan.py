@@ -92,18 +92,18 @@ def text_mark(text: str) -> str:
         for kind, pattern in p.CONNECTING.items()
     )
     start = "^(?:" + "|".join(f"(?:{pattern})" for pattern in p.WHOLE.values()).replace("^", "") + ")"
-    whole = f"WHEN strlen({text}) <= {p.LONGEST_WHOLE} AND {_holds(text, start)} THEN {_first(text, p.WHOLE)}"
+    whole = f"CASE WHEN strlen({text}) <= {p.LONGEST_WHOLE} AND {_holds(text, start)} THEN {_first(text, p.WHOLE)} ELSE 0 END"
     wide = f"translate({text}, '{_WIDE}', '{_PLAIN}')"
+    # Each pattern stands here as rarely as can be: to compile them takes longer than to look at a small table.
     return (
         f"CAST(CASE WHEN {text} IS NULL OR strlen({text}) < {_SHORTEST} THEN 0"
         f" WHEN strlen({text}) = 36 AND {_holds(text, p.WHOLE_UUID)} THEN {_mark('uuid')} {long}"
-        f" WHEN {_holds(text, p.SUSPECT)} THEN CASE"
+        f" ELSE coalesce(CASE WHEN {_holds(text, p.SUSPECT)} THEN CASE"
         f" WHEN {_holds(text, _either(plain))} THEN {_certain(text, plain)}"
         f" WHEN {_holds(text, addresses.SUSPECT)} AND {_holds(text, p.PATTERNS['address'])} THEN {_mark('address')}"
         f" WHEN strlen({text}) <> length({text}) AND {_holds(text, _WIDE_DIGITS)}"
         f" THEN {_certain(wide, plain | {'bare': p.BARE, 'bare_mobile': p.BARE_MOBILE})}"
-        f" WHEN {_holds(text, _either(p.INSIDE))} THEN {_first(text, p.INSIDE)} {whole} ELSE 0 END"
-        f" {whole} ELSE 0 END AS UTINYINT)"
+        f" WHEN {_holds(text, _either(p.INSIDE))} THEN {_first(text, p.INSIDE)} END END, {whole}) END AS UTINYINT)"
     )
 
 
