@@ -30,8 +30,13 @@ def climb(spec: Mapping[str, Any], values: Sequence[object]) -> Climb:
         raise HierarchyError([("not_covered", detail)])
     known = [number for number in numbers if number is not None]
     texts, shares = [[str(value) for value in values]], [np.full(len(known), float(unit / (high - low)))]
+    scale = math.lcm(*(number.denominator for number in (low, high, origin, *widths, *known)))
+    edges, scaled = (_times(low, scale), _times(high, scale)), [_times(number, scale) for number in known]
     for width in widths:
-        bands = [_band(number, low, high, origin, width) for number in known]
+        places = _places(scaled, edges, _times(origin, scale), _times(width, scale))
+        one = dict(zip(places, known, strict=True))  # each band is worked out for one of its numbers
+        told = {place: _band(number, low, high, origin, width) for place, number in one.items()}
+        bands = [told[place] for place in places]
         texts.append([text for text, _ in bands])
         shares.append(np.array([float(size / (high - low)) for _, size in bands]))
     return Climb(texts, shares, float((high - low) / unit))
@@ -86,6 +91,17 @@ def _parameters(spec: Mapping[str, Any]) -> tuple[Fraction, Fraction, Fraction, 
     if problems or low is None or high is None or origin is None or unit is None:
         raise HierarchyError(problems)
     return low, high, origin, unit, sizes
+
+
+def _times(number: Fraction, scale: int) -> int:
+    """`number * scale`, where the scale is a multiple of the number's denominator."""
+    return number.numerator * (scale // number.denominator)
+
+
+def _places(numbers: Sequence[int], edges: tuple[int, int], origin: int, width: int) -> list[int | str]:
+    """The band of each number: how many widths from the origin, or outside; whole numbers, since fractions are slow."""
+    low, high = edges
+    return ["<" if n < low else ">=" if n >= high else (n - origin) // width for n in numbers]
 
 
 def _band(
