@@ -127,7 +127,8 @@ def test_the_vault_holds_no_name_number_address_text_or_source_id(
 def test_nothing_told_and_nothing_left_behind(world: IntakeWorld, cohort: SecondCohort) -> None:
     world.upload("consents", cohort.consents)
     world.submit()
-    assert [secret for secret in cohort.secrets if secret in world.said()] == []
+    said = world.said()
+    assert [secret for secret in cohort.secrets if secret in said] == []
     assert world.inbox.names() == []  # every original is gone
     assert world.left_behind() == []
     database = b"".join(path.read_bytes() for path in world.folder.glob("baekman.db*"))
