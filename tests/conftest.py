@@ -76,6 +76,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+gc.disable()  # until the tests are collected: what is imported stays
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """What was imported to collect the tests lives until they end, so that no collection of garbage need go through it:
@@ -83,6 +86,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

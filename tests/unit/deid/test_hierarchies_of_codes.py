@@ -8,10 +8,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.deid.hierarchies import HierarchyError, default_spec, fit, overview, preview, references, resolve
+from tests.amounts import tries
 
 REGION = {"kind": "region", "system": "mois", "as_of": "2025-01-01"}
 KCD = {"kind": "icd", "version": "KCD-8"}
@@ -208,6 +209,7 @@ CODES = {
 
 
 @pytest.mark.parametrize("kind", CODES)
+@settings(max_examples=tries(40, 300), deadline=None)
 @given(data=st.data())
 def test_any_code_nests_and_its_labels_depend_on_the_spec_only(kind: str, data: st.DataObject) -> None:
     spec, codes = CODES[kind]
