@@ -21,7 +21,7 @@ def with_tables(db: Database) -> None:
     if inspect(db.engine).get_table_names():
         Base.metadata.create_all(db.engine)
     elif db.is_sqlite:
-        _copy(_tables_in_sqlite(), db)
+        copy_into(_tables_in_sqlite(), db)
     else:
         with db.engine.begin() as connection:
             connection.exec_driver_sql(_tables_in_postgresql())
@@ -30,19 +30,19 @@ def with_tables(db: Database) -> None:
 def with_migrations(db: Database) -> None:
     """What every migration makes of an empty database, with their mark."""
     if db.is_sqlite and not inspect(db.engine).get_table_names():
-        _copy(_migrated_sqlite(), db)
+        copy_into(_migrated_sqlite(), db)
     else:
         upgrade(db)
 
 
 @cache
 def _tables_in_sqlite() -> sqlite3.Connection:
-    return _template(lambda db: Base.metadata.create_all(db.engine))
+    return template(lambda db: Base.metadata.create_all(db.engine))
 
 
 @cache
 def _migrated_sqlite() -> sqlite3.Connection:
-    return _template(upgrade)
+    return template(upgrade)
 
 
 @cache
@@ -58,7 +58,7 @@ def _tables_in_postgresql() -> str:
     return ";\n".join(said)
 
 
-def _template(make: Callable[[Database], None]) -> sqlite3.Connection:
+def template(make: Callable[[Database], None]) -> sqlite3.Connection:
     """A database in memory, with what `make` makes of an empty one."""
     held = sqlite3.connect(":memory:", check_same_thread=False)
     with tempfile.TemporaryDirectory(prefix="baekman-tables-") as folder:
@@ -72,7 +72,7 @@ def _template(make: Callable[[Database], None]) -> sqlite3.Connection:
     return held
 
 
-def _copy(template: sqlite3.Connection, db: Database) -> None:
+def copy_into(template: sqlite3.Connection, db: Database) -> None:
     connection = db.engine.raw_connection()
     try:
         raw: Any = connection.driver_connection

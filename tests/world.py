@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import secrets
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import duckdb
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 
 from app.clock import Clock
 from app.db import Database, new_id
@@ -42,7 +47,7 @@ from app.settings import Settings
 from app.storage.memory import Memory
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
-from tests.schema import with_tables
+from tests.schema import copy_into, template, with_tables
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PURPOSE: dict[str, Any] = {"use": "HMB"}
@@ -256,34 +261,82 @@ def make(
 
     `dictionary`, the planned `tables`, the `queries` that fill them and `privacy` replace those of this file.
     What is random of people and projects is drawn from one seed: pseudonyms, shifts and noise are the same every time.
+    On SQLite the second world of a kind in a process is a copy of what the first began with.
     """
     document = dictionary or DICTIONARY
-    with_tables(db)
-    settings = Settings(var=var)
-    keyring = keyring or Keyring(secrets.token_bytes(32))
+    filled = queries or {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}
+    if keyring is None and db.is_sqlite and not inspect(db.engine).get_table_names():
+        founded = _copied(db, var, people, json.dumps([document, filled]))
+    else:
+        founded = _found(db, var, people, document, filled, keyring or Keyring(secrets.token_bytes(32)))
     tick: Clock = clock or (lambda: NOW)
+    gate = gate_of(db, var, tick, founded.keyring, rows_per_part)
+    target = privacy or {"k": 5, "reserve": 2}
+    plan = Plan.model_validate_json(
+        json.dumps({"version_id": founded.version_id, "tables": tables or PLAN_TABLES, "privacy": target})
+    )
+    known = Dictionary.model_validate_json(json.dumps(document))
+    return World(
+        db,
+        gate,
+        founded.keyring,
+        founded.cohort_id,
+        founded.version_id,
+        [*founded.keys],
+        tick,
+        var,
+        plan,
+        known,
+    )
+
+
+def gate_of(db: Database, var: Path, clock: Clock, keyring: Keyring, rows_per_part: int = 300) -> Gate:
+    """The gate of a world that lies in this database and folder."""
     vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
     limits = Limits("1GB", 2, rows_per_part)
-    gate = Gate(
-        db,
-        tick,
-        settings,
-        keyring,
-        engine("duckdb", limits, vault),
-        outbox,
-        Memory.open(f"file://{var}/memory"),
-    )
+    memory = Memory.open(f"file://{var}/memory")
+    return Gate(db, clock, Settings(var=var), keyring, engine("duckdb", limits, vault), outbox, memory)
+
+
+@dataclass(frozen=True)
+class Founded:
+    """What a database and a vault hold when a world begins."""
+
+    keyring: Keyring
+    cohort_id: str
+    version_id: str
+    keys: tuple[int, ...]
+
+
+def _found(
+    db: Database, var: Path, people: int, document: dict[str, Any], queries: dict[str, str], keyring: Keyring
+) -> Founded:
+    with_tables(db)
     chance = Random(2)
     cohort_id, version_id = _registered(db, keyring, document, chance)
     keys = _enrolled(db, cohort_id, people, chance)
-    filled = queries or {"person": PEOPLE_SQL, "visit": VISIT_SQL, "steps": STEPS_SQL}
-    fill_vault(db, vault, var, version_id, keys, filled)
-    target = privacy or {"k": 5, "reserve": 2}
-    plan = Plan.model_validate_json(
-        json.dumps({"version_id": version_id, "tables": tables or PLAN_TABLES, "privacy": target})
-    )
-    known = Dictionary.model_validate_json(json.dumps(document))
-    return World(db, gate, keyring, cohort_id, version_id, keys, tick, var, plan, known)
+    fill_vault(db, Vault.open(f"file://{var}/vault"), var, version_id, keys, queries)
+    return Founded(keyring, cohort_id, version_id, tuple(keys))
+
+
+def _copied(db: Database, var: Path, people: int, said: str) -> Founded:
+    """A world like one that was founded before in this process, in a database and a folder of its own."""
+    founded, tables, vault = _template(people, said)
+    copy_into(tables, db)
+    shutil.copytree(vault, var / "vault", dirs_exist_ok=True)
+    return founded
+
+
+@cache
+def _template(people: int, said: str) -> tuple[Founded, sqlite3.Connection, Path]:
+    """Founded once: nobody changes it. The folder goes when the process ends."""
+    document, queries = json.loads(said)
+    folder = Path(tempfile.mkdtemp(prefix="baekman-world-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made: list[Founded] = []
+    keyring = Keyring(secrets.token_bytes(32))
+    tables = template(lambda db: made.append(_found(db, folder, people, document, queries, keyring)))
+    return made[0], tables, folder / "vault"
 
 
 def fill_vault(
