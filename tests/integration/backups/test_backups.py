@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -108,24 +108,40 @@ class Site:
         return found
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    var = tmp_path / "var"
-    settings = Settings(_env_file=None, var=var, journal=tmp_path / "elsewhere" / "journal")
+def _settings(folder: Path) -> Settings:
+    return Settings(_env_file=None, var=folder / "var", journal=folder / "elsewhere" / "journal")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A house that is closed again; each test opens a copy of it."""
+    folder = tmp_path_factory.mktemp("begun")
+    settings = _settings(folder)
     built = build(settings, lambda: worlds.NOW)
     prepare(built)
-    monkeypatch.setattr(worlds, "PURPOSE", {"term": "HMB"})
-    monkeypatch.setattr(worlds, "Keyring", lambda _key: open_keyring(settings))
-    world = worlds.make(built.db, var, people=120)
-    with built.db.unit_of_work() as session:
-        cohort = session.get_one(Cohort, world.cohort_id)
-        hasher = register.hasher_of(world.keyring, cohort)
-        for key in world.keys:
-            session.get_one(Participant, key).identity = hasher.digest(source(key))
-        hospital = Actor("client:h", "h", "institution", cohort.institution_id, frozenset())
-    extract = world.permit()
-    world.release(extract)
-    made = Site(settings, built, world, extract, hospital, tmp_path)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worlds, "PURPOSE", {"term": "HMB"})
+        world = worlds.make(built.db, settings.var, people=120, keyring=open_keyring(settings))
+        with built.db.unit_of_work() as session:
+            cohort = session.get_one(Cohort, world.cohort_id)
+            hasher = register.hasher_of(world.keyring, cohort)
+            for key in world.keys:
+                session.get_one(Participant, key).identity = hasher.digest(source(key))
+            hospital = Actor("client:h", "h", "institution", cohort.institution_id, frozenset())
+        extract = world.permit()
+        world.release(extract)
+    built.db.dispose()
+    return Site(settings, built, world, extract, hospital, folder)
+
+
+@pytest.fixture
+def site(begun: Site, tmp_path: Path) -> Iterator[Site]:
+    shutil.copytree(begun.folder, tmp_path, dirs_exist_ok=True)
+    settings = _settings(tmp_path)
+    built, keyring = build(settings, begun.world.clock), open_keyring(settings)
+    gate = worlds.gate_of(built.db, settings.var, begun.world.clock, keyring)
+    world = replace(begun.world, db=built.db, gate=gate, keyring=keyring, var=settings.var)
+    made = Site(settings, built, world, begun.extract, begun.hospital, tmp_path)
     yield made
     made.built.db.dispose()
 
