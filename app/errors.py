@@ -44,6 +44,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The anonymity target cannot be reached",
         "익명성 목표를 달성할 수 없습니다",
     ),
+    "cancelled": (409, "It was ended before its end", "끝나기 전에 취소되었습니다"),
     "conflict": (409, "The state of the object does not allow this", "현재 상태에서는 허용되지 않습니다"),
     "count_budget_spent": (429, "The count budget of this period is spent", "집계 질의 한도를 초과했습니다"),
     "count_refused": (

@@ -4,6 +4,7 @@
 WHAT_TO_DO: dict[str, str] = {
     "agreement_required": "Read `GET /v1/permits/{id}/agreement` and accept the digest of its text.",
     "anonymity_unreachable": "Ask for fewer quasi-identifiers, a wider filter, or more suppression; see `problems`.",
+    "cancelled": "Order it again, or send the file again, where it is wanted after all.",
     "conflict": "Read the object again; [states.md](states.md) says what each state allows.",
     "count_budget_spent": "Wait until the next day (UTC). Repeating an earlier question costs nothing.",
     "count_refused": "Ask for a group that differs more from those you asked for before.",
@@ -89,6 +90,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "erratum.declared": "An institution said that a version corrects wrong values of the one before.",
     "erratum.recalled": "Parts with wrong values were closed and their holder was told.",
     "extract.built": "The first generation of an extract was published.",
+    "extract.cancelled": "Its holder or a steward ended the first build of an extract; nothing of it was handed out.",
     "extract.destroyed": "The parts of an expired extract were removed; digest, rows and bytes of each.",
     "extract.expired": "The time of an extract is over.",
     "extract.failed": "An extract could not be built; the code of the reason.",

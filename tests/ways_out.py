@@ -117,6 +117,7 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /v1/alarms/{alarm_id}/acknowledge",
         "POST /v1/alarms/{alarm_id}/close",
         "POST /v1/extracts",
+        "POST /v1/extracts/{extract_id}/cancel",
         "POST /v1/extracts/{extract_id}/attestation",
         "POST /v1/findings/{finding_id}/accept",
         "POST /v1/findings/{finding_id}/decline",

@@ -35,6 +35,7 @@ EVENTS = frozenset(
         "erratum.declared",
         "erratum.recalled",
         "extract.built",
+        "extract.cancelled",
         "extract.destroyed",
         "extract.expired",
         "extract.failed",

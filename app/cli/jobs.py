@@ -57,9 +57,9 @@ def release(job: JobId, as_json: Json = False) -> None:
 
 @jobs.command()
 def cancel(job: JobId, as_json: Json = False) -> None:
-    """End a job for good; one that serves a withdrawal never."""
+    """End a job before its end, at its next step; one that serves a withdrawal never."""
     made = _run(lambda desk: desk.cancel(job))
-    typer.echo(json.dumps(made, default=str) if as_json else f"{made['id']} is {made['state']}.")
+    typer.echo(json.dumps(made, default=str) if as_json else f"{made['id']} ends at its next step.")
 
 
 def _run(act: Callable[[JobDesk], T]) -> T:

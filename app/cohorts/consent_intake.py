@@ -38,6 +38,7 @@ _REJECTS = frozenset(
      "missing_column", "no_header", "not_csv", "not_parquet", "nul_byte", "truncated", "unexpected_column",
      "unreadable"}
 )  # fmt: skip
+ENDED = Finding("check_cancelled", "the check was ended; upload the file again")
 _DESTROYS = frozenset({"identifier", "bare_digest"})
 
 
@@ -62,6 +63,26 @@ class ConsentIntake:
                 return
             upload.state = step(upload.state, "check")
             hashes = self._hashes(session, upload.cohort_id)
+        try:
+            self._check(job, hashes)
+        except Exception as error:
+            ended = job.refusal(error, "").code == "cancelled"
+            said = (
+                ENDED
+                if ended
+                else Finding("check_failed", "the check failed on our side; upload the file again")
+            )
+            with self.db.unit_of_work() as session:
+                upload, _version, holder = lock_with_target(session, job.subject)
+                if upload.state == "checking":
+                    self._decide(session, upload, holder, "quarantined", {}, [said])
+                elif (
+                    upload.state == "expired"
+                ):  # its sender ended it: the original goes with whoever read it last
+                    self.remove_original(session, upload)
+            raise
+
+    def _check(self, job: JobContext, hashes: Hashes) -> None:
         job.progress(step="checking")
         with self.engine.open(job.id) as intake:
             limits = intake.limits
@@ -73,6 +94,8 @@ class ConsentIntake:
                 job.progress(step="writing", rows=reader.rows)
                 self._load(job, reader)
             except Problem as problem:
+                if problem.code == "cancelled":
+                    raise
                 # The register's transaction was rolled back whole; only the outcome is written.
                 with self.db.unit_of_work() as session:
                     upload, _version, holder = lock_with_target(session, job.subject)

@@ -94,13 +94,17 @@ class IntakeService:
         work = self._begin(job)
         if work is None:
             return
+        put: list[str] = []
         try:
-            report = self._run(job, work)
-        except Exception:
+            report = self._run(job, work, put)
+        except Exception as error:
+            ended = job.refusal(error, "").code == "cancelled"
             failed = Finding(
                 "check_failed", "the check failed on our side; upload the file again", work.table
             )
-            self._decide(work, TableReport(work.table, findings=[failed]))
+            if ended:
+                failed = Finding("check_cancelled", "the check was ended; upload the file again", work.table)
+            self._decide(work, TableReport(work.table, findings=[failed]), put)
             raise
         self._decide(work, report)
 
@@ -163,7 +167,8 @@ class IntakeService:
         fits = before is not None and definition(before) == row.definition and goes_on_from(before, table)
         return onto, row.generation, not fits
 
-    def _run(self, job: JobContext, work: _Work) -> TableReport:
+    def _run(self, job: JobContext, work: _Work, put: list[str]) -> TableReport:
+        """The report; `put` is given what the check has put into the vault, also where it did not come to an end."""
         table = next((t for t in work.dictionary.tables if t.name == work.table), None)
         if table is None:
             gone = Finding("unknown_table", "the dictionary has no such table any more", work.table)
@@ -175,6 +180,7 @@ class IntakeService:
                 work.table, findings=[Finding("dictionary_changed", detail, work.table, hint=hint)]
             )
         with self.engine.open(job.id) as intake:
+            intake.put = put
             return intake.check(
                 self.inbox.local_path(work.upload_id, intake.folder),
                 table, work.dictionary, work.parents,
@@ -199,8 +205,9 @@ class IntakeService:
             hasher = register.hasher_of(self.keyring, session.get_one(Cohort, work.cohort_id))
             return identities.enrolled_keys(session, hasher, work.cohort_id, ids, self.clock())
 
-    def _decide(self, work: _Work, report: TableReport) -> None:
-        """Write the outcome in one transaction: the upload, the table of the vault, the audit line, who waited."""
+    def _decide(self, work: _Work, report: TableReport, put: Sequence[str] = ()) -> None:
+        """Write the outcome in one transaction: the upload, the table of the vault, the audit line, who waited. `put`:
+        what a check that broke off had put into the vault."""
         unused: list[str] = []
         with self.db.unit_of_work() as session:
             upload, version, holder = lock_with_target(session, work.upload_id)
@@ -213,8 +220,9 @@ class IntakeService:
                     enqueue(session, "check_upload", subject=upload.id, at=self.clock())
                 else:
                     self.remove_original(session, upload)
-                unused = [name for name in report.objects if not queries.is_named(session, name)]
+                unused = [n for n in (*report.objects, *put) if not queries.is_named(session, n)]
             else:
+                unused = [name for name in put if not queries.is_named(session, name)]
                 upload.state = step(upload.state, _VERBS[report.outcome])
                 upload.report = report.to_dict()
                 if kept is not None and version is not None:

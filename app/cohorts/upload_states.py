@@ -13,10 +13,11 @@ TRANSITIONS: dict[str, dict[str, str]] = {
         "receive": "receiving", "finish": "complete",
         "terminate": "expired", "expire": "expired", "supersede": "expired", "destroy": "expired",
     },
-    "complete": {"check": "checking", "supersede": "expired", "destroy": "expired"},
+    "complete": {"check": "checking", "terminate": "expired", "supersede": "expired", "destroy": "expired"},
     "checking": {
         "check": "checking",  # a job runs at least once: it may begin again
         "accept": "accepted", "quarantine": "quarantined", "reject": "rejected", "supersede": "expired",
+        "terminate": "expired",
         "destroy": "expired",  # only of a check that was given up: nothing reads it
     },
     "accepted": {},

@@ -26,6 +26,7 @@ from app.cohorts.upload_targets import Wanted, must_hold_consents_scope, target
 from app.db import Database, new_id
 from app.errors import Problem, not_found
 from app.jobs import held_up
+from app.jobs.cancelling import cancel
 from app.models import Cohort, Upload
 from app.settings import Settings
 from app.storage.inbox import Busy, Inbox, Writer
@@ -121,12 +122,19 @@ class UploadService:
             return self._complete(upload_id) if reached == upload.length else self._reload(upload_id)
 
     def terminate(self, actor: policy.Actor, upload_id: str) -> None:
-        """End an upload that is not complete and remove its bytes."""
+        """End an upload that has no outcome, and its check where that was begun; its bytes go at once, or with the job
+        that reads them."""
         self._visible(actor, upload_id)
         with self.db.unit_of_work() as session:
             upload, _version, holder = queries.lock_with_target(session, upload_id)
             self._must_live(upload.state, upload.report, late=False)
             self._end(session, upload, holder, "terminate", actor.subject, "terminated")
+            cancel(session, "check_upload", upload_id, self.clock())
+
+    def give_up(self, actor: policy.Actor, upload_id: str) -> None:
+        """End an upload whose bytes stopped coming; one that has all of them goes on."""
+        if self._visible(actor, upload_id).state in RECEIVES:
+            self.terminate(actor, upload_id)
 
     def expire_due(self) -> int:
         """End what has run out of time, finish what a dead process left, remove bytes nobody keeps; how many ended."""

@@ -17,8 +17,9 @@ from app.db import Database, new_id
 from app.errors import Problem, not_found
 from app.extracts import queries, recall_queries
 from app.extracts.states import step
-from app.jobs import answers, enqueue
+from app.jobs import answers, enqueue, held_up
 from app.jobs.answers import Once
+from app.jobs.cancelling import cancel, cancelled, comes_to_rest
 from app.ledger.parts import PartState, listed, state_of
 from app.models import AuditLine, Extract
 from app.permits import must_be_live, refusal
@@ -62,10 +63,32 @@ class ExtractService:
                 session.add(row)
                 session.flush()
             if row.state in ("requested", "failed"):
+                if comes_to_rest(session, "build_extract", row.id):
+                    again = {"Retry-After": "2"}
+                    raise Problem(
+                        "conflict", "The build that was cancelled comes to rest; order again.", headers=again
+                    )
                 row.state, row.failure = step(row.state, "queue"), None
                 enqueue(session, "build_extract", subject=row.id, at=now)
                 _note(session, row, "extract.ordered", actor.subject, now, {"permit": permit_id})
             return answers.keep(session, once, 202, queries.view(session, row))
+
+    def cancel(self, actor: Actor, extract_id: str) -> dict[str, Any]:
+        """End the first build of an extract before its end: its holder, or a steward of the data. From the answer on it
+        hands out nothing; what was half made goes when the job comes to rest. Later generations only take people out:
+        they are never ended."""
+        now = self.clock()
+        with self.db.unit_of_work() as session:
+            row = queries.extract(session, extract_id, lock=True)
+            policy.must_cancel_extract(actor, queries.facts(session, row.project_id))
+            if (stopped := held_up(session, extract_id)) is not None:
+                raise Problem("job_parked", stopped["detail"], extra={"reason": stopped["reason"]})
+            if listed(session, extract_id, ("staged", "ready")):
+                raise Problem("conflict", "The build is done and is being handed out.")
+            row.state, row.failure = step(row.state, "cancel"), cancelled().to_dict()
+            cancel(session, "build_extract", extract_id, now)
+            _note(session, row, "extract.cancelled", actor.subject, now, {"permit": row.permit_id})
+            return queries.view(session, row)
 
     def get(self, actor: Actor, extract_id: str) -> dict[str, Any]:
         """One extract with its parts."""

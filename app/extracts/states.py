@@ -6,8 +6,8 @@ from app.errors import Problem
 
 TRANSITIONS: dict[str, dict[str, str]] = {
     "requested": {"queue": "queued"},
-    "queued": {"build": "building", "fail": "failed"},
-    "building": {"build": "building", "publish": "ready", "fail": "failed"},
+    "queued": {"build": "building", "fail": "failed", "cancel": "failed"},
+    "building": {"build": "building", "publish": "ready", "fail": "failed", "cancel": "failed"},
     "ready": {"reissue": "ready", "publish": "ready", "expire": "expired"},
     "failed": {"queue": "queued"},
     "expired": {"destroy": "destroyed"},

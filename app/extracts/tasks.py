@@ -51,10 +51,7 @@ class ExtractTasks:
         try:
             self.gate.release(job.subject, job.progress)
         except Exception as error:
-            problem = (
-                error if isinstance(error, Problem) else Problem("internal", "The build failed on our side.")
-            )
-            self._fail(job.subject, problem)
+            self._fail(job.subject, job.refusal(error, "The build failed on our side."))
             self._settle(job.subject)
             raise
         self._order_if_closed(job.subject)
@@ -212,6 +209,8 @@ class ExtractTasks:
         now = self.service.clock()
         with self.service.db.unit_of_work() as session:
             row = queries.extract(session, extract_id, lock=True)
+            if row.state == "failed":
+                return  # it was cancelled, and says so already
             row.state, row.failure = step(row.state, "fail"), problem.to_dict()
             record(
                 session,

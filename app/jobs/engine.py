@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Protocol
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from app.clock import Clock
 from app.db import Database
+from app.jobs.cancelling import break_off
 from app.jobs.kinds import CLOSING
 from app.jobs.parking import Rules
 from app.jobs.rows import NO_RULES, Task, execute, put_back, waiting
@@ -79,6 +82,7 @@ class DurableEngine:
         self.rest = rest  # seconds that running jobs are given to come to rest at `stop`
         self._running: set[str] = set()
         self._suspects = threading.Lock()
+        self._looked = 0.0
         self._stopping = threading.Event()
         self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
         config: DBOSConfig = {
@@ -140,9 +144,21 @@ class DurableEngine:
             job = session.get(Job, job_id)
             return job is not None and job.state == "running" and job.kind not in CLOSING
 
+    def _break_off(self) -> None:
+        """Once a second: what runs here and is to end is broken off."""
+        if not self._running or time.monotonic() - self._looked < 1:
+            return
+        self._looked = time.monotonic()
+        query = select(Job.id).where(Job.id.in_(sorted(self._running)), Job.cancel_asked_at.is_not(None))
+        with self.db.read() as session:
+            asked = list(session.scalars(query))
+        for job_id in asked:
+            break_off(job_id)
+
     def _run_relay(self) -> None:
         while not self._stopping.wait(self.poll):
             try:
+                self._break_off()
                 for job_id in _waiting(self.db, self.clock):
                     self._hand_over(job_id)
             except Exception as error:  # the relay must outlive a database that is away for a moment

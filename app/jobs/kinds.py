@@ -23,3 +23,5 @@ MUST_END: Final = SERVES_WITHDRAWAL | {
 }  # fmt: skip
 """Tried again by themselves, less and less often, until they end well or are parked. Whoever ordered any other job is
 told of its failure and orders it anew."""
+TELLS: Final = frozenset({"build_extract", "check_integration", "check_upload", "dry_run", "submit_version"})
+"""Somebody watches what these work on: where one is to end, it is begun for that, and says so there by itself."""

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from app.db import new_id
 from app.errors import Problem, not_found
-from app.jobs.kinds import SERVES_WITHDRAWAL
 from app.jobs.states import step
 from app.models import Job
 
@@ -95,27 +94,18 @@ def reason(job: Job) -> tuple[str, str]:
     return str(why.get("code", "internal")), str(why.get("step", "begin"))
 
 
-def release(session: Session, job_id: str, now: datetime) -> tuple[Job, Job]:
-    """A parked job and the row that begins it anew, with all its tries before it. The caller records who did it."""
-    job = locked(session, job_id)
+def release(session: Session, job: Job, now: datetime) -> Job:
+    """The row that begins a parked job, which is locked, anew with all its tries before it. The caller records who did
+    it."""
     job.state = step(job.state, "release")
     again = Job(
         id=new_id("job"), kind=job.kind, subject=job.subject, arguments=job.arguments, state="waiting",
         progress={}, failure=None, created_at=now, finished_at=None, attempt=1, deaths=0, not_before=None,
+        cancel_asked_at=None,
     )  # fmt: skip
     session.add(again)
     session.flush()
-    return job, again
-
-
-def give_up(session: Session, job_id: str) -> Job:
-    """A parked job ends for good; one that serves a withdrawal never does. The caller records who did it."""
-    job = locked(session, job_id)
-    if job.kind in SERVES_WITHDRAWAL:
-        raise Problem("conflict", "The job serves a withdrawal: it can be released, never cancelled.")
-    job.state = step(job.state, "cancel")
-    session.flush()
-    return job
+    return again
 
 
 def locked(session: Session, job_id: str) -> Job:

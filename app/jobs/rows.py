@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from app.clock import Clock
 from app.db import Database, new_id
 from app.errors import Problem
-from app.jobs.kinds import MUST_END
+from app.jobs.cancelling import LAST, cancelled, stoppable
+from app.jobs.kinds import MUST_END, TELLS
 from app.jobs.parking import Rules, is_dangerous, lost, overtake, park
 from app.jobs.states import ENDED, step
 from app.models import Job
@@ -35,12 +36,25 @@ class JobContext:
     arguments: dict[str, Any]
     db: Database
     kind: str = ""
+    is_to_end: bool = False
 
     def progress(self, **counts: Any) -> None:
-        """Write how far the job is; counts and step names only, people read it while they wait."""
+        """Write how far the job is; counts and step names only, people read it while they wait. A Problem `cancelled`
+        where the job is to end here."""
         with self.db.unit_of_work() as session:
-            if job := session.get(Job, self.id):
-                job.progress = {**job.progress, **counts}
+            if (job := session.get(Job, self.id)) is None:
+                return
+            job.progress = {**job.progress, **counts}
+            asked = job.cancel_asked_at is not None
+        if asked and counts.get("step") != LAST:
+            raise cancelled()
+
+    def refusal(self, error: BaseException, detail: str) -> Problem:
+        """What those who wait are told of an error: itself where it is ours, that it was cancelled where that was
+        asked, else `internal` with this detail."""
+        if is_asked(self.db, self.id):
+            return cancelled()
+        return error if isinstance(error, Problem) else Problem("internal", detail)
 
 
 Task = Callable[[JobContext], None]
@@ -69,6 +83,7 @@ def enqueue(
         finished_at=None,
         attempt=attempt,
         deaths=0,
+        cancel_asked_at=None,
         not_before=not_before,
     )
     session.add(job)
@@ -88,17 +103,28 @@ def execute(
         return
     failure: Problem | None = None
     try:
-        tasks[context.kind](context)
+        if context.is_to_end and context.kind not in TELLS:
+            raise cancelled()
+        with stoppable(job_id):
+            tasks[context.kind](context)
     except Problem as problem:
         failure = problem
     except Exception as error:
         # The message of a library may hold a value, so only the type and the place are logged.
         kind, name = context.kind, type(error).__name__
-        log.error("job failed", job=job_id, kind=kind, error=name, at=_place(error))
+        say = log.info if is_asked(db, job_id) else log.error
+        say("job failed", job=job_id, kind=kind, error=name, at=_place(error))
         failure = Problem("internal", "The job failed on our side; it is recorded under its id.")
-    if failure:
+    if failure and failure.code != "cancelled":
         failures.labels(context.kind).inc()
     _end(db, clock(), job_id, failure, rules)
+
+
+def is_asked(db: Database, job_id: str) -> bool:
+    """Whether somebody wants the job to end before its end."""
+    with db.read() as session:
+        job = session.get(Job, job_id)
+        return job is not None and job.cancel_asked_at is not None
 
 
 def _begin(db: Database, clock: Clock, job_id: str, rules: Rules) -> JobContext | None:
@@ -112,7 +138,8 @@ def _begin(db: Database, clock: Clock, job_id: str, rules: Rules) -> JobContext 
                 park(session, job, lost(job.deaths), rules, clock())
                 return None
         job.state = step(job.state, "begin")
-        return JobContext(job.id, job.subject, dict(job.arguments), db, job.kind)
+        asked = job.cancel_asked_at is not None
+        return JobContext(job.id, job.subject, dict(job.arguments), db, job.kind, asked)
 
 
 def _end(db: Database, now: datetime, job_id: str, failure: Problem | None, rules: Rules) -> None:
@@ -124,6 +151,9 @@ def _end(db: Database, now: datetime, job_id: str, failure: Problem | None, rule
         if failure is None:
             job.state = step(_ran(job), "end")
             overtake(session, job, rules, now)
+            return
+        if job.cancel_asked_at is not None:
+            job.state, job.failure = step(_ran(job), "cancel"), cancelled().to_dict()
             return
         job.failure = failure.to_dict()
         if job.kind not in MUST_END:

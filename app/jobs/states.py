@@ -10,11 +10,11 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     "running": {
         "begin": "running",  # its worker died: it is begun again
         "put_back": "queued",  # its worker was told to end
-        "end": "done", "fail": "failed", "retry": "retried", "park": "parked",
+        "end": "done", "fail": "failed", "retry": "retried", "park": "parked", "cancel": "cancelled",
     },
     "failed": {"retry": "retried"},
     # Given up until the operator has looked; let go, or overtaken, another row does its work.
-    "parked": {"release": "retried", "overtake": "retried", "cancel": "cancelled"},
+    "parked": {"release": "retried", "overtake": "retried"},
     "done": {},
     "retried": {},
     "cancelled": {},

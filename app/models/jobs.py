@@ -33,6 +33,7 @@ class Job(Base):
     deaths: Mapped[int] = mapped_column(
         default=0, server_default="0"
     )  # how many workers ended while this row ran
+    cancel_asked_at: Mapped[datetime | None]  # somebody wants it to end before its end
     not_before: Mapped[datetime | None]  # a waiting row is not handed over before this moment
 
 

@@ -1,4 +1,4 @@
-"""What the operator sees of jobs, and does with those that are parked; each with its line in the platform's chain."""
+"""What the operator sees of jobs, and does with them; each with its line in the platform's chain."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy import select
 
 from app.alarms.parked import let_go
+from app.audit import PLATFORM, record
 from app.clock import Clock
 from app.db import Database
-from app.jobs import parking
+from app.errors import Problem
+from app.jobs import cancelling, parking
 from app.jobs.kinds import SERVES_WITHDRAWAL
-from app.jobs.states import ENDED, TRANSITIONS
 from app.models import Job
 
-ALIVE = tuple(state for state in TRANSITIONS if state not in ENDED)
-SHOWN = ("parked", *ALIVE)
+SHOWN = ("parked", *cancelling.ALIVE)
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,32 @@ class JobDesk:
         """Begin a parked job anew; the row that does it."""
         now = self.clock()
         with self.db.unit_of_work() as session:
-            old, again = parking.release(session, job_id, now)
+            old = parking.locked(session, job_id)
+            again = parking.release(session, old, now)
             let_go(session, old, "job.released", self.actor, now)
             return _shown(again)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Give a parked job up for good."""
+        """End a job before its end, at its next step; the row that ends. One that serves a withdrawal never ends so.
+
+        A parked one is begun for that alone: it tells whoever waits for it."""
         now = self.clock()
         with self.db.unit_of_work() as session:
-            job = parking.give_up(session, job_id)
-            let_go(session, job, "job.cancelled", self.actor, now)
+            job = parking.locked(session, job_id)
+            cancelling.must_not_serve_withdrawal(job)
+            data = {"kind": job.kind, "subject": job.subject}
+            if job.state == "parked":
+                again = parking.release(session, job, now)
+                let_go(session, job, "job.cancelled", self.actor, now)
+                job = again
+            elif job.state in cancelling.ALIVE:
+                record(
+                    session, stream=PLATFORM, event="job.cancelled", actor=self.actor, object_id=job.id, at=now,
+                    data=data,
+                )  # fmt: skip
+            else:
+                raise Problem("conflict", f"The job is {job.state}.", extra={"state": job.state})
+            cancelling.ask(job, now)
             return _shown(job)
 
 
@@ -58,5 +74,6 @@ def _shown(job: Job) -> dict[str, Any]:
     return {
         "id": job.id, "kind": job.kind, "subject": job.subject, "state": job.state, "code": code, "step": step,
         "tries": job.attempt, "deaths": job.deaths, "serves_withdrawal": job.kind in SERVES_WITHDRAWAL,
-        "created_at": job.created_at, "finished_at": job.finished_at, "not_before": job.not_before,
+        "cancel_asked_at": job.cancel_asked_at, "created_at": job.created_at, "finished_at": job.finished_at,
+        "not_before": job.not_before,
     }  # fmt: skip

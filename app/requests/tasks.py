@@ -37,11 +37,7 @@ class RequestTasks:
                 raise Problem("precondition_failed", "The plan was edited before its dry run.")
             result = self.service.gate.dry_run(plan, purpose, job.progress)
         except Exception as error:
-            problem = (
-                error
-                if isinstance(error, Problem)
-                else Problem("internal", "The dry run failed on our side.")
-            )
+            problem = job.refusal(error, "The dry run failed on our side.")
             self._finish(run_id, "failed", problem.to_dict())
             raise
         basis = result.pop("basis", None)

@@ -10,7 +10,7 @@ from app.auth.policy import Actor, Scope
 from app.extracts.recalls import Answer
 from app.jobs.answers import Once
 from app.routers.files import deliver
-from app.routers.guards import requires
+from app.routers.guards import requires, requires_any
 from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
@@ -27,6 +27,7 @@ from app.schemas.api_extracts import (
 router = APIRouter(prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
 Rooms = Annotated[House, Depends(house)]
 writes, reads = requires(Scope.EXTRACTS_WRITE), requires(Scope.EXTRACTS_READ)
+Canceller = Annotated[Actor, Depends(requires_any(Scope.EXTRACTS_WRITE, Scope.PERMITS_MANAGE))]
 Orderer = Annotated[Actor, Depends(writes)]
 Reader = Annotated[Actor, Depends(reads)]
 Cursor = Annotated[
@@ -47,6 +48,12 @@ def order(
     view = rooms.extracts.order(actor, body.permit_id, once)
     response.headers["Location"], response.headers["Retry-After"] = f"/v1/extracts/{view['id']}", "1"
     return view
+
+
+@router.post("/{extract_id}/cancel", response_model=ExtractView)
+def cancel(extract_id: str, rooms: Rooms, actor: Canceller) -> dict[str, Any]:
+    """End the first build of an extract before its end; it can be ordered anew. Nothing of it is handed out."""
+    return rooms.extracts.cancel(actor, extract_id)
 
 
 @router.get("", response_model=ExtractPage)

@@ -144,7 +144,7 @@ async def put_whole(
         return await tus.in_writer_thread(uploads.append, actor, view["id"], 0, pieces, checksum)
     except Exception:
         with suppress(Problem):
-            await tus.in_writer_thread(uploads.terminate, actor, view["id"])
+            await tus.in_writer_thread(uploads.give_up, actor, view["id"])
         raise
 
 

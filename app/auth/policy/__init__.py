@@ -104,6 +104,7 @@ from app.auth.policy.platform import (
 )
 from app.auth.policy.projects import (
     may_accept_agreement,
+    may_cancel_extract,
     may_manage_permit,
     may_order_extract,
     may_read_extract,
@@ -116,6 +117,7 @@ from app.auth.policy.projects import (
     may_return_data,
     may_review_finding,
     must_accept_agreement,
+    must_cancel_extract,
     must_manage_permit,
     must_order_extract,
     must_read_extract,
@@ -166,6 +168,7 @@ __all__ = [
     "VersionFacts",
     "data",
     "may_accept_agreement",
+    "may_cancel_extract",
     "may_acknowledge_alarm",
     "may_administer",
     "may_change_cohort",
@@ -214,6 +217,7 @@ __all__ = [
     "may_upload",
     "may_withdraw_integration",
     "must_accept_agreement",
+    "must_cancel_extract",
     "must_acknowledge_alarm",
     "must_administer",
     "must_change_cohort",

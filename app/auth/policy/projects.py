@@ -31,6 +31,11 @@ def may_order_extract(actor: Actor, facts: ProjectFacts) -> Decision:
     return _holder_only(actor, facts)
 
 
+def may_cancel_extract(actor: Actor, facts: ProjectFacts) -> Decision:
+    """Whoever ordered it, and the stewards of the data."""
+    return YES if stewards(actor, facts.institution_id, facts.also) else _holder_only(actor, facts)
+
+
 def may_read_extract(actor: Actor, facts: ProjectFacts) -> Decision:
     """Status, manifest and files: only the holder. Stewards review requests, they do not read what was released."""
     return _holder_only(actor, facts)
@@ -46,6 +51,7 @@ must_read_permit = refusing("permit", may_read_permit)
 must_accept_agreement = refusing("permit", may_accept_agreement)
 must_manage_permit = refusing("permit", may_manage_permit)
 must_order_extract = refusing("permit", may_order_extract)
+must_cancel_extract = refusing("extract", may_cancel_extract)
 must_read_extract = refusing("extract", may_read_extract)
 
 

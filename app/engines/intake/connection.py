@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from app.engines.intake.reading import literal, quoted
+from app.jobs.cancelling import breaks_off
 
 
 class Connection:
@@ -18,6 +19,7 @@ class Connection:
 
     def __init__(self, folder: Path, memory: str, threads: int, files: Sequence[Path]) -> None:
         self._con = duckdb.connect()
+        breaks_off(self._con.interrupt)
         paths = ", ".join(literal(str(path)) for path in files)
         for setting in (
             f"memory_limit = {literal(memory)}",

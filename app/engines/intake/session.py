@@ -120,6 +120,7 @@ class Intake:
 
     def __init__(self, vault: Vault, limits: IntakeLimits, folder: Path) -> None:
         self.vault, self.limits, self.folder = vault, limits, folder
+        self.put: list[str] = []  # objects that this check has put into the vault so far
 
     def check(
         self,
@@ -226,6 +227,8 @@ class Intake:
                 f"COPY ({stage_query(table, raw)}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
             )
             self._db.ask(f"CREATE VIEW stage AS SELECT * FROM read_parquet({literal(str(path))})")
+        except duckdb.InterruptException:
+            raise  # somebody ended the check; it says nothing of the file
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             if arrival.kind == "csv":
                 raise
@@ -395,7 +398,8 @@ class Intake:
     def _put(self, path: Path, name: str) -> Stored:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self.vault.put_file(path, f"{name}.{digest[:32]}.parquet")
+        self.put.append(f"{name}.{digest[:32]}.parquet")
+        return self.vault.put_file(path, self.put[-1])
 
     def _join(self, report: TableReport, table: Table, onto: Onto, held: Files, place: str) -> None:
         """Lay the new object beside those that the table has; a patch leaves these without the rows it replaces."""

@@ -191,8 +191,10 @@ def test_the_operator_releases_it_with_all_its_tries_before_it(db: Database) -> 
 def test_the_operator_ends_it_for_good(db: Database) -> None:
     _insert(db, "index_variables")
     given_up = _fail_until_parked(db, "index_variables")
-    assert JobDesk(db, lambda: NOW).cancel(given_up.id)["state"] == "cancelled"
+    made = JobDesk(db, lambda: NOW).cancel(given_up.id)
     assert _alarms(db) == [(given_up.id, "warning", "closed")]
+    assert InlineEngine(db, lambda: NOW, {"index_variables": _break}, RULES).drain() == 1
+    assert {one.id: one.state for one in _jobs(db)}[made["id"]] == "cancelled"
 
 
 def test_an_alarm_that_is_waved_away_rings_again(db: Database) -> None:

@@ -174,6 +174,7 @@ RULES = [
     ),
     ("manage_permit", PROJECT, {"drb", "steward"}, {"asker": "own_request", "asking steward": "own_request"}),
     ("order_extract", PROJECT, {"asker", "asking steward"}, {"drb": "holder_only", "steward": "holder_only"}),
+    ("cancel_extract", PROJECT, {"asker", "drb", "steward", "asking steward"}, {}),
     ("read_extract", PROJECT, {"asker", "asking steward"}, {"drb": "holder_only", "steward": "holder_only"}),
     (
         "report_finding",

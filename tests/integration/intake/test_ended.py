@@ -1,0 +1,100 @@
+"""A check that its sender or the operator ends before its end leaves nothing of what it had half made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from app.db import Database
+from app.engines.intake.session import Intake
+from app.jobs import JobContext
+from app.jobs.cancelling import cancel
+from tests.integration.intake.test_flow import furnish
+from tests.integration.intake.world import ALICE, IntakeWorld, csv_bytes, problems
+from tests.integration.test_bad_inputs import PEOPLE, VISITS, dictionary
+
+CONSENTS = [["participant_id", "domain", "state"], *([row[0], "all", "granted"] for row in PEOPLE[1:20])]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[IntakeWorld]:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    yield IntakeWorld(tmp_path, db, dictionary())
+    db.dispose()
+
+
+@pytest.mark.parametrize("step", ["reading", "checking", "writing"])
+def test_a_check_that_its_sender_ends_leaves_nothing(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    furnish(world)
+    before, objects = world.held()["visit"].sha256, set(world.vault.list())
+    _at(step, monkeypatch, lambda upload_id: world.uploads.terminate(ALICE, upload_id))
+    upload = world.upload("visit", csv_bytes(VISITS[:40]))
+    assert (upload.state, upload.original, upload.report) == ("expired", "removed", {"reason": "terminated"})
+    assert not world.inbox.exists(upload.id)
+    assert set(world.vault.list()) == objects
+    assert (world.held()["visit"].sha256, world.left_behind()) == (before, [])
+
+
+def test_a_check_that_breaks_off_after_it_has_put_its_rows_leaves_none(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(world)
+    objects = set(world.vault.list())
+    keep = Intake._keep
+
+    def put_and_broken_off(self: Intake, *args: Any) -> None:
+        keep(self, *args)
+        assert set(world.vault.list()) - objects
+        raise duckdb.InterruptException
+
+    monkeypatch.setattr(Intake, "_keep", put_and_broken_off)
+    world.upload("visit", csv_bytes(VISITS[:40]))
+    assert set(world.vault.list()) == objects
+    world.upload("visit", csv_bytes(VISITS))  # the same bytes as those that are in force
+    assert set(world.vault.list()) == objects
+
+
+@pytest.mark.parametrize("table", ["visit", "consents"])
+def test_a_check_that_the_operator_ends_says_so_in_its_report(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    furnish(world)
+
+    def ask(upload_id: str) -> None:
+        with world.db.unit_of_work() as session:
+            cancel(session, "check_upload", upload_id, world.clock())
+
+    _at("checking", monkeypatch, ask)
+    upload = world.upload(table, csv_bytes(VISITS[:40] if table == "visit" else CONSENTS))
+    assert (upload.state, [one["code"] for one in problems(upload)]) == ("quarantined", ["check_cancelled"])
+    assert world.failed_jobs() == []
+
+
+def test_a_register_that_its_sender_ends_leaves_nothing(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(world)
+    before = world.consents()
+    _at("writing", monkeypatch, lambda upload_id: world.uploads.terminate(ALICE, upload_id))
+    upload = world.upload("consents", csv_bytes(CONSENTS))
+    assert (upload.state, upload.original) == ("expired", "removed")
+    assert not world.inbox.exists(upload.id)
+    assert world.consents() == before
+
+
+def _at(step: str, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
+    """Do something to the upload that a check works on when the check comes to a step."""
+    go_on = JobContext.progress
+
+    def progress(self: JobContext, **counts: Any) -> None:
+        if counts.get("step") == step:
+            act(self.subject)
+        go_on(self, **counts)
+
+    monkeypatch.setattr(JobContext, "progress", progress)
