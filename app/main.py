@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -357,6 +358,8 @@ def work(built: Built, executor_id: str, system_url: str) -> Working:
         executor_id=executor_id,
         poll=settings.jobs_poll_seconds,
         rules=rules_of(settings),
+        at_once=settings.jobs_at_once,
+        per_project=settings.jobs_per_project,
     )
     jobs.start()
     chores = Chores(chores_of(built), settings.chores_seconds, built.db.alone)
@@ -366,7 +369,8 @@ def work(built: Built, executor_id: str, system_url: str) -> Working:
 
 def rules_of(settings: Settings) -> Rules:
     """When a job is given up, and who is told."""
-    return Rules(settings.jobs_most_tries, settings.jobs_most_deaths, parked.parked, parked.overtaken)
+    most = settings.jobs_most_tries, settings.jobs_most_deaths
+    return Rules(*most, parked.parked, parked.overtaken, random.SystemRandom().random)
 
 
 def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:

@@ -207,6 +207,17 @@ class Settings(BaseSettings):
         "releases go on.",
     )
     chores_seconds: float = Field(default=3600, gt=0, description="How often expired things are swept.")
+    jobs_at_once: int = Field(
+        default=2,
+        ge=1,
+        description="How many jobs one worker runs at a time, beside one that closes what somebody left.",
+    )
+    jobs_per_project: int = Field(
+        default=1,
+        ge=1,
+        description="How many jobs of one project run at a time over all workers; what carries a withdrawal waits for "
+        "no other.",
+    )
     jobs_most_tries: int = Field(
         default=10,
         ge=1,

@@ -69,7 +69,7 @@ class ExtractService:
                         "conflict", "The build that was cancelled comes to rest; order again.", headers=again
                     )
                 row.state, row.failure = step(row.state, "queue"), None
-                enqueue(session, "build_extract", subject=row.id, at=now)
+                enqueue(session, "build_extract", subject=row.id, at=now, project=row.project_id)
                 _note(session, row, "extract.ordered", actor.subject, now, {"permit": permit_id})
             return answers.keep(session, once, 202, queries.view(session, row))
 

@@ -20,6 +20,7 @@ from app.extracts.watching import reopen
 from app.jobs import JobContext, Task, order
 from app.ledger import telling
 from app.ledger.parts import listed
+from app.models import Extract
 from app.permits.following import CANNOT_FOLLOW, go_back
 from app.schemas.plan import digest
 
@@ -69,7 +70,7 @@ class ExtractTasks:
             with self.service.db.unit_of_work() as session:
                 row = queries.extract(session, extract_id, lock=True)
                 done = narrow(session, row, found, now, self.recall_days)
-                self._order_reissue(session, row.id, row.state, done.closed)
+                self._order_reissue(session, row, done.closed)
                 self._order_settling(session, done.everywhere)
         self._drop_closed(extract_id)  # also after a run that died before this
 
@@ -115,9 +116,7 @@ class ExtractTasks:
         with self.service.db.unit_of_work() as session:
             recall_erratum(session, job.subject, str(job.arguments["erratum_id"]), self.recall_days, now)
             row = queries.extract(session, job.subject, lock=True)
-            self._order_reissue(
-                session, row.id, row.state, row.version_id != queries.version_of(session, row)
-            )
+            self._order_reissue(session, row, row.version_id != queries.version_of(session, row))
         self._drop_closed(job.subject)
 
     def _goes_back(self, extract_id: str, code: str) -> bool:
@@ -134,7 +133,7 @@ class ExtractTasks:
                 session, stream=stream, event="permit.follow_failed", actor="platform", object_id=row.permit_id,
                 at=now, data=data,
             )  # fmt: skip
-            self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
+            self._order_reissue(session, row, bool(listed(session, row.id, ("blocked",))))
         return True
 
     def destroy(self, job: JobContext) -> None:
@@ -226,13 +225,13 @@ class ExtractTasks:
         """Somebody may have left between record and publish: then the parts that hold them are closed already."""
         with self.service.db.unit_of_work() as session:
             row = queries.extract(session, extract_id, lock=True)
-            self._order_reissue(session, row.id, row.state, bool(listed(session, row.id, ("blocked",))))
+            self._order_reissue(session, row, bool(listed(session, row.id, ("blocked",))))
 
-    def _order_reissue(self, session: Session, extract_id: str, state: str, closed: bool) -> None:
+    def _order_reissue(self, session: Session, row: Extract, closed: bool) -> None:
         # One that has not begun reads consent when it does, so that it takes along whoever has left until then; one
         # that failed and waits is tried now: somebody else has left.
-        wanted = state == "ready" and closed
-        order(session, "reissue_extract", extract_id, self.service.clock(), wanted=wanted)
+        wanted, now = row.state == "ready" and closed, self.service.clock()
+        order(session, "reissue_extract", row.id, now, wanted=wanted, project=row.project_id)
 
 
 def tasks(extracts: ExtractTasks) -> dict[str, Task]:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from app.clock import Clock
 from app.db import Database
 from app.jobs.cancelling import break_off
-from app.jobs.kinds import CLOSING
+from app.jobs.kinds import CLOSING, rank
 from app.jobs.parking import Rules
 from app.jobs.rows import NO_RULES, Task, execute, put_back, waiting
 from app.models import Job
@@ -77,9 +77,12 @@ class DurableEngine:
         poll: float,
         rules: Rules = NO_RULES,
         rest: int = 10,
+        at_once: int = 2,
+        per_project: int | None = None,
     ) -> None:
         self.db, self.clock, self.tasks, self.poll, self.rules = db, clock, tasks, poll, rules
         self.rest = rest  # seconds that running jobs are given to come to rest at `stop`
+        self.at_once, self.per_project = at_once, per_project
         self._running: set[str] = set()
         self._suspects = threading.Lock()
         self._looked = 0.0
@@ -113,7 +116,12 @@ class DurableEngine:
     def start(self) -> None:
         """Launch DBOS (which resumes pending workflows) and the relay."""
         DBOS.launch()
-        DBOS.register_queue(QUEUE, worker_concurrency=2, polling_interval_sec=self.poll)
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=self.at_once,
+            polling_interval_sec=self.poll,
+            on_conflict="always_update",  # it may have been set otherwise before
+        )
         DBOS.register_queue(CLOSING_QUEUE, worker_concurrency=1, polling_interval_sec=self.poll)
         self._relay.start()
 
@@ -159,17 +167,25 @@ class DurableEngine:
         while not self._stopping.wait(self.poll):
             try:
                 self._break_off()
-                for job_id in _waiting(self.db, self.clock):
-                    self._hand_over(job_id)
+                if _waiting(self.db, self.clock, self.per_project):
+                    self._hand_over_in_turn()
             except Exception as error:  # the relay must outlive a database that is away for a moment
                 log.warning("relay waits", error=type(error).__name__)
                 self._stopping.wait(1.0)
 
+    def _hand_over_in_turn(self) -> None:
+        """One relay at a time over all workers: two would let in more of a project than may run."""
+        with self.db.alone("job relay") as alone:
+            for job_id in _waiting(self.db, self.clock, self.per_project) if alone else ():
+                self._hand_over(job_id)
+
     def _hand_over(self, job_id: str) -> None:
         with self.db.read() as session:
             job = session.get(Job, job_id)
-            queue = CLOSING_QUEUE if job is not None and job.kind in CLOSING else QUEUE
-        with SetWorkflowID(job_id):
+            if job is None:
+                return
+            queue = CLOSING_QUEUE if job.kind in CLOSING else QUEUE
+        with SetWorkflowID(job_id), SetEnqueueOptions(priority=rank(job.kind)):
             DBOS.enqueue_workflow(queue, self._workflow, job_id)
         with self.db.unit_of_work() as session:
             job = session.get(Job, job_id)
@@ -187,6 +203,6 @@ def shared_system_url(database_url: str) -> str:
     return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _waiting(db: Database, clock: Clock) -> list[str]:
+def _waiting(db: Database, clock: Clock, per_project: int | None = None) -> list[str]:
     with db.read() as session:
-        return waiting(session, clock())
+        return waiting(session, clock(), per_project=per_project)

@@ -25,3 +25,16 @@ MUST_END: Final = SERVES_WITHDRAWAL | {
 told of its failure and orders it anew."""
 TELLS: Final = frozenset({"build_extract", "check_integration", "check_upload", "dry_run", "submit_version"})
 """Somebody watches what these work on: where one is to end, it is begun for that, and says so there by itself."""
+RANKS: Final[tuple[frozenset[str], ...]] = (
+    SERVES_WITHDRAWAL,
+    frozenset({"correct_permit", "destroy_extract", "recall_erratum", "reopen_extract", "suspend_permit"}),
+    frozenset({"check_integration", "check_upload", "count", "return_finding", "submit_version"}),
+    frozenset({"build_extract", "dry_run", "follow_version"}),
+    frozenset({"index_variables"}),
+)
+"""What goes first: who left, what else closes something, what somebody waits for now, builds, chores."""
+
+
+def rank(kind: str) -> int:
+    """1 goes first; a kind that nobody ranked goes last."""
+    return next((n for n, kinds in enumerate(RANKS, 1) if kind in kinds), len(RANKS))

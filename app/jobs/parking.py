@@ -35,6 +35,9 @@ class Rules:
     most_deaths: int = 5  # workers that ended while it ran
     parked: Told = _nobody
     overtaken: Told = _nobody
+    jitter: Callable[[], float] = (
+        float  # 0 to 1: by how much of a quarter a wait before another try is longer
+    )
 
 
 def park(session: Session, job: Job, reason: Problem, rules: Rules, now: datetime) -> None:
@@ -101,7 +104,7 @@ def release(session: Session, job: Job, now: datetime) -> Job:
     again = Job(
         id=new_id("job"), kind=job.kind, subject=job.subject, arguments=job.arguments, state="waiting",
         progress={}, failure=None, created_at=now, finished_at=None, attempt=1, deaths=0, not_before=None,
-        cancel_asked_at=None,
+        project=job.project, cancel_asked_at=None,
     )  # fmt: skip
     session.add(again)
     session.flush()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import prometheus_client
 import structlog
-from prometheus_client import Counter
-from sqlalchemy import or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
 from app.db import Database, new_id
 from app.errors import Problem
 from app.jobs.cancelling import LAST, cancelled, stoppable
-from app.jobs.kinds import MUST_END, TELLS
+from app.jobs.kinds import MUST_END, RANKS, SERVES_WITHDRAWAL, TELLS
 from app.jobs.parking import Rules, is_dangerous, lost, overtake, park
 from app.jobs.states import ENDED, step
 from app.models import Job
@@ -24,7 +25,9 @@ from app.models import Job
 log = structlog.get_logger(__name__)
 LONGEST_WAIT = timedelta(hours=1)
 NO_RULES = Rules()
-failures = Counter("baekman_job_failures", "Jobs that ended badly, each try of its own.", ("kind",))
+failures = prometheus_client.Counter(
+    "baekman_job_failures", "Jobs that ended badly, each try of its own.", ("kind",)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,10 @@ def enqueue(
     at: datetime,
     not_before: datetime | None = None,
     attempt: int = 1,
+    project: str | None = None,
 ) -> str:
-    """Add a job row to the caller's transaction; its id. It is not begun before `not_before`."""
+    """Add a job row to the caller's transaction; its id. It is not begun before `not_before`, and counts against what
+    may run of its `project` at a time."""
     job = Job(
         id=new_id("job"),
         kind=kind,
@@ -83,6 +88,7 @@ def enqueue(
         finished_at=None,
         attempt=attempt,
         deaths=0,
+        project=project,
         cancel_asked_at=None,
         not_before=not_before,
     )
@@ -163,7 +169,7 @@ def _end(db: Database, now: datetime, job_id: str, failure: Problem | None, rule
             park(session, job, failure, rules, now)
         else:
             job.state = step(_ran(job), "retry")
-            _again(session, job, now, now + backoff(job.attempt))
+            _again(session, job, now, now + backoff(job.attempt, rules.jitter()))
 
 
 def _ran(job: Job) -> str:
@@ -181,12 +187,21 @@ def put_back(db: Database, job_ids: Sequence[str]) -> int:
         return len(jobs)
 
 
-def backoff(attempt: int) -> timedelta:
-    """How long after a failed try the next one begins: 1, 4, 16, ... seconds, at most an hour."""
-    return min(LONGEST_WAIT, timedelta(seconds=4 ** min(attempt - 1, 8)))
+def backoff(attempt: int, jitter: float = 0.0) -> timedelta:
+    """How long after a failed try the next one begins: 1, 4, 16, ... seconds, at most an hour; and up to a quarter more
+    by `jitter` (0 to 1), so that what failed together is not tried together."""
+    return min(LONGEST_WAIT, timedelta(seconds=4 ** min(attempt - 1, 8))) * (1 + jitter / 4)
 
 
-def order(session: Session, kind: str, subject: str, at: datetime, *, wanted: bool = True) -> None:
+def order(
+    session: Session,
+    kind: str,
+    subject: str,
+    at: datetime,
+    *,
+    wanted: bool = True,
+    project: str | None = None,
+) -> None:
     """One job of a kind and subject is enough, for it sees everything that is committed before it begins: one that
     has not begun is let begin now, and else, where it is `wanted`, there is a new one, unless no worker survives it. A
     job with arguments sees what these say, and stands for no other."""
@@ -197,14 +212,39 @@ def order(session: Session, kind: str, subject: str, at: datetime, *, wanted: bo
     if held is not None:
         held.not_before = None
     elif wanted and not is_dangerous(session, kind, subject):
-        enqueue(session, kind, subject=subject, at=at)
+        enqueue(session, kind, subject=subject, at=at, project=project)
 
 
-def waiting(session: Session, at: datetime, most: int = 100) -> list[str]:
-    """Ids of the rows that may be handed over now, oldest first."""
+def waiting(session: Session, at: datetime, most: int = 100, per_project: int | None = None) -> list[str]:
+    """Ids of the rows that may be handed over now: by rank, then oldest first.
+
+    `per_project`: how many of one project may be handed over and not have ended. What serves a withdrawal counts there
+    and waits for nothing.
+    """
     due = or_(Job.not_before.is_(None), Job.not_before <= at)
-    query = select(Job.id).where(Job.state == "waiting", due).order_by(Job.created_at, Job.id).limit(most)
-    return list(session.scalars(query))
+    first = case(*((Job.kind.in_(kinds), n) for n, kinds in enumerate(RANKS, 1)), else_=len(RANKS))
+    query = select(Job.id, Job.kind, Job.project).where(Job.state == "waiting", due)
+    if per_project is None:
+        return list(session.scalars(query.order_by(first, Job.created_at, Job.id).limit(most)))
+    held = _handed_over(session)
+    full = [project for project, count in held.items() if count >= per_project]
+    free = or_(Job.project.is_(None), Job.project.not_in(full), Job.kind.in_(SERVES_WITHDRAWAL))
+    found = []
+    for job_id, kind, project in session.execute(
+        query.where(free).order_by(first, Job.created_at, Job.id).limit(most)
+    ):
+        if project is None or kind in SERVES_WITHDRAWAL or held[project] < per_project:
+            found.append(job_id)
+            held[project] += project is not None
+    return found
+
+
+def _handed_over(session: Session) -> Counter[str | None]:
+    """How many jobs of each project are handed over and have not ended."""
+    query = select(Job.project, func.count()).where(
+        Job.state.in_(("queued", "running")), Job.project.is_not(None)
+    )
+    return Counter({row[0]: int(row[1]) for row in session.execute(query.group_by(Job.project))})
 
 
 def requeue_failed(db: Database, clock: Clock, kinds: Sequence[str]) -> int:
@@ -224,7 +264,7 @@ def requeue_failed(db: Database, clock: Clock, kinds: Sequence[str]) -> int:
 def _again(session: Session, job: Job, now: datetime, not_before: datetime | None) -> None:
     enqueue(
         session, job.kind, subject=job.subject, arguments=job.arguments, at=now, not_before=not_before,
-        attempt=job.attempt + 1,
+        attempt=job.attempt + 1, project=job.project,
     )  # fmt: skip
 
 

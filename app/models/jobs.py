@@ -33,6 +33,9 @@ class Job(Base):
     deaths: Mapped[int] = mapped_column(
         default=0, server_default="0"
     )  # how many workers ended while this row ran
+    project: Mapped[str | None] = mapped_column(
+        String(40)
+    )  # whose work it is, or the request that is to be one: few of one project run at a time
     cancel_asked_at: Mapped[datetime | None]  # somebody wants it to end before its end
     not_before: Mapped[datetime | None]  # a waiting row is not handed over before this moment
 

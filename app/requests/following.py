@@ -191,7 +191,7 @@ def _move(
     if extract.generation == 0:
         extract.version_id = target.id
     elif order and extract.state == "ready" and row.state == "active":
-        enqueue(session, "reissue_extract", subject=extract.id, at=now)
+        enqueue(session, "reissue_extract", subject=extract.id, at=now, project=extract.project_id)
 
 
 def _note(

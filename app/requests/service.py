@@ -204,7 +204,8 @@ class RequestService:
                 )  # fmt: skip
                 session.add(run)
                 session.flush()
-                enqueue(session, "dry_run", subject=run.id, arguments={"dry_run_id": run.id}, at=now)
+                arguments = {"dry_run_id": run.id}
+                enqueue(session, "dry_run", subject=run.id, arguments=arguments, at=now, project=row.id)
                 data = {"request": row.id, "plan": row.plan_hash}
                 _note(session, row, of, "dry_run.ordered", actor, now, data, object_id=run.id)
             return keep(session, once, 202, {"id": run.id, "state": run.state, "plan_hash": run.plan_hash})
