@@ -22,6 +22,8 @@ from app.alarms.feeds import FeedService
 from app.alarms.raising import hand_over as hand_over_alarms
 from app.alarms.service import AlarmService
 from app.auth.service import AuthService
+from app.catalog.asking import Counting, CountsByWorkers, CountTasks
+from app.catalog.asking import tasks as count_tasks
 from app.catalog.indexing import VariableIndexing
 from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
@@ -67,7 +69,7 @@ from app.jobs.answers import forget_answers
 from app.jobs.chores import Chore, Chores
 from app.jobs.engine import DurableEngine, embedded_system_url, shared_system_url
 from app.jobs.workers import Membership
-from app.keyring import open_keyring
+from app.keyring import Keyring, open_keyring, open_web_keyring
 from app.models.migrating import upgrade
 from app.portal import authorize, citing, mine, pages
 from app.portal import incidents as incidents_page
@@ -161,19 +163,26 @@ ROUTERS = (
 
 
 @dataclass(frozen=True)
-class Built:
-    """A house, and the tasks that its jobs run."""
+class Served:
+    """A house, and what it stands on."""
 
     house: House
-    gate: Gate
-    tasks: dict[str, Task]
-    destruction: DestructionService
-    indexing: VariableIndexing
     db: Database
     clock: Clock
     settings: Settings
     probes: dict[str, Callable[[], object]]
     """What must answer besides the database, by name."""
+
+
+@dataclass(frozen=True)
+class Built(Served):
+    """A house that also works: the gate, and the tasks that its jobs run."""
+
+    gate: Gate
+    tasks: dict[str, Task]
+    destruction: DestructionService
+    indexing: VariableIndexing
+    counts: CountTasks
 
 
 def _measure(watching: WatchService, db: Database, clock: Clock) -> None:
@@ -212,43 +221,94 @@ class Worker:
 
 
 def build(settings: Settings, clock: Clock = utc_now) -> Built:
-    """Every room of the embedded default, on one database and one folder."""
-    settings.var.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = Database(settings.database)
-    keyring = open_keyring(settings)
-    room = settings.var.resolve()
-    inbox = Inbox.open(settings.store_url("inbox"), room / "spill" / "inbox", access(settings, "inbox"))
+    """Every room: of a process that works, and serves as well where it is the only one."""
+    keyring, web_keyring = open_keyring(settings), open_web_keyring(settings)
+    ground = _ground(settings, clock, web_keyring)
+    db, room = ground.db, settings.var.resolve()
     vault = Vault.open(settings.store_url("vault"), access(settings, "vault"))
-    outbox = Outbox.open(settings.store_url("outbox"), access(settings, "outbox"))
     limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
     memory = Memory.open(settings.store_url("memory"), access(settings, "memory"))
     running = engine(settings.engine, limits, vault)
-    gate = Gate(db, clock, settings, keyring, running, outbox, memory)
-    uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
+    gate = Gate(db, clock, settings, keyring, running, ground.outbox, memory)
+    house = _house(ground, gate, gate)
     checking = IntakeEngine(vault, room / "spill", _intake_limits(settings))
-    journal = Journal(settings.journal_path)
-    withdrawals = WithdrawalService(db, clock, keyring, journal)
+    uploads, leave = ground.uploads, ground.withdrawals.leave
     intake = IntakeService(
-        db, clock, inbox, checking, keyring, uploads.remove_original, withdrawals.leave, gate
+        db, clock, ground.inbox, checking, web_keyring, uploads.remove_original, leave, gate
     )
     validation = ValidationService(db, clock, settings, checking)
     rewriting = DestructionEngine(vault, room / "spill", settings.engine_memory, settings.engine_threads)
     destruction = DestructionService(db, clock, rewriting, uploads.end_for_destruction, settings.min_cell)
     indexing = VariableIndexing(db, clock, checking)
+    counts = CountTasks(db, clock, gate)
+    tasks = {
+        **cohort_tasks(intake, validation, destruction),
+        **catalog_tasks(indexing),
+        **count_tasks(counts),
+        **integration_tasks(CheckService(db, clock, settings, running)),
+        **request_tasks(house.requests),
+        **extract_tasks(ExtractTasks(house.extracts, gate, settings.recall_days)),
+        **withdrawal_tasks(house.withdrawals),
+        **finding_tasks(FindingTasks(house.findings, gate)),
+    }
+    probes = {**_probes(ground), "vault": vault.probe, "memory": memory.probe}
+    return Built(house, db, clock, settings, probes, gate, tasks, destruction, indexing, counts)
+
+
+def serving(settings: Settings, clock: Clock = utc_now) -> Served:
+    """What a web beside workers of their own needs: neither the vault nor what builds remember, no gate, no engine, and
+    of the keys those that sign tokens and find a person by the institution's identifier (ADR 45)."""
+    ground = _ground(settings, clock, open_web_keyring(settings, alone=True))
+    counts = CountsByWorkers(ground.db, clock, settings.count_wait_seconds)
+    return Served(_house(ground, counts, None), ground.db, clock, settings, _probes(ground))
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What both kinds of processes stand on."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    keyring: Keyring
+    inbox: Inbox
+    outbox: Outbox
+    journal: Journal
+    uploads: UploadService
+    withdrawals: WithdrawalService
+
+
+def _ground(settings: Settings, clock: Clock, keyring: Keyring) -> _Ground:
+    settings.var.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db, spill = Database(settings.database), settings.var.resolve() / "spill" / "inbox"
+    inbox = Inbox.open(settings.store_url("inbox"), spill, access(settings, "inbox"))
+    outbox = Outbox.open(settings.store_url("outbox"), access(settings, "outbox"))
+    journal = Journal(settings.journal_path)
+    uploads = UploadService(db, clock, settings, inbox, check_when_complete(clock))
+    withdrawals = WithdrawalService(db, clock, keyring, journal)
+    return _Ground(settings, clock, db, keyring, inbox, outbox, journal, uploads, withdrawals)
+
+
+def _probes(ground: _Ground) -> dict[str, Callable[[], object]]:
+    return {"inbox": ground.inbox.probe, "outbox": ground.outbox.probe}
+
+
+def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | None) -> House:
+    settings, clock, db, keyring = ground.settings, ground.clock, ground.db, ground.keyring
     watching = WatchService(db, clock)
     feeds = FeedService(db, clock, settings)
-    house = House(
+    return House(
         auth=AuthService(db, clock, settings, keyring),
-        uploads=uploads,
-        cohorts=CohortService(db, clock, settings, keyring, withdrawals.leave),
-        catalog=CatalogService(db, clock, settings, gate),
+        uploads=ground.uploads,
+        cohorts=CohortService(db, clock, settings, keyring, ground.withdrawals.leave),
+        catalog=CatalogService(db, clock, settings, counts),
         integrations=IntegrationService(db, clock, settings),
         returns=ReturnService(db, clock),
         citations=CitationService(db, clock, settings.public_url),
-        requests=RequestService(db, clock, settings, keyring, gate, journal),
-        extracts=ExtractService(db, clock, outbox, settings),
+        requests=RequestService(db, clock, settings, gate, ground.journal),
+        extracts=ExtractService(db, clock, ground.outbox, settings),
         recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
-        withdrawals=withdrawals,
+        withdrawals=ground.withdrawals,
         receipts=ReceiptService(db),
         watch=watching,
         findings=FindingService(db, clock),
@@ -262,34 +322,19 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
             db,
             clock,
             settings,
-            ends=(EndingCohorts(uploads), end_requests, end_people, end_integrations, end_alarms),
+            ends=(EndingCohorts(ground.uploads), end_requests, end_people, end_integrations, end_alarms),
             moves=(MovingAlarms(feeds), move_cohorts, move_requests, move_integrations, move_incidents),
-            journal=journal,
+            journal=ground.journal,
         ),
         db=db,
         measure=partial(_measure, watching, db, clock),
     )
-    tasks = {
-        **cohort_tasks(intake, validation, destruction),
-        **catalog_tasks(indexing),
-        **integration_tasks(CheckService(db, clock, settings, running)),
-        **request_tasks(house.requests),
-        **extract_tasks(ExtractTasks(house.extracts, gate, settings.recall_days)),
-        **withdrawal_tasks(house.withdrawals),
-        **finding_tasks(FindingTasks(house.findings, gate)),
-    }
-    probes: dict[str, Callable[[], object]] = {
-        "inbox": inbox.probe,
-        "vault": vault.probe,
-        "outbox": outbox.probe,
-        "memory": memory.probe,
-    }
-    return Built(house, gate, tasks, destruction, indexing, db, clock, settings, probes)
 
 
 def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
     """The application: brings the database up to date, then serves; and works, unless workers of their own do."""
-    built = build(settings or Settings(), clock)
+    chosen = settings or Settings()
+    built = serving(chosen, clock) if chosen.jobs == "separate" else build(chosen, clock)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -335,12 +380,12 @@ def _intake_limits(settings: Settings) -> IntakeLimits:
     )
 
 
-def _begin(built: Built) -> Working | None:
+def _begin(built: Served) -> Working | None:
     """Database up to date, an issuer that can sign, stores that keep their promises; jobs and chores running in this
     process, unless workers of their own do that."""
     probe_servers(built)
     prepare(built)
-    if built.settings.jobs == "separate":
+    if not isinstance(built, Built):
         return None
     wipe(built.settings.var / "spill")
     built.destruction.sweep(older_than=None)  # nothing is at work yet
@@ -390,14 +435,14 @@ def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
     return Worker(built, working, life)
 
 
-def probe_servers(built: Built) -> None:
+def probe_servers(built: Served) -> None:
     """A `Problem`, before anything is served, where a store that is a server does not keep what rooms rest on."""
     for room in ROOMS:
-        if not built.settings.store_url(room).startswith("file:"):
+        if room in built.probes and not built.settings.store_url(room).startswith("file:"):
             built.probes[room]()
 
 
-def prepare(built: Built, restored: str | None = None) -> Replayed:
+def prepare(built: Served, restored: str | None = None) -> Replayed:
     """Before anything is served: every migration, an issuer that can sign, and what the journal holds and the database
     has forgotten: institutions that left, withdrawals, stopped permits. `restored`: the moment of the backup that was
     just put back."""
@@ -430,6 +475,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "sweep tokens": house.auth.sweep,
         "withdrawals reach every copy": lambda: requeue_failed(built.db, built.clock, sorted(MUST_END)),
         "parked jobs ring": lambda: parked.ring_again(built.db, built.clock),
+        "forget counts": built.counts.forget,
         "forget answers": lambda: forget_answers(built.db, built.clock),
     }
 

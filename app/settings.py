@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     older_master_keys_file: Path | None = Field(
         default=None, description="The same from a file, a key a line."
     )
+    web_key: SecretStr | None = Field(
+        None,
+        description="Base64 of 32 bytes that wrap what the web itself needs: the keys that sign tokens, and those that "
+        "find a person by the institution's identifier. With `BAEKMAN_JOBS=separate` the web then needs no master key. "
+        "More with commas between open what they wrapped earlier. Unset: the master key wraps these too.",
+    )
+    web_key_file: Path | None = Field(default=None, description="The same from a file, a key a line.")
     inbox_url: str | None = Field(
         None,
         description="Store of what arrives: `file:///folder` or `s3://bucket/prefix`; unset: under `var`.",
@@ -114,6 +121,12 @@ class Settings(BaseSettings):
     )
     round_to: int = Field(
         default=5, ge=1, description="Counts shown to researchers and the public are rounded to this."
+    )
+    count_wait_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="With `BAEKMAN_JOBS=separate`: how many seconds a request waits for a worker to answer a count "
+        "before it is told where to fetch it.",
     )
     count_budget_per_day: int = Field(
         default=200, ge=1, description="Masked counts one asker may have in a day."
@@ -254,6 +267,21 @@ class Settings(BaseSettings):
 
     def _of(self, room: Room, what: str) -> Any:
         return getattr(self, f"{room}_{what}")
+
+    @property
+    def has_master(self) -> bool:
+        """Whether a master key was given, rather than made under `var`."""
+        return (self.master_key, self.master_key_file, self.master_key_command) != (None, None, None)
+
+    @property
+    def has_web_key(self) -> bool:
+        """Whether the web has a key of its own."""
+        return (self.web_key, self.web_key_file) != (None, None)
+
+    @property
+    def is_bare_web(self) -> bool:
+        """Whether these settings are those of a web that holds nothing but its own key."""
+        return self.jobs == "separate" and self.has_web_key and not self.has_master
 
     @property
     def quotas(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ mkdir -p "$folder"
 [ -e "$folder/master_key" ] && { echo "there are secrets in $folder already" >&2; exit 1; }
 word() { openssl rand -hex 24; }
 openssl rand -base64 32 > "$folder/master_key"
+openssl rand -base64 32 > "$folder/web_key"
 identities=
 for room in inbox vault outbox memory; do
     secret=$(word)

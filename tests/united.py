@@ -229,7 +229,7 @@ class Two:
     def names(self, project_id: str) -> dict[int, str]:
         """Participant key -> the pseudonym that follows from its random id, of everyone in both cohorts."""
         with self.db.read() as session:
-            secret = self.keyring.unwrap(session.get_one(Project, project_id).key_wrapped)
+            secret = self.keyring.unwrap(session.get_one(Project, project_id).key_wrapped or b"")
             people = session.scalars(select(Participant).order_by(Participant.key)).all()
         ids = np.frombuffer(b"".join(p.random_id for p in people), dtype=np.uint8).reshape(-1, 16)
         found = pseudonyms.pseudonyms(secret, ids)

@@ -58,8 +58,11 @@ _LOOKED = (
 )
 _WRONG = "an incident: ids, times, and for stewards how many people were ever given out; the chains, which name no one"
 
+_AGAIN = "the asker's own count, as a worker answered it minutes ago; asked anew, it would be the same answer"
+
 # Why nothing of anybody leaves by these -> method and path.
 QUIET: dict[str, tuple[str, ...]] = {
+    _AGAIN: ("GET /v1/catalog/counts/{order_id}",),
     _TALK: (
         "GET /.well-known/oauth-authorization-server",
         "GET /.well-known/openid-configuration",

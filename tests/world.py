@@ -229,7 +229,7 @@ class World:
             project = session.get_one(Project, session.get_one(Extract, extract_id).project_id)
             people = session.scalars(select(Participant).order_by(Participant.key)).all()
         ids = np.frombuffer(b"".join(p.random_id for p in people), dtype=np.uint8).reshape(-1, 16)
-        names = pseudonyms.pseudonyms(self.keyring.unwrap(project.key_wrapped), ids)
+        names = pseudonyms.pseudonyms(self.keyring.unwrap(project.key_wrapped or b""), ids)
         return {p.key: name.decode() for p, name in zip(people, names, strict=True)}
 
     def rows(self, extract_id: str, table: str, query: str = "SELECT * FROM parts") -> list[Any]:

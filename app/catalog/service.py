@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from app.auth import policy
 from app.auth.policy import Actor, VersionFacts
 from app.catalog import queries
+from app.catalog.asking import Counting, CountsByWorkers
 from app.catalog.entries import is_found, tables_of, texts_of
 from app.catalog.figures import Figures
 from app.catalog.finding import VariableService
@@ -22,13 +23,6 @@ from app.schemas.counts import CountQuestion
 from app.settings import Settings
 
 
-class Counting(Protocol):
-    """The side of the gate that the catalogue uses."""
-
-    def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
-        """A masked number of people, or a Problem where it would say too much."""
-
-
 @dataclass(frozen=True)
 class CatalogService:
     """What anyone may find, and what the public may know."""
@@ -36,7 +30,7 @@ class CatalogService:
     db: Database
     clock: Clock
     settings: Settings
-    gate: Counting
+    gate: Counting | CountsByWorkers
 
     @property
     def variables(self) -> VariableService:
@@ -64,7 +58,8 @@ class CatalogService:
             return {**self._brief(entry), "tables": tables_of(entry[1].dictionary or {}, people, least, unit)}
 
     def count(self, actor: Actor, question: CountQuestion) -> dict[str, Any]:
-        """A masked count of people in a published version who meet the conditions; the gate answers."""
+        """A masked count of people in a published version who meet the conditions; the gate answers, or a
+        worker: `{"order": id}` where that takes longer than somebody waits."""
         with self.db.read() as session:
             if (found := queries.version_and_cohorts(session, question.version_id)) is None:
                 raise not_found("dataset version")
@@ -75,6 +70,12 @@ class CatalogService:
         if version.state not in policy.PUBLISHED:
             raise Problem("version_not_ready", "People are counted in published versions only.")
         return self.gate.count(question, actor)
+
+    def counted(self, actor: Actor, order_id: str) -> dict[str, Any] | None:
+        """The answer to a question that was not answered in time; None where a worker is still at it."""
+        if not isinstance(self.gate, CountsByWorkers):
+            raise not_found("count")  # every question was answered at once
+        return self.gate.fetch(order_id, actor)
 
     def progress(self) -> dict[str, Any]:
         """Distinct consenting people of published cohorts, in all and by institution, with history and projection."""

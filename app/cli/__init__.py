@@ -58,7 +58,7 @@ def serve(
     settings = _settings()
     if "public_url" not in settings.model_fields_set:
         settings.public_url = f"http://{host}:{port}"
-    _refuse_unfit(settings)
+    _refuse_unfit(settings, web=settings.jobs == "separate")
     first = _first_start(settings)
     if first is not None:
         typer.echo("First start: the platform's administration client, shown this once.")
@@ -173,13 +173,13 @@ def rewrap(as_json: Json = False) -> None:
     """Wrap every key anew by the current master key; older ones may be taken away after that. Also while serving."""
     from app.clock import utc_now
     from app.db import Database
-    from app.keyring import KeyringError, open_keyring
+    from app.keyring import KeyringError, open_keyring, open_web_keyring
     from app.operating.rewrapping import rewrap as wrap_anew
 
     settings = _settings()
     db = Database(settings.database)
     try:
-        done = wrap_anew(db, utc_now, open_keyring(settings))
+        done = wrap_anew(db, utc_now, open_keyring(settings), open_web_keyring(settings))
     except KeyringError as error:
         typer.echo(
             f"{error}. Give it by BAEKMAN_OLDER_MASTER_KEYS or its file, and run this again.", err=True
@@ -196,7 +196,7 @@ def doctor(as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from app.keyring import KeyringError
-    from app.main import build
+    from app.main import build, serving
     from app.operating.doctor import examine, worst
 
     settings = _settings()
@@ -204,7 +204,7 @@ def doctor(as_json: Json = False) -> None:
         typer.echo("Nothing was begun under BAEKMAN_VAR yet: `baekman serve` does it.", err=True)
         raise typer.Exit(1)
     try:
-        built = build(settings)
+        built = serving(settings) if settings.is_bare_web else build(settings)
     except (KeyringError, ValueError) as error:
         typer.echo(f"These settings make no service: {error}", err=True)
         raise typer.Exit(1) from None
@@ -304,11 +304,11 @@ def play_demo(
     raise typer.Exit(story.play(folder, as_json=as_json))
 
 
-def _refuse_unfit(settings: Settings) -> None:
+def _refuse_unfit(settings: Settings, *, web: bool = False) -> None:
     """In production, end here where something speaks against the settings, and say all of it."""
     from app.operating.production import unaccepted
 
-    against = unaccepted(settings) if settings.production else []
+    against = unaccepted(settings, web=web) if settings.production else []
     for finding in against:
         typer.echo(f"{finding.code} {finding.pointer}: {finding.detail} {finding.hint}", err=True)
     if against:
@@ -321,10 +321,10 @@ def _share(filled: float | None) -> str:
 
 
 def _first_start(settings: Settings) -> dict[str, str] | None:
-    from app.main import build
+    from app.main import build, serving
     from app.models import migrating
 
-    built = build(settings)
+    built = serving(settings) if settings.jobs == "separate" else build(settings)
     migrating.upgrade(built.db)
     first = built.house.auth.bootstrap()
     built.db.dispose()

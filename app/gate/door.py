@@ -20,6 +20,7 @@ from app.engines import Engine, NotLocal
 from app.errors import Problem, not_found
 from app.gate import counting, recording, remembering
 from app.gate.building import Staged, apart, build, facts_of, spill_folder
+from app.gate.keys import key_to_release
 from app.gate.looking import Looked, look
 from app.gate.measuring import measured
 from app.gate.origins import Origin, origins
@@ -72,7 +73,7 @@ class Gate:
         for _attempt in range(REBUILDS):
             permit, pinned = self._decide(extract_id)
             with spill_folder(self.settings.var) as spill:
-                key = self.keyring.unwrap(permit.key_wrapped)
+                key = key_to_release(self, permit.project_id)
                 staged = self._stage(extract_id, permit, pinned, key, spill, progress)
                 self._judge(staged, permit)
                 try:

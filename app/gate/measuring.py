@@ -19,8 +19,9 @@ from app.crosswalk import project_ids
 from app.deid import pseudonyms, risk
 from app.deid.report import page
 from app.gate.building import Staged
+from app.gate.keys import project_key
 from app.ledger.parts import listed
-from app.models import Extract, Permit, Project
+from app.models import Extract, Permit
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan, plan_hash
 
@@ -85,7 +86,7 @@ def _labels_of(
     rows = pa.concat_tables(held)
     keys = np.array(ledger.members(session, extract.id).to_array(), dtype=np.int32)
     ids = project_ids(session, behind(session, permit.version_id), extract.project_id, keys)
-    secret = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
+    secret = project_key(gate, session, extract.project_id)
     ids, first = np.unique(ids, axis=0, return_index=True)  # of a linked person one key stands for all
     names = pa.array(pseudonyms.pseudonyms(secret, ids), pa.binary()).cast(pa.string())
     place = pc.index_in(rows[name], value_set=names)

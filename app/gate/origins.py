@@ -13,7 +13,8 @@ from sqlalchemy import select
 from app import ledger
 from app.consents import cohorts
 from app.crosswalk import known_among
-from app.models import Extract, Permit, Project, RecallNotice
+from app.gate.keys import project_key
+from app.models import Extract, Permit, RecallNotice
 
 if TYPE_CHECKING:
     from app.gate.door import Gate
@@ -55,7 +56,7 @@ def _in(
 ) -> tuple[npt.NDArray[np.bytes_], int, tuple[str, ...]]:
     with gate.db.read() as session:
         extract = session.get_one(Extract, extract_id)
-        key = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
+        key = project_key(gate, session, extract.project_id)
         of = cohorts.behind(session, session.get_one(Permit, extract.permit_id).version_id)
         held = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
         found = known_among(session, of, extract.project_id, held, key, wanted)

@@ -18,9 +18,10 @@ from app.crosswalk import project_ids, slices
 from app.deid import pseudonyms
 from app.engines import Source
 from app.gate.building import nobody, spill_folder
+from app.gate.keys import project_key
 from app.gate.sources import dictionary_of, united_tables, vault_objects
 from app.ledger.parts import pinned_recoding
-from app.models import Extract, Participant, Permit, Project
+from app.models import Extract, Participant, Permit
 from app.permits.following import versions_of
 from app.schemas.plan import Plan
 
@@ -54,7 +55,7 @@ def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabou
         extract = session.get_one(Extract, extract_id)
         permit = session.get_one(Permit, extract.permit_id)
         plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, extract.version_id)
-        key_wrapped = session.get_one(Project, extract.project_id).key_wrapped
+        secret = project_key(gate, session, extract.project_id)
         domain_of = {t.name: str(dictionary.table(t.name).domain) for t in plan.tables}
         present, of = set(domain_of.values()), behind(session, permit.version_id)
         # Who may be linked no more: all rows of the pseudonym that told they are one, also those that stay.
@@ -69,7 +70,7 @@ def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabou
         looked_at = [_readings(session, extract, plan, version) for version in versions_of(extract, permit)]
         ids = project_ids(session, of, extract.project_id, keys)
         source_of = _sources(session, permit.version_id, keys.tolist())
-    names = pseudonyms.pseudonyms(gate.keyring.unwrap(key_wrapped), ids)
+    names = pseudonyms.pseudonyms(secret, ids)
     cut = dict(zip(keys.tolist(), slices(names).tolist(), strict=True))
     by_name = {key: name.decode() for key, name in zip(keys.tolist(), names.tolist(), strict=True)}
     # The rows of others are looked for under the pseudonym that they were given as one person with.

@@ -14,8 +14,9 @@ from app import ledger
 from app.consents import cohorts
 from app.crosswalk import covered_now, named, project_ids
 from app.deid import pseudonyms
+from app.gate.keys import project_key
 from app.gate.sources import dictionary_of
-from app.models import Extract, Participant, Permit, Project
+from app.models import Extract, Participant, Permit
 from app.schemas.plan import Plan
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def people_of(gate: Gate, extract_id: str, domains: Sequence[str], names: Iterab
     with gate.db.read() as session:
         extract = session.get_one(Extract, extract_id)
         permit = session.get_one(Permit, extract.permit_id)
-        key = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
+        key = project_key(gate, session, extract.project_id)
         of = cohorts.behind(session, permit.version_id)
         covered = covered_now(session, of, domains, permit.purpose, gate.clock().date())
         people = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
@@ -61,7 +62,7 @@ def trace(gate: Gate, extract_id: str, pseudonym: str) -> Traced | None:
     with gate.db.read() as session:
         extract = session.get_one(Extract, extract_id)
         permit = session.get_one(Permit, extract.permit_id)
-        key = gate.keyring.unwrap(session.get_one(Project, extract.project_id).key_wrapped)
+        key = project_key(gate, session, extract.project_id)
         plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, permit.version_id)
         domains = {str(dictionary.table(t.name).domain) for t in plan.tables}
         of = cohorts.behind(session, permit.version_id)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from app.clock import Clock
 from app.db import Database
 from app.jobs.cancelling import break_off
-from app.jobs.kinds import CLOSING, rank
+from app.jobs.kinds import ANSWERS, CLOSING, rank
 from app.jobs.parking import Rules
 from app.jobs.rows import NO_RULES, Task, execute, put_back, waiting
 from app.models import Job
@@ -25,6 +25,7 @@ from app.models import Job
 log = structlog.get_logger(__name__)
 QUEUE = "baekman_jobs"
 CLOSING_QUEUE = "baekman_closing"
+ANSWERS_QUEUE = "baekman_answers"
 APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
 
 
@@ -122,7 +123,8 @@ class DurableEngine:
             polling_interval_sec=self.poll,
             on_conflict="always_update",  # it may have been set otherwise before
         )
-        DBOS.register_queue(CLOSING_QUEUE, worker_concurrency=1, polling_interval_sec=self.poll)
+        for lane in (CLOSING_QUEUE, ANSWERS_QUEUE):
+            DBOS.register_queue(lane, worker_concurrency=1, polling_interval_sec=self.poll)
         self._relay.start()
 
     def take_over(self, worker: str) -> int:
@@ -130,7 +132,7 @@ class DurableEngine:
         begun = DBOS.list_workflows(
             status=["PENDING"], executor_id=worker, load_input=False, load_output=False
         )
-        for queue in (QUEUE, CLOSING_QUEUE):
+        for queue in (QUEUE, CLOSING_QUEUE, ANSWERS_QUEUE):
             ids = [one.workflow_id for one in begun if one.queue_name == queue]
             if ids:
                 DBOS.resume_workflows(ids, queue_name=queue)
@@ -150,7 +152,7 @@ class DurableEngine:
         takes none of the others along; but what closes parts never waits."""
         with self.db.read() as session:
             job = session.get(Job, job_id)
-            return job is not None and job.state == "running" and job.kind not in CLOSING
+            return job is not None and job.state == "running" and job.kind not in CLOSING | ANSWERS
 
     def _break_off(self) -> None:
         """Once a second: what runs here and is to end is broken off."""
@@ -184,13 +186,17 @@ class DurableEngine:
             job = session.get(Job, job_id)
             if job is None:
                 return
-            queue = CLOSING_QUEUE if job.kind in CLOSING else QUEUE
+            queue = _lane(job.kind)
         with SetWorkflowID(job_id), SetEnqueueOptions(priority=rank(job.kind)):
             DBOS.enqueue_workflow(queue, self._workflow, job_id)
         with self.db.unit_of_work() as session:
             job = session.get(Job, job_id)
             if job is not None and job.state == "waiting":
                 job.state = "queued"
+
+
+def _lane(kind: str) -> str:
+    return CLOSING_QUEUE if kind in CLOSING else ANSWERS_QUEUE if kind in ANSWERS else QUEUE
 
 
 def embedded_system_url(var: Path) -> str:

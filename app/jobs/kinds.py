@@ -17,6 +17,8 @@ SERVES_WITHDRAWAL: Final = frozenset(
 """Somebody has left, and these carry it to every copy: never cancelled, and one that is parked is an alarm at once."""
 CLOSING: Final = frozenset({"narrow_block", "recall_cohort", "settle_withdrawal", "take_withdrawals"})
 """Close parts, or open those that nobody left: short, and never behind a build in the queue."""
+ANSWERS: Final = frozenset({"count"})
+"""Somebody waits for the answer at this moment: a queue of their own, too."""
 MUST_END: Final = SERVES_WITHDRAWAL | {
     "correct_permit", "destroy_extract", "follow_version", "index_variables", "recall_erratum", "return_finding",
     "suspend_permit",

@@ -19,7 +19,7 @@ from app.keyring.masters import (
 )
 from app.settings import Settings
 
-__all__ = ["KEY_BYTES", "Keyring", "KeyringError", "open_keyring"]
+__all__ = ["KEY_BYTES", "Keyring", "KeyringError", "open_keyring", "open_web_keyring", "web_keys"]
 
 
 class Keyring:
@@ -73,7 +73,32 @@ def open_keyring(settings: Settings) -> Keyring:
 
     The master key comes from one place: the environment, a file, or a program in front of a KMS.
     """
-    return Keyring(_master(settings), *_older(settings))
+    return Keyring(_master(settings), *_older(settings), *web_keys(settings))
+
+
+def open_web_keyring(settings: Settings, *, alone: bool = False) -> Keyring:
+    """The keyring of what the web itself needs: the keys that sign tokens and those that find a person by the
+    institution's own identifier. Where the web has a key of its own, that one wraps.
+
+    `alone`: without the master key, which is not even looked for; what it wrapped earlier does not open then. Where
+    the web has no key of its own, this is the master key's keyring.
+    """
+    own = web_keys(settings)
+    if not own:
+        return open_keyring(settings)
+    return Keyring(*own) if alone else Keyring(own[0], *own[1:], _master(settings), *_older(settings))
+
+
+def web_keys(settings: Settings) -> list[bytes]:
+    """The keys of the web, the one that wraps first; none where it has none of its own."""
+    if settings.web_key is not None and settings.web_key_file is not None:
+        raise KeyringError("the web's key must come from one place: BAEKMAN_WEB_KEY or BAEKMAN_WEB_KEY_FILE")
+    if settings.web_key is not None:
+        texts = settings.web_key.get_secret_value().replace(",", " ").split()
+        return [decoded(text, "BAEKMAN_WEB_KEY") for text in texts]
+    if settings.web_key_file is not None:
+        return read_keys(settings.web_key_file, "BAEKMAN_WEB_KEY_FILE")
+    return []
 
 
 def _master(settings: Settings) -> bytes | Master:

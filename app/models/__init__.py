@@ -4,6 +4,7 @@ from app.models.alarms import Alarm, Feed
 from app.models.audit import AuditHead, AuditLine
 from app.models.base import Base, Utc
 from app.models.cohorts import Cohort, Consent, ConsentChange, Participant, PersonChange, PlatformKey
+from app.models.counting import CountOrder
 from app.models.datasets import (
     Dataset,
     DatasetVersion,
@@ -42,6 +43,7 @@ __all__ = [
     "Consent",
     "ConsentChange",
     "CountAnswer",
+    "CountOrder",
     "Custody",
     "DailyFigures",
     "DataReturn",

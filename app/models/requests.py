@@ -84,7 +84,9 @@ class Project(Base):
     request_id: Mapped[str] = mapped_column(ForeignKey("access_requests.id"), unique=True)
     holder: Mapped[str] = mapped_column(String(120), index=True)
     institution_id: Mapped[str | None] = mapped_column(ForeignKey("institutions.id"))
-    key_wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+    key_wrapped: Mapped[bytes | None] = mapped_column(
+        LargeBinary
+    )  # none until a worker builds its first extract
     created_at: Mapped[datetime]
 
 

@@ -16,11 +16,11 @@ from app.audit import verify
 from app.db import Database
 from app.errors import Problem
 from app.jobs.kinds import SERVES_WITHDRAWAL
-from app.keyring import KeyringError, open_keyring
+from app.keyring import KeyringError, open_keyring, open_web_keyring
 from app.models import AuditHead, Job
 from app.models.migrating import differences, is_current
 from app.operating.production import objections, unaccepted
-from app.operating.rewrapping import by_master
+from app.operating.rewrapping import OF_WEB, WRAPPED, by_master
 from app.settings import Settings
 
 State = Literal["ok", "warning", "failed"]
@@ -68,7 +68,8 @@ def examine(
 
 
 def _settings(settings: Settings) -> Iterator[Check]:
-    against, refused = objections(settings), unaccepted(settings)
+    web = settings.is_bare_web
+    against, refused = objections(settings, web=web), unaccepted(settings, web=web)
     for finding in against:
         state: State = "failed" if settings.production and finding in refused else "warning"
         yield Check(f"production: {finding.pointer}", state, finding.detail, finding.hint)
@@ -90,14 +91,22 @@ def _database(db: Database) -> Iterator[Check]:
 
 
 def _keys(settings: Settings, db: Database) -> Iterator[Check]:
-    keyring = open_keyring(settings)
-    masters = {name: dict(counted) for name, counted in by_master(db).items()}
-    unknown = _sum(masters, lambda master: master not in keyring.known)
-    older = _sum(masters, lambda master: master in keyring.known and master != keyring.current)
+    web = open_web_keyring(settings, alone=settings.is_bare_web)
+    rings = dict.fromkeys(OF_WEB, web)
+    if not settings.is_bare_web:  # else the master key is not here, and should not be
+        rings |= dict.fromkeys(WRAPPED.keys() - OF_WEB, open_keyring(settings))
+    unknown = older = total = 0
+    for name, counted in by_master(db).items():
+        if (ring := rings.get(name)) is None:
+            continue
+        for master, n in counted.items():
+            total += n
+            unknown += n if master not in ring.known else 0
+            older += n if master in ring.known and master != ring.current else 0
     if unknown:
         yield Check(
             "keys", "failed", f"{unknown} keys were wrapped by a master key that is not here.",
-            "Give it by BAEKMAN_OLDER_MASTER_KEYS_FILE.",
+            "Give it by BAEKMAN_OLDER_MASTER_KEYS_FILE, or run `baekman rewrap` where both kinds of keys are.",
         )  # fmt: skip
     elif older:
         yield Check(
@@ -107,13 +116,10 @@ def _keys(settings: Settings, db: Database) -> Iterator[Check]:
             "Run `baekman rewrap`.",
         )
     else:
-        total = _sum(masters, lambda _: True)
-        keyring.unwrap(keyring.new())
-        yield Check("keys", "ok", f"The master key {keyring.current} opens all {total} keys.")
-
-
-def _sum(masters: Mapping[str, Mapping[str, int]], wanted: Callable[[str], bool]) -> int:
-    return sum(n for counted in masters.values() for master, n in counted.items() if wanted(master))
+        for ring in set(rings.values()):
+            ring.unwrap(ring.new())
+        names = " and ".join(sorted({ring.current for ring in rings.values()}))
+        yield Check("keys", "ok", f"The master key {names} opens all {total} keys.")
 
 
 def _jobs(db: Database, at: datetime) -> Iterator[Check]:

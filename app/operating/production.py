@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import Finding
+from app.keyring import web_keys
 from app.keyring.masters import KEY_BYTES, KeyringError, decoded, read_keys
 from app.settings import ROOMS, Settings
 
@@ -23,24 +24,28 @@ _SHORTEST = 12
 _FEWEST_BYTES = 16  # distinct ones; of 32 random bytes fewer than 20 are distinct once in some 10^14
 
 
-def objections(settings: Settings) -> list[Finding]:
+def objections(settings: Settings, *, web: bool = False) -> list[Finding]:
     """Why a service with these settings must not be started in production; empty where nothing speaks against it.
 
-    No finding holds a value of a setting.
+    No finding holds a value of a setting. `web`: of a web beside workers of their own, which holds nothing
+    but what it needs itself.
     """
     return [
         *_addresses(settings),
-        *_master_key(settings),
+        *(_bare(settings) if web else _master_key(settings)),
+        *_web_key(settings),
         *_database(settings),
         *_stores(settings),
     ]
 
 
-def unaccepted(settings: Settings) -> list[Finding]:
+def unaccepted(settings: Settings, *, web: bool = False) -> list[Finding]:
     """The objections that the operator has not weighed and accepted by name."""
     accepted = set(settings.production_accepts.replace(",", " ").split())
     return [
-        finding for finding in objections(settings) if f"{finding.code}:{finding.pointer}" not in accepted
+        finding
+        for finding in objections(settings, web=web)
+        if f"{finding.code}:{finding.pointer}" not in accepted
     ]
 
 
@@ -72,20 +77,51 @@ def _master_key(settings: Settings) -> Iterator[Finding]:
     except KeyringError as error:
         yield _said("unusable_key", "master_key", f"{error}.", "Make one: `openssl rand -base64 32`.")
         return
+    yield from _weak("master_key", "The master key", keys, file)
+
+
+def _weak(setting: str, what: str, keys: Sequence[bytes], file: Path | None) -> Iterator[Finding]:
     if any(len(set(key)) < _FEWEST_BYTES or _is_text(key) for key in keys):
-        yield _said(
-            "demo_key",
-            "master_key",
-            "The master key is no random one.",
-            "Make one: `openssl rand -base64 32`.",
-        )
+        yield _said("demo_key", setting, f"{what} is no random one.", "Make one: `openssl rand -base64 32`.")
     if file is not None and file.stat().st_mode & (stat.S_IWGRP | stat.S_IRWXO):
         yield _said(
             "open_key_file",
-            "master_key_file",
+            f"{setting}_file",
             "Others than its owner and group can read the file, or its group can write it.",
             "chmod 400, or 440.",
         )
+
+
+def _web_key(settings: Settings) -> Iterator[Finding]:
+    if not settings.has_web_key:
+        return
+    try:
+        keys = web_keys(settings)
+    except KeyringError as error:
+        yield _said("unusable_key", "web_key", f"{error}.", "Make one: `openssl rand -base64 32`.")
+        return
+    yield from _weak("web_key", "The web's key", keys, settings.web_key_file)
+
+
+def _bare(settings: Settings) -> Iterator[Finding]:
+    """What a web must not be given: whoever takes it over would have it."""
+    if not settings.has_web_key:
+        yield _said(
+            "web_without_key", "web_key", "The web would need the master key, and with it hold every project's key.",
+            "Give both a key for the web, the master key to the workers alone, and run `baekman rewrap` there.",
+        )  # fmt: skip
+    elif settings.has_master:
+        given = ("master_key", "master_key_file", "master_key_command")
+        name = next(one for one in given if getattr(settings, one) is not None)
+        yield _said(
+            "web_holds_keys", name, "The web does not need the master key.", "Give it to the workers alone."
+        )
+    for room in ("vault", "memory"):
+        if any(one is not None for one in settings.store_key(room)):
+            yield _said(
+                "web_holds_store", f"{room}_secret", f"The web does not need the key of the {room}.",
+                "Give it to the workers alone.",
+            )  # fmt: skip
 
 
 def _is_text(key: bytes) -> bool:

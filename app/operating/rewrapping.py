@@ -14,13 +14,15 @@ from app.db import Database
 from app.keyring import Keyring
 from app.models import Cohort, PlatformKey, Project, SigningKey
 
-WRAPPED: dict[str, tuple[InstrumentedAttribute[Any], InstrumentedAttribute[bytes]]] = {
+WRAPPED: dict[str, tuple[InstrumentedAttribute[Any], InstrumentedAttribute[Any]]] = {
     "cohorts": (Cohort.id, Cohort.identity_key_wrapped),
     "platform keys": (PlatformKey.purpose, PlatformKey.key_wrapped),
     "projects": (Project.id, Project.key_wrapped),
     "signing keys": (SigningKey.kid, SigningKey.private_wrapped),
 }
 """Every column that holds a wrapped key, with its table's primary key. A test compares it with the models."""
+OF_WEB = frozenset({"cohorts", "platform keys", "signing keys"})
+"""What the web itself needs: wrapped by its own key, where it has one."""
 BATCH = 200
 
 
@@ -30,12 +32,13 @@ def by_master(db: Database) -> dict[str, Counter[str]]:
     with db.read() as session:
         for name, (_key, column) in WRAPPED.items():
             rows = session.scalars(select(column).execution_options(yield_per=1000))
-            found[name] = Counter(Keyring.master_of(wrapped) for wrapped in rows)
+            found[name] = Counter(Keyring.master_of(wrapped) for wrapped in rows if wrapped is not None)
     return found
 
 
-def rewrap(db: Database, clock: Clock, keyring: Keyring) -> dict[str, int]:
-    """Wrap anew whatever the current master key did not wrap; how many keys, by what they are for.
+def rewrap(db: Database, clock: Clock, keyring: Keyring, web: Keyring | None = None) -> dict[str, int]:
+    """Wrap anew whatever the current master key did not wrap; how many keys, by what they are for. `web`: the keyring
+    of what the web itself needs, where that is another.
 
     May be repeated, also while the service runs: a key that was changed meanwhile is left as it is. Keys themselves
     never change, so pseudonyms and identities stay. `KeyringError`, before anything of that batch is written, where a
@@ -44,13 +47,14 @@ def rewrap(db: Database, clock: Clock, keyring: Keyring) -> dict[str, int]:
     done = {}
     for name, (key, column) in WRAPPED.items():
         done[name] = 0
+        wraps = web if web is not None and name in OF_WEB else keyring
         last: Any = None
         while True:
             with db.unit_of_work() as session:
                 query = select(key, column).order_by(key).limit(BATCH)
                 rows = session.execute(query if last is None else query.where(key > last)).all()
                 for one, wrapped in rows:
-                    made = keyring.rewrap(wrapped)
+                    made = wraps.rewrap(wrapped) if wrapped is not None else None
                     if made is not None:
                         change = update(key.class_).where(key == one, column == wrapped)
                         session.execute(

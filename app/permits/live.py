@@ -26,7 +26,6 @@ class LivePermit:
     plan_hash: str
     dry_run_id: str
     purpose: dict[str, Any]
-    key_wrapped: bytes
     valid_until: date
 
 
@@ -60,6 +59,5 @@ def must_be_live(session: Session, permit_id: str, on: date, *, lock: bool = Fal
         plan_hash=permit.plan_hash,
         dry_run_id=permit.dry_run_id,
         purpose=permit.purpose,
-        key_wrapped=project.key_wrapped,
         valid_until=permit.valid_until,
     )

@@ -13,7 +13,6 @@ from app.audit import project_stream, record
 from app.consents.cohorts import Behind, unusable
 from app.db import new_id
 from app.errors import Finding, Problem
-from app.keyring import Keyring
 from app.models import AccessRequest, DryRun, Permit, Project
 from app.requests import queries
 from app.requests.agreement import Terms, digest_of, text_of
@@ -148,18 +147,18 @@ def must_not_intersect(run: DryRun) -> None:
 
 def issue(
     session: Session,
-    keyring: Keyring,
     row: AccessRequest,
     of: Behind,
     decided: Decided,
     actor: str,
     now: datetime,
 ) -> Permit:
-    """The project, its key and its permit, in the transaction of the approval."""
+    """The project and its permit, in the transaction of the approval. A worker makes the project's key when it builds
+    for it: whoever decides holds none."""
     run, until, laid_on = must_be_approvable(session, row, of, decided, now.date())
     project = Project(
         id=new_id("prj"), request_id=row.id, holder=row.applicant, institution_id=row.institution_id,
-        key_wrapped=keyring.new(), created_at=now,
+        key_wrapped=None, created_at=now,
     )  # fmt: skip
     session.add(project)
     session.flush()

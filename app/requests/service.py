@@ -18,7 +18,6 @@ from app.db import Database, new_id
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
-from app.keyring import Keyring
 from app.models import AccessRequest, DryRun, Permit, Review
 from app.requests import decisions, following, oversight, permit_journal, permits, queries, quoting, why
 from app.requests.asking import judged, must_be_a_purpose, must_lie_ahead, must_not_be_denied, planned
@@ -49,8 +48,7 @@ class RequestService:
     db: Database
     clock: Clock
     settings: Settings
-    keyring: Keyring
-    gate: DryRunning
+    gate: DryRunning | None  # none in a web without workers' keys: dry runs are jobs
     journal: Journal | None = None
 
     def create(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
@@ -247,7 +245,7 @@ class RequestService:
                 raise Problem("precondition_failed", "Read the request again.", [finding])
             permit = None
             if decided.decision == "approve":
-                permit = decisions.issue(session, self.keyring, row, of, decided, actor.subject, now)
+                permit = decisions.issue(session, row, of, decided, actor.subject, now)
             row.state, row.decided_at = after, row.decided_at or now
             row.revision += 1
             _write(row, actor, decided.decision, "\n".join((decided.note, *decided.conditions)).strip(), now)

@@ -32,6 +32,8 @@ class RequestTasks:
                 return
             row, _of = queries.request(session, run.request_id)
             plan, purpose, same = Plan.model_validate(row.plan), row.purpose, row.plan_hash == run.plan_hash
+        if self.service.gate is None:
+            raise RuntimeError("a dry run without the gate")
         try:
             if not same:
                 raise Problem("precondition_failed", "The plan was edited before its dry run.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
 
 from app.auth.policy import Actor, Scope
 from app.routers.bodies import MOST_BYTES, Id, Storable
@@ -12,7 +13,7 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
-from app.schemas.api_catalog import CatalogDetail, CatalogEntry, VariableView
+from app.schemas.api_catalog import CatalogDetail, CatalogEntry, CountOrdered, CountView, VariableView
 from app.schemas.api_parts import PageOf
 from app.schemas.counts import CountQuestion
 
@@ -71,7 +72,21 @@ def read(dataset_id: Id, rooms: Rooms, _actor: Reader) -> dict[str, Any]:
     return rooms.catalog.detail(dataset_id)
 
 
-@router.post("/counts")
-def count(body: CountQuestion, rooms: Rooms, actor: Reader) -> dict[str, Any]:
-    """How many consenting people meet all conditions: masked, and the same answer to the same question."""
-    return rooms.catalog.count(actor, body)
+@router.post("/counts", response_model=CountView, responses={202: {"model": CountOrdered}})
+def count(body: CountQuestion, rooms: Rooms, actor: Reader) -> Any:
+    """How many consenting people meet all conditions: masked, and the same answer to the same question. Where a worker
+    answers and takes longer than a few seconds: 202, and where to fetch it."""
+    answer = rooms.catalog.count(actor, body)
+    return _later(answer["order"]) if "order" in answer else answer
+
+
+@router.get("/counts/{order_id}", response_model=CountView, responses={202: {"model": CountOrdered}})
+def counted(order_id: Id, rooms: Rooms, actor: Reader) -> Any:
+    """The answer to a question of yours that was not answered in time, for some minutes; 202 while it is worked on."""
+    answer = rooms.catalog.counted(actor, order_id)
+    return _later(order_id) if answer is None else answer
+
+
+def _later(order_id: str) -> JSONResponse:
+    headers = {"Location": f"/v1/catalog/counts/{order_id}", "Retry-After": "2"}
+    return JSONResponse({"id": order_id, "state": "waiting"}, status_code=202, headers=headers)

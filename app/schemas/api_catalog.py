@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Literal
 
 from app.schemas.api_parts import Free, View
 
@@ -147,3 +148,19 @@ class ProgressView(View):
     fewer_than: int
     rounded_to: int
     as_of: datetime
+
+
+class CountView(View):
+    """A masked count: `value` is rounded, and null where it is `hidden`."""
+
+    value: int | None
+    hidden: bool
+    min_cell: int
+    round_to: int
+
+
+class CountOrdered(View):
+    """A question that a worker is at; `Location` says where its answer will be."""
+
+    id: str
+    state: Literal["waiting"]

@@ -301,7 +301,7 @@ class Service:
         with self.db.read() as session:
             project = session.get_one(Project, session.get_one(Permit, self.ids["permit"]).project_id)
             random_id = session.get_one(Participant, key).random_id
-            secret = keyring.unwrap(project.key_wrapped)
+            secret = keyring.unwrap(project.key_wrapped or b"")
         subkey = hmac.digest(secret, b"baekman/1 pseudonym\x01", "sha256")
         return hmac.digest(subkey, random_id, "sha256").hex()[:16]
 

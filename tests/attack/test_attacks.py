@@ -417,7 +417,7 @@ def _secrets(world: World, extract: str) -> dict[int, int]:
         project = session.get_one(Project, session.get_one(Extract, extract).project_id)
         people = session.query(Participant).order_by(Participant.key).all()
     ids = np.frombuffer(b"".join(p.random_id for p in people), dtype=np.uint8).reshape(-1, 16)
-    key = world.keyring.unwrap(project.key_wrapped)
+    key = world.keyring.unwrap(project.key_wrapped or b"")
     shifts = pseudonyms.shift_days(key, ids, 7 * world.plan.privacy.shift_weeks)
     return {p.key: int(s) for p, s in zip(people, shifts, strict=True)}
 

@@ -19,6 +19,7 @@ from sqlalchemy import update
 from app.db import Database
 from app.errors import Problem
 from app.gate.building import build, facts_of, spill_folder
+from app.gate.keys import key_to_release
 from app.ledger.parts import pinned_recoding
 from app.models import Cohort, Consent, Extract
 from app.permits import must_be_live
@@ -208,7 +209,7 @@ def _whole(world: World, extract: str) -> dict[tuple[str, int], str] | None:
     with world.db.read() as session:
         permit = must_be_live(session, session.get_one(Extract, extract).permit_id, world.clock().date())
         pinned = pinned_recoding(session, permit.project_id, permit.version_id)
-    key = world.keyring.unwrap(permit.key_wrapped)
+    key = key_to_release(world.gate, permit.project_id)
     project = (permit.project_id, key)
     with spill_folder(world.var) as spill, suppress(Problem):
         staged = build(world.gate, permit.plan, permit.purpose, project, pinned, spill, lambda **_: None)

@@ -57,13 +57,14 @@ def test_the_whole_way_to_an_active_permit(world: World):
     assert world.events(f"project:{made['project_id']}") == ["permit.issued", "agreement.accepted"]
 
 
-def test_every_project_has_a_key_of_its_own_that_no_answer_shows(world: World):
+def test_whoever_approves_makes_no_key(world: World):
     request, plan_hash = submitted(world)
     settle(world, request)
     made = world.ok("steward", "POST", f"/v1/requests/{request}/decision", approval(plan_hash))
     with world.db.read() as session:
-        wrapped = session.get_one(Project, made["project_id"]).key_wrapped
-        assert len(world.house.requests.keyring.unwrap(wrapped)) == 32
+        assert (
+            session.get_one(Project, made["project_id"]).key_wrapped is None
+        )  # a worker does, when it builds
         assert session.get_one(Permit, made["permit_id"]).plan_hash == plan_hash
     assert "key" not in str(world.ok("researcher", "GET", f"/v1/permits/{made['permit_id']}"))
 

@@ -194,7 +194,7 @@ class World:
             integrations=IntegrationService(self.db, clock, settings),
             returns=ReturnService(self.db, clock),
             citations=CitationService(self.db, clock, "https://baekman.example"),
-            requests=RequestService(self.db, clock, settings, keyring, self.gate),
+            requests=RequestService(self.db, clock, settings, self.gate),
             extracts=cast("Any", None),
             recalls=RecallService(self.db, clock, settings.recall_days, settings.recall_grace_days),
             withdrawals=cast("Any", None),

@@ -395,7 +395,7 @@ def remembered(house: House) -> set[str]:
     gate = house.world.gate
     with house.world.db.read() as session:
         row = session.get_one(Extract, house.extract)
-        generation, wrapped = row.generation, session.get_one(Project, row.project_id).key_wrapped
+        generation, wrapped = row.generation, session.get_one(Project, row.project_id).key_wrapped or b""
     found = recollect(gate, house.extract, generation, gate.keyring.unwrap(wrapped))
     assert found is not None
     tables = [*found.kept.tables.values(), *found.evidence.tables.values()]

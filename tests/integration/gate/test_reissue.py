@@ -281,7 +281,7 @@ def test_who_left_is_in_no_memory_of_the_next_generation(world: World) -> None:
     _release(world, extract)
     with world.db.read() as session:
         row = session.get_one(Extract, extract)
-        wrapped = session.get_one(Project, row.project_id).key_wrapped
+        wrapped = session.get_one(Project, row.project_id).key_wrapped or b""
     found = recollect(world.gate, extract, 2, world.keyring.unwrap(wrapped))
     assert found is not None
     name = world.pseudonyms(extract)[gone]

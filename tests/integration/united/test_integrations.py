@@ -38,9 +38,9 @@ class Rooms:
     def __init__(self, db: Database, folder: Path) -> None:
         self.two: Two = united.make(db, folder)
         settings = Settings(_env_file=None, var=folder)
-        gate, keyring = self.two.gate, self.two.keyring
+        gate = self.two.gate
         self.integrations = IntegrationService(db, lambda: NOW, settings)
-        self.requests = RequestService(db, lambda: NOW, settings, keyring, gate)
+        self.requests = RequestService(db, lambda: NOW, settings, gate)
         self.catalog = CatalogService(db, lambda: NOW, settings, gate)
         checks = CheckService(db, lambda: NOW, settings, gate.engine)
         self.jobs = InlineEngine(db, lambda: NOW, {**tasks(checks), **request_tasks(self.requests)})

@@ -114,7 +114,7 @@ class Site:
 def names_of(two: Two, extract: str, keys: list[int]) -> list[str]:
     with two.db.read() as session:
         row = session.get_one(Extract, extract)
-        secret = two.keyring.unwrap(session.get_one(Project, row.project_id).key_wrapped)
+        secret = two.keyring.unwrap(session.get_one(Project, row.project_id).key_wrapped or b"")
         of = cohorts.behind(session, two.version_id)
         ids = [project_ids(session, of, row.project_id, np.array([key], dtype=np.int32)) for key in keys]
     return [pseudonyms.pseudonyms(secret, one)[0].decode() for one in ids]

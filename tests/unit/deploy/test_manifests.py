@@ -136,15 +136,16 @@ def test_every_command_answers(told: dict[str, str]) -> None:
 def test_what_compose_tells_the_service_is_fit_for_production(
     told: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in os.environ if name.startswith("BAEKMAN_")]:
-        monkeypatch.delenv(name)
-    for service in _ours(rendered(told)).values():
-        for name, value in service["environment"].items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("BAEKMAN_MASTER_KEY_FILE", f"{told['BAEKMAN_SECRETS']}/master_key")
-        settings = Settings(_env_file=None)
+    for service, one in _ours(rendered(told)).items():
+        for name in [name for name in os.environ if name.startswith("BAEKMAN_")]:
+            monkeypatch.delenv(name)
+        secrets = {f"/run/secrets/{name}": f"{told['BAEKMAN_SECRETS']}/{name}" for name in one["secrets"]}
+        for name, value in one["environment"].items():
+            monkeypatch.setenv(name, secrets[value] if name.endswith("_KEY_FILE") else value)
+        settings, web = Settings(_env_file=None), service != "worker"
         assert settings.production
-        assert unaccepted(settings) == []
+        assert settings.is_bare_web == web
+        assert unaccepted(settings, web=web) == []
     monkeypatch.setenv("BAEKMAN_PUBLIC_URL", "http://share.example.kr")
     assert [finding.code for finding in unaccepted(Settings(_env_file=None))] == ["plain_http"]
 
@@ -153,18 +154,29 @@ def test_what_kubernetes_tells_the_service_is_fit_for_production(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [one for path in KUBERNETES.glob("*.yaml") for one in _documents(path)]
-    given: dict[str, str] = {}
-    for one in found:
-        if one["metadata"]["name"] == "baekman" and one["kind"] in ("ConfigMap", "Secret"):
-            given |= one.get("data", {}) | one.get("stringData", {})
-    key = tmp_path / "master_key"
+    held = {
+        one["metadata"]["name"]: one.get("data", {}) | one.get("stringData", {})
+        for one in found
+        if one["kind"] in ("ConfigMap", "Secret") and not one["metadata"]["name"].endswith("-key")
+    }
+    held["baekman"] = {k: v for one in found if one["metadata"]["name"] == "baekman"
+                       for k, v in (one.get("data", {}) | one.get("stringData", {})).items()}  # fmt: skip
+    key = tmp_path / "key"
     key.write_text("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQABEiM0RVZnc=")
     key.chmod(0o440)
     numbers = count(100)
-    for name, value in given.items():
-        monkeypatch.setenv(name, re.sub(r"<[^>]+>", lambda _: f"Hq7-2mZw-{next(numbers)}", value))
-    monkeypatch.setenv("BAEKMAN_MASTER_KEY_FILE", str(key))
-    assert unaccepted(Settings(_env_file=None)) == []
+    for part, pod in _pods():
+        container = pod["containers"][0]
+        names = [next(iter(one.values()))["name"] for one in container["envFrom"]]
+        given = {name: value for of in names for name, value in held[of].items()}
+        given |= {one["name"]: one["value"] for one in container.get("env", ())}
+        with monkeypatch.context() as told:
+            for name, value in given.items():
+                filled = re.sub(r"<[^>]+>", lambda _: f"Hq7-2mZw-{next(numbers)}", value)
+                told.setenv(name, str(key) if name.endswith("_KEY_FILE") else filled)
+            settings, web = Settings(_env_file=None), part != "worker"
+            assert settings.is_bare_web == web, part
+            assert unaccepted(settings, web=web) == [], part
 
 
 def test_everything_of_ours_runs_as_nobody_on_a_closed_disk(told: dict[str, str]) -> None:

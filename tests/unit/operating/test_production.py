@@ -103,6 +103,37 @@ def test_what_speaks_against_it_is_told(
     assert _codes(_fit(tmp_path) | changed) == {told}
 
 
+def _bare(folder: Path) -> dict[str, Any]:
+    """Settings of a web beside workers that nothing speaks against."""
+    key = folder / "web"
+    key.write_text(KEY)
+    key.chmod(0o400)
+    too_much = ("master_key_file", "vault_key_id", "vault_secret", "memory_key_id", "memory_secret")
+    return {name: value for name, value in _fit(folder).items() if name not in too_much} | {
+        "web_key_file": key
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, set()),
+        ({"web_key_file": None}, {("web_without_key", "web_key")}),
+        ({"master_key": KEY}, {("web_holds_keys", "master_key")}),
+        ({"vault_key_id": "v"}, {("web_holds_store", "vault_secret"), ("default_password", "vault_secret")}),
+        ({"memory_key_id": "m", "memory_secret": "x" * 40}, {("web_holds_store", "memory_secret")}),
+        ({"web_key_file": None, "web_key": base64.b64encode(b"a" * 32).decode()}, {("demo_key", "web_key")}),
+        ({"web_key_file": None, "web_key": "short"}, {("unusable_key", "web_key")}),
+    ],
+)  # fmt: skip
+def test_a_web_beside_workers_holds_only_what_it_needs(
+    tmp_path: Path, changed: dict[str, Any], told: set[tuple[str, str]]
+) -> None:
+    found = objections(Settings(_env_file=None, **(_bare(tmp_path) | changed)), web=True)
+    assert {(f.code, (f.pointer or "").removeprefix("BAEKMAN_").lower()) for f in found} == told
+    assert all(finding.hint for finding in found)
+
+
 def test_rooms_that_open_with_one_key(tmp_path: Path) -> None:
     given = _fit(tmp_path)
     given |= {"outbox_key_id": given["vault_key_id"], "outbox_secret": given["vault_secret"]}
