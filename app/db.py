@@ -1,19 +1,36 @@
-"""The only door to the database: one unit of work a command, committed here and nowhere else."""
+"""The only door to the database: one unit of work a command, committed here and nowhere else.
+
+Isolation: READ COMMITTED on PostgreSQL. What a command decides on is locked (SELECT ... FOR UPDATE) and read under the
+lock, in the order of `LOCKS`; on SQLite a command that writes is alone (BEGIN IMMEDIATE). What PostgreSQL gives up for
+another's sake is done anew by `retried`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+T = TypeVar("T")
+P = ParamSpec("P")
+S = TypeVar("S", bound="_HasDb")
 _PATIENCE = 30_000  # milliseconds that a writer waits for another on SQLite
+LOCKS = (
+    "institutions", "datasets", "dataset_versions", "cohorts", "access_requests", "permits", "extracts",
+    "ledger_chunks", "destructions", "withdrawals", "participants", "jobs", "audit_heads",
+)  # fmt: skip
+"""In which order a command locks rows of several tables: two that keep it never wait for each other in a circle."""
+GIVEN_UP = frozenset({"40001", "40P01"})
+"""SQLSTATEs of what PostgreSQL gives up so that another goes on: a serialization failure, a deadlock."""
+_TRIES = 5
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -23,6 +40,22 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
+class _HasDb(Protocol):
+    @property
+    def db(self) -> Database:
+        """The database of a service."""
+
+
+def retried(verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """A verb of a service that is done by `Database.again`."""
+
+    @wraps(verb)
+    def tried(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.db.again(lambda: verb(self, *args, **kwargs))
+
+    return cast("Callable[Concatenate[S, P], T]", tried)
+
+
 class Database:
     """An engine with our pragmas. `unit_of_work` writes, `read` only reads."""
 
@@ -30,6 +63,18 @@ class Database:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+
+    def again(self, act: Callable[[], T]) -> T:
+        """Do a command whose effect lies in its transactions alone, and anew where the database gave it up for
+        another's sake: that left nothing. After a short random wait, a few times at most."""
+        for tried in range(1, _TRIES + 1):
+            try:
+                return act()
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in GIVEN_UP or tried == _TRIES:
+                    raise
+                time.sleep(secrets.randbelow(20 * 2**tried) / 1000)
+        raise AssertionError
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Session]:

@@ -16,7 +16,7 @@ from app.clock import Clock
 from app.cohorts import queries
 from app.cohorts.consent_intake import Leave
 from app.consents import epochs, history, identities, linkage, minors, persons, register, return_tokens
-from app.db import Database
+from app.db import Database, retried
 from app.deid.counts import mask_plain
 from app.deid.identifiers import looks_like
 from app.deid.identifiers.linkage import WHY, refusal
@@ -41,6 +41,7 @@ class ConsentService:
     keyring: Keyring
     leave: Leave
 
+    @retried
     def set_one(
         self, actor: Actor, cohort_id: str, body: Mapping[str, Any], once: Once | None = None
     ) -> View:

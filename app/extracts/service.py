@@ -13,7 +13,7 @@ from app.audit import project_stream, record
 from app.auth import freezes, policy, quotas
 from app.auth.policy import Actor
 from app.clock import Clock
-from app.db import Database, new_id
+from app.db import Database, new_id, retried
 from app.errors import Problem, not_found
 from app.extracts import queries, recall_queries
 from app.extracts.states import step
@@ -45,6 +45,7 @@ class ExtractService:
     outbox: Outbox
     settings: Settings | None = None  # where there are none, nobody has a quota
 
+    @retried
     def order(self, actor: Actor, permit_id: str, once: Once | None = None) -> dict[str, Any]:
         """The extract of a permit: there is one, however often it is ordered. The permit's row is locked, so that
         two orders at the same time end in one extract."""
@@ -73,6 +74,7 @@ class ExtractService:
                 _note(session, row, "extract.ordered", actor.subject, now, {"permit": permit_id})
             return answers.keep(session, once, 202, queries.view(session, row))
 
+    @retried
     def cancel(self, actor: Actor, extract_id: str) -> dict[str, Any]:
         """End the first build of an extract before its end: its holder, or a steward of the data. From the answer on it
         hands out nothing; what was half made goes when the job comes to rest. Later generations only take people out:
@@ -117,6 +119,7 @@ class ExtractService:
             states = {p["name"]: p for p in listed(session, extract_id, ("ready", "blocked", "replaced"))}
             return {**row.manifest, "certificate": row.certificate, "parts_state": _brief(states)}
 
+    @retried
     def open_part(self, actor: Actor, extract_id: str, name: str) -> Delivery:
         """The part, where every byte of it may leave at this moment; the first such call a generation is recorded."""
         now = self.clock()
@@ -131,6 +134,7 @@ class ExtractService:
         with self.db.read() as session:
             _must_flow(session, extract_id, name, self.clock(), *_readers(reader))
 
+    @retried
     def expire_due(self) -> int:
         """Close every extract whose time is over; how many."""
         now = self.clock()

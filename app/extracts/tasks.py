@@ -104,9 +104,7 @@ class ExtractTasks:
         with self.service.db.unit_of_work() as session:
             stays = recall_cohort(session, job.subject, withdrawal_id, self.recall_days, now)
             row = queries.extract(session, job.subject, lock=True)
-            self._order_reissue(
-                session, row.id, row.state, stays and bool(listed(session, row.id, ("blocked",)))
-            )
+            self._order_reissue(session, row, stays and bool(listed(session, row.id, ("blocked",))))
             self._order_settling(session, telling.narrowed_everywhere(session, [withdrawal_id]))
         self._drop_closed(job.subject)
 
@@ -124,6 +122,8 @@ class ExtractTasks:
         meanwhile is taken out of that."""
         now = self.service.clock()
         with self.service.db.unit_of_work() as session:
+            # The permit before its extract, as whoever records a build locks them.
+            queries.permit(session, queries.extract(session, extract_id).permit_id, lock=True)
             row = queries.extract(session, extract_id, lock=True)
             version_id = go_back(session, row) if code in CANNOT_FOLLOW else None
             if version_id is None:

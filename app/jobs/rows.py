@@ -104,7 +104,7 @@ def execute(
 
     A row that runs already lost its worker: it is begun again, or parked where too many were lost with it.
     """
-    context = _begin(db, clock, job_id, rules)
+    context = db.again(lambda: _begin(db, clock, job_id, rules))
     if context is None:
         return
     failure: Problem | None = None
@@ -123,7 +123,7 @@ def execute(
         failure = Problem("internal", "The job failed on our side; it is recorded under its id.")
     if failure and failure.code != "cancelled":
         failures.labels(context.kind).inc()
-    _end(db, clock(), job_id, failure, rules)
+    db.again(lambda: _end(db, clock(), job_id, failure, rules))
 
 
 def is_asked(db: Database, job_id: str) -> bool:

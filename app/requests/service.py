@@ -14,7 +14,7 @@ from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.consents.cohorts import Behind, sources_of
-from app.db import Database, new_id
+from app.db import Database, new_id, retried
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
@@ -51,6 +51,7 @@ class RequestService:
     gate: DryRunning | None  # none in a web without workers' keys: dry runs are jobs
     journal: Journal | None = None
 
+    @retried
     def create(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
         """A draft for a published version; `plan_invalid` names everything that cannot leave or does not exist."""
         now = self.clock()
@@ -78,6 +79,7 @@ class RequestService:
             )
             return keep(session, once, 201, _receipt(row))
 
+    @retried
     def edit(
         self, actor: Actor, request_id: str, body: Mapping[str, Any], seen: Sequence[int] | None
     ) -> View:
@@ -95,6 +97,7 @@ class RequestService:
             _note(session, row, of, "request.edited", actor, now, {"plan": row.plan_hash})
             return queries.request_view(session, row, now)
 
+    @retried
     def submit(self, actor: Actor, request_id: str) -> View:
         """Hand in. The cohort's data use terms answer the purpose first; every reason is told where they deny."""
         now = self.clock()
@@ -115,6 +118,7 @@ class RequestService:
             _note(session, row, of, "request.submitted", actor, now, data)
             return queries.request_view(session, row, now)
 
+    @retried
     def withdraw(self, actor: Actor, request_id: str) -> View:
         """The applicant takes an undecided request back."""
         now = self.clock()
@@ -145,6 +149,7 @@ class RequestService:
             rows = queries.listed(session, actor, mine=mine, after=after, limit=limit)
             return [queries.request_brief(row, self.clock()) for row in rows]
 
+    @retried
     def claim(self, actor: Actor, request_id: str, *, take_over: bool = False) -> View:
         """Take a submitted request on; one that a colleague holds is taken over only on purpose."""
         now = self.clock()
@@ -156,6 +161,7 @@ class RequestService:
             _note(session, row, of, "request.claimed", actor, now)
             return queries.request_view(session, row, now)
 
+    @retried
     def send_back(self, actor: Actor, request_id: str, note: str) -> View:
         """Return a request to its applicant with what has to be mended."""
         now = self.clock()
@@ -167,6 +173,7 @@ class RequestService:
             _note(session, row, of, "request.returned", actor, now)
             return queries.request_view(session, row, now)
 
+    @retried
     def review(self, actor: Actor, request_id: str, board: str, state: str, note: str) -> View:
         """Enter the outcome of a board; it can be changed until the decision, and each change is recorded."""
         now = self.clock()
@@ -185,6 +192,7 @@ class RequestService:
             _note(session, row, of, "request.reviewed", actor, now, data)
             return queries.request_view(session, row, now)
 
+    @retried
     def order_dry_run(self, actor: Actor, request_id: str, once: Once | None = None) -> View:
         """Ask what the present plan would release. While one of this plan is queued, it is the answer."""
         now = self.clock()
@@ -226,6 +234,7 @@ class RequestService:
                 raise not_found("dry run")
             return str(run.result["page"])
 
+    @retried
     def decide(self, actor: Actor, request_id: str, decided: Decided, once: Once | None = None) -> View:
         """Approve, approve conditionally or reject the very plan that `decided` names.
 
@@ -275,11 +284,13 @@ class RequestService:
         with self.db.read() as session:
             return quoting.quote(session, actor, permit_id)
 
+    @retried
     def accept(self, actor: Actor, permit_id: str, digest: str) -> View:
         """The holder accepts the agreement of this digest: the permit is active."""
         with self.db.unit_of_work() as session:
             return permits.accept(session, actor, permit_id, digest, self.clock())
 
+    @retried
     def manage(self, actor: Actor, permit_id: str, verb: str, note: str) -> View:
         """A steward suspends, resumes or revokes a permit; it holds from the next byte on."""
         with self.db.unit_of_work() as session:
@@ -298,6 +309,7 @@ class RequestService:
         """Stop every permit that was stopped after the backup which was put back; called before anything is served."""
         return 0 if self.journal is None else permit_journal.replay(self.db, self.journal, self.clock())
 
+    @retried
     def amend(self, actor: Actor, permit_id: str, version_id: str | None, note: str) -> View:
         """A steward lets a permit go on to a version, or says that it stays on its own (no version)."""
         with self.db.unit_of_work() as session:

@@ -17,7 +17,7 @@ from app.auth.policy import Actor
 from app.clock import Clock
 from app.consents import epochs, persons, register
 from app.consents.forgetting import is_forgotten
-from app.db import Database, new_id
+from app.db import Database, new_id, retried
 from app.errors import Problem, not_found
 from app.jobs import JobContext, answers, enqueue
 from app.jobs.answers import Once
@@ -42,6 +42,7 @@ class WithdrawalService:
     keyring: Keyring
     journal: Journal | None = None
 
+    @retried
     def take(
         self,
         actor: Actor,
@@ -111,6 +112,7 @@ class WithdrawalService:
         if self.journal is not None:
             self.journal.add(*lines)
 
+    @retried
     def take_from_register(self, job: JobContext) -> None:
         """The rest of `leave`: a withdrawal for each, whose marks take the place of the one that closed everything.
         Each extract judges by its own purpose whether it loses the person."""
@@ -152,6 +154,7 @@ class WithdrawalService:
                 )  # fmt: skip
         return done
 
+    @retried
     def end_by_date(self) -> int:
         """Consent that ends by its own date ends as a withdrawal does, in every copy; how many people it was.
 

@@ -58,7 +58,7 @@ def test_a_count_is_asked_of_the_gate_for_published_versions_only(world: World):
         "conditions": [{"table": "person", "column": "SMOKES", "values": ["1"]}],
     }
     told = world.ok("researcher", "POST", "/v1/catalog/counts", question)
-    assert (told["people"], told["reader"]) == (40, "client:researcher")
+    assert (told["value"], world.gate.reader) == (40, "client:researcher")
     draft = world.next_draft(world.draft(world.cohort_of(_dataset), name="Other")[0])
     world.problem(404, "not_found", "researcher", "POST", "/v1/catalog/counts", {"version_id": draft})
     world.problem(409, "version_not_ready", "holder", "POST", "/v1/catalog/counts", {"version_id": draft})

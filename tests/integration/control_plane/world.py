@@ -112,12 +112,13 @@ class FakeGate:
     """Answers with numbers of its own and counts how often it was asked."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.reader = 0, ""
         self.refuses: Problem | None = None
 
     def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
         self.asked += 1
-        return {"people": 40, "version_id": question.version_id, "reader": reader.subject}
+        self.reader = reader.subject
+        return {"value": 40, "hidden": False, "min_cell": 11, "round_to": 5}
 
     def dry_run(
         self, plan: Plan, purpose: Mapping[str, Any], progress: Callable[..., None]

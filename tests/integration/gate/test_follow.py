@@ -12,18 +12,27 @@ from typing import Any
 import pytest
 
 from app.auth.policy import Actor
-from app.db import Database, new_id
+from app.db import LOCKS, Database, new_id
 from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.models import Consent, DatasetVersion, Extract, Job, Participant, Permit, Recoding
 from app.requests import following
 from app.storage.vault import Vault
+from tests import locks
 from tests import world as worlds
 from tests.world import NOW, World
 
 STEWARD = Actor("account:steward", "portal", "steward", None, frozenset({"permits:manage"}))
 QUERIES = {"person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "steps": worlds.STEPS_SQL}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_agreed_order() -> Iterator[None]:
+    """Recording, following and going back lock permits and extracts: always in the same order."""
+    with locks.recorded() as order:
+        yield
+    assert order.against(LOCKS) == []
 
 
 @pytest.fixture

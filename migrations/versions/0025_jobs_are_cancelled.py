@@ -1,4 +1,4 @@
-"""jobs of projects.
+"""jobs are cancelled.
 
 Revision 0025, after 0024.
 """
@@ -17,10 +17,10 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("project", sa.String(length=40), nullable=True))
+        batch_op.add_column(sa.Column("cancel_asked_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
     """Undo."""
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_column("project")
+        batch_op.drop_column("cancel_asked_at")
