@@ -63,6 +63,12 @@ CODES: dict[str, tuple[int, str, str]] = {
         "The data use conditions do not allow this purpose",
         "데이터 이용 조건이 이 목적을 허용하지 않습니다",
     ),
+    "engine_cannot": (
+        409,
+        "The engine cannot build this",
+        "이 엔진으로는 만들 수 없습니다",
+    ),
+    "engine_unavailable": (503, "The engine does not run", "엔진이 동작하지 않습니다"),
     "extract_expired": (410, "The extract has expired", "추출물이 만료되었습니다"),
     "extract_too_close": (
         409,

@@ -226,7 +226,14 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
     ground = _ground(settings, clock, web_keyring)
     db, room = ground.db, settings.var.resolve()
     vault = Vault.open(settings.store_url("vault"), access(settings, "vault"))
-    limits = Limits(settings.engine_memory, settings.engine_threads, settings.rows_per_part)
+    limits = Limits(
+        settings.engine_memory,
+        settings.engine_threads,
+        settings.rows_per_part,
+        settings.spark,
+        settings.spark_memory,
+        settings.spark_from,
+    )
     memory = Memory.open(settings.store_url("memory"), access(settings, "memory"))
     running = engine(settings.engine, limits, vault)
     gate = Gate(db, clock, settings, keyring, running, ground.outbox, memory)
@@ -251,7 +258,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         **withdrawal_tasks(house.withdrawals),
         **finding_tasks(FindingTasks(house.findings, gate)),
     }
-    probes = {**_probes(ground), "vault": vault.probe, "memory": memory.probe}
+    probes = {**_probes(ground), "vault": vault.probe, "memory": memory.probe, "engine": running.probe}
     return Built(house, db, clock, settings, probes, gate, tasks, destruction, indexing, counts)
 
 

@@ -91,9 +91,27 @@ class Settings(BaseSettings):
     s3_kms_key: str | None = Field(
         None, description="Key of the server's KMS where it encrypts by `aws:kms`."
     )
-    engine: Literal["duckdb"] = Field("duckdb", description="The engine that runs extracts.")
+    engine: Literal["duckdb", "spark", "by_size"] = Field(
+        "duckdb",
+        description="The engine that builds extracts: `duckdb`, `spark`, or `by_size` (Spark from `spark_from` on).",
+    )
     engine_memory: str = Field("2GB", description="Memory limit of one engine.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of one engine.")
+    spark: str = Field(
+        "",
+        description="Where Spark runs: a master such as `spark://host:7077`, or a Spark Connect URL `sc://host`; "
+        "unset: on this machine, with `engine_threads`.",
+    )
+    spark_memory: str = Field(
+        "1g",
+        pattern=r"^[1-9]\d*[mg]$",
+        description="Heap of a Spark on this machine, beside `engine_memory`.",
+    )
+    spark_from: int = Field(
+        default=2**35,
+        ge=1,
+        description="With the engine `by_size`, builds that read so many bytes of the vault or more go to Spark.",
+    )
     rows_per_part: int = Field(
         default=500_000, ge=1, description="Rows of a part before a table is cut further."
     )

@@ -11,6 +11,8 @@ WHAT_TO_DO: dict[str, str] = {
     "dictionary_invalid": "Mend every place in `problems` and send the dictionary again; the old one still stands.",
     "dry_run_required": "Order `POST /v1/requests/{id}/dry-run` for the present plan and wait until it is ready.",
     "duo_denied": "Read `problems`: each names the data use term that denies. Change the purpose or ask elsewhere.",
+    "engine_cannot": "The operator lets DuckDB build it (setting `engine`), or the plan leaves the column out.",
+    "engine_unavailable": "The operator sees to Spark (`baekman doctor`); order again then.",
     "extract_expired": "Ask for a new project, or a renewal, if the data are still needed.",
     "extract_too_close": "Ask for a group that differs more from what was answered before, or for the same one.",
     "feed_overdue": "The institution reports its withdrawals, or says that there are none; then order again.",

@@ -223,6 +223,11 @@ class World:
         """What the gate tells of one who took these domains back."""
         return self.gate.recall(extract_id, {"wdr": (key, list(domains))})["wdr"]
 
+    def key_of(self, extract_id: str) -> bytes:
+        """The wrapped key of the extract's project."""
+        with self.db.read() as session:
+            return session.get_one(Project, session.get_one(Extract, extract_id).project_id).key_wrapped
+
     def pseudonyms(self, extract_id: str) -> dict[int, str]:
         """Participant key -> pseudonym in the extract's project."""
         with self.db.read() as session:

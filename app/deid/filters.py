@@ -70,7 +70,7 @@ def where(condition: Condition, choice: Chosen, raw: str, released: str, r: Rend
     if condition.values:
         numeric = kind in ("BIGINT", "DOUBLE", "INTEGER")
         listed = [r.number(float(v)) if numeric else r.text(v) for v in condition.values]
-        compared = f"CAST({released} AS {'DOUBLE' if numeric else 'VARCHAR'})"
+        compared = f"CAST({released} AS DOUBLE)" if numeric else r.as_text(released)
         tests.append(f"{compared} IN ({', '.join(listed)})")
     in_bands = choice.transform.name in ("band", "generalise")
     value = r.finite(raw) if in_bands else f"CAST({released} AS DOUBLE)" if kind != "VARCHAR" else ""

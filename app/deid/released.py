@@ -51,6 +51,7 @@ class Facts:
     epoch: int
     windows: window.Windows = field(default_factory=dict)
     outside: Mapping[str, int] = field(default_factory=dict)
+    engine: str = ""  # and its version
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -137,6 +138,7 @@ def manifest(
         "version_id": facts.plan.version_id,
         "generation": generation,
         "plan_hash": plan_hash,
+        "engine": facts.engine,
         "tables": [_table(facts, t.name) for t in facts.plan.tables],
         "attrition": attrition(facts),
         "codebook": codebook(facts.plan, facts.dictionary, windows=facts.windows),
@@ -144,7 +146,7 @@ def manifest(
 
 
 def certificate(
-    facts: Facts, plan_hash: str, outcome_hash: str, engine: str, measured: Mapping[str, Any] | None = None
+    facts: Facts, plan_hash: str, outcome_hash: str, measured: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What was promised and measured. It never says anonymous: pseudonymised data stay personal data (PIPA 28-2)."""
     privacy = facts.plan.privacy
@@ -152,7 +154,7 @@ def certificate(
         "profile": "baekman-certificate/1",
         "plan_hash": plan_hash,
         "outcome_hash": outcome_hash,
-        "engine": engine,
+        "engine": facts.engine,
         "k": privacy.k,
         "reserve": privacy.reserve,
         "method": privacy.method,

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from app.deid.transforms import Rendering
 from app.deid.window import Windows
 from app.schemas.dictionary import Dictionary, Table
 from app.schemas.mapping import MappedTable
@@ -23,11 +24,18 @@ MOST_LISTED = 200  # of the unmapped values of one column
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one engine may use: memory such as `2GB`, threads, rows of one part before a table is cut further."""
+    """What one engine may use: memory such as `2GB`, threads, rows of one part before a table is cut further.
+
+    `spark` is a master or a Spark Connect URL (empty: this machine, with `threads`), `spark_memory` the heap of a Spark
+    on this machine, such as `1g`; where the engine goes by size, extracts that read `spark_from` bytes of the vault or
+    more go to it."""
 
     memory: str
     threads: int
     rows_per_part: int
+    spark: str = ""
+    spark_memory: str = "1g"
+    spark_from: int = 2**35
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class Source:
     `pads` key the ids of records, staff and families (`pseudonyms.pads`).
     `forebears` names the vault objects that a table comes from by the destruction of people alone.
     `windows` are those pinned by an earlier release; None: the run finds them (see `deid.window`).
+    `rendering` is the dialect that questions about the rows are written in.
     """
 
     dictionary: Dictionary
@@ -78,6 +87,7 @@ class Source:
     forebears: Mapping[str, frozenset[str]] = field(default_factory=dict)
     windows: Windows | None = None
     united: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
+    rendering: type[Rendering] = Rendering
 
     @property
     def is_linked(self) -> bool:
@@ -147,7 +157,9 @@ class Kept:
 
 
 class Run(Protocol):
-    """One plan over one source."""
+    """One plan over one source. `made_by`: the engine and its version, which the papers of a release name."""
+
+    made_by: str
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
@@ -201,6 +213,9 @@ class Engine(Protocol):
 
     name: str
     version: str
+
+    def probe(self) -> None:
+        """Raises a Problem where the engine could not run here; starts nothing."""
 
     def open(self, source: Source) -> AbstractContextManager[Run]:
         """A run over the source; its spill is wiped at the end."""

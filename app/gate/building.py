@@ -57,6 +57,7 @@ class Staged:
     outside: dict[str, int]
     source: Source
     audience: pa.Table  # (key, pseudonym) of everyone with consent who passed the filter
+    made_by: str  # engine and version
     kept: Kept | None  # what the next generation can go on from
     held: tuple[released.PartFacts, ...] = ()  # parts of the last generation that stay as they are
 
@@ -95,7 +96,7 @@ def build(
         rolled_up, rows_in = run.rolled_up(), run.rows_in()
         # Later generations are not laid on what was answered before: see `recording`.
         audience = walk.table.select(["key", "pseudonym"]).slice(0, 0) if last else run.audience()
-        kept = run.kept()
+        kept, made_by = run.kept(), run.made_by
         held = last.but(run.changed()) if last else ()
     progress(step="verify")
     evidence = last.remembered.evidence if last else None
@@ -119,6 +120,7 @@ def build(
         outside=outside,
         source=rows,
         audience=audience,
+        made_by=made_by,
         kept=kept,
         held=held,
     )
@@ -181,6 +183,7 @@ def facts_of(staged: Staged) -> released.Facts:
         k_reached=staged.verdict.k_reached,
         max_risk=staged.verdict.max_risk,
         epoch=staged.crosswalk.epoch,
+        engine=staged.made_by,
     )
 
 

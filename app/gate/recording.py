@@ -90,9 +90,7 @@ def publish_generation(
         )
         reviewed = session.get_one(DryRun, permit.dry_run_id).result or {}
         statement = reviewed.get("statement")
-        extract.certificate = released.certificate(
-            facts, permit.plan_hash, outcome, gate.engine.version, statement
-        )
+        extract.certificate = released.certificate(facts, permit.plan_hash, outcome, statement)
         extract.ready_at = extract.ready_at or now
         extract.expires_at = min(
             extract.ready_at + timedelta(days=gate.settings.extract_days), _end_of(permit.valid_until)

@@ -37,6 +37,10 @@ class Vault:
         """Copy the object to a new file; `FileNotFoundError` where there is none."""
         self._store.fetch(name, to)
 
+    def size(self, name: str) -> int:
+        """Bytes of the object; `FileNotFoundError` where there is none."""
+        return self._store.size(name)
+
     def delete(self, name: str) -> None:
         """Destroy the object; it is no error where it is gone already."""
         self._store.delete(name)

@@ -283,14 +283,14 @@ def _facts(
         rows_in={table: n}, people={table: people}, parts=parts, classes=fit.classes, smallest=fit.smallest,
         loss=fit.loss, column_losses=fit.column_losses, labels=[list(fit.labels[c]) for c in sorted(fit.labels)],
         quasi_identifiers=[c.name for c in ready.labels], rolled_up=rolled_up, k_reached=verdict.k_reached,
-        max_risk=verdict.max_risk, epoch=0, windows=windows,
+        max_risk=verdict.max_risk, epoch=0, windows=windows, engine=f"duckdb {duckdb.__version__}",
     )  # fmt: skip
 
 
 def _papers(done: Made) -> dict[str, Any]:
     ready, facts = done.prepared, done.facts
     hashed = plan_hash(ready.plan)
-    paper = released.certificate(facts, hashed, digest(facts.outcome), f"duckdb {duckdb.__version__}")
+    paper = released.certificate(facts, hashed, digest(facts.outcome))
     paper["people_are"] = "rows" if ready.rows_are_people else "ids"
     paper["consent"] = {
         "ko": "이 도구는 동의 여부를 확인하지 않습니다.", "en": "This tool does not check consent.",

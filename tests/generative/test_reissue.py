@@ -168,7 +168,7 @@ EVERYTHING = frozenset({"visit", "steps", "kin"})
 
 
 @contextmanager
-def _world(shape: Shape) -> Iterator[World]:
+def changed_world(shape: Shape) -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="reissue-"))
     db = Database(f"sqlite:///{folder / 'x.db'}")
     document = copy.deepcopy(DICTIONARY)
@@ -236,7 +236,7 @@ def _attempt(world: World, extract: str) -> tuple[dict[tuple[str, int], str], st
 
 def _must_be_equal(shape: Shape, rounds: list[list[tuple[int, str, bool]]]) -> list[str]:
     ways = []
-    with _world(shape) as world:
+    with changed_world(shape) as world:
         conditions = (Condition(table="person", column="age", level=3, values=("[0, 20)", "[20, 40)")),)
         plan = world.plan.model_copy(update={"filter": conditions if shape.filtered else ()})
         extract = world.permit(Plan.model_validate(plan.model_dump()))

@@ -222,7 +222,7 @@ def run_duckdb(transform: Transform[Any], case: Case) -> tuple[list[Any], str]:
     row = "SELECT ? AS pseudonym, ?::INTEGER AS shift_days, ?::DATE AS anchor_date"
     connection.execute(f"CREATE TABLE crosswalk AS {row}", [PSEUDONYM, case.shift, case.anchor])
     connection.execute("CREATE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(KEY)])
-    sql = transform.sql('rows."열"', column, params, Rendering(dialect="duckdb"))
+    sql = transform.sql('rows."열"', column, params, Rendering())
     assert sql is not None
     relation = connection.sql(f"SELECT {sql} AS out FROM rows, crosswalk ORDER BY i")
     return [row[0] for row in relation.fetchall()], str(relation.types[0])

@@ -54,13 +54,14 @@ class Band(Transform[BandParams]):
 
     def sql(self, expression: str, column: Column, params: BandParams, r: Rendering) -> str:
         x, low = r.finite(expression), r.number(params.low)
-        guess = f"FLOOR(({x} - {low}) / {r.number(params.width)})"
+        guess = r.floor(f"({x} - {low}) / {r.number(params.width)}")
         # A division may fall just beside a whole number, so the guess is put right by comparing with the edges.
         index = (
             f"({guess} + CASE WHEN {x} >= {_edge(guess, 1, params)} THEN 1"
             f" WHEN {x} < {_edge(guess, 0, params)} THEN -1 ELSE 0 END)"
         )
-        inside = f"('[' || {_label(index, 0, params)} || ', ' || {_label(index, 1, params)} || ')')"
+        edges = [r.as_text(_label(index, more, params)) for more in (0, 1)]
+        inside = f"('[' || {edges[0]} || ', ' || {edges[1]} || ')')"
         below, above = r.text(f"<{plain(params.low)}"), r.text(f">={plain(params.high)}")
         return (
             f"(CASE WHEN {x} < {low} THEN {below} WHEN {x} >= {r.number(params.high)} THEN {above}"
@@ -90,12 +91,12 @@ def _edge(index: str, more: int, params: BandParams) -> str:
 
 
 def _label(index: str, more: int, params: BandParams) -> str:
-    """The edge as text, with as many decimals as the width or the lower bound has."""
+    """The edge as a number whose text has as many decimals as the width or the lower bound."""
     units, scale = _units(index, more, params), _scale(params)
     if scale == 0:
-        return f"CAST({units} AS VARCHAR)"
+        return units
     one = f"CAST('0.{'1'.zfill(scale)}' AS DECIMAL(7, {scale}))"
-    return f"CAST(CAST({units} AS DECIMAL(18, 0)) * {one} AS VARCHAR)"
+    return f"CAST({units} AS DECIMAL(18, 0)) * {one}"
 
 
 TRANSFORM = Band()

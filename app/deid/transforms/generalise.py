@@ -26,7 +26,7 @@ class Generalise(Transform[GeneraliseParams]):
         )
 
     def sql(self, expression: str, column: Column, params: GeneraliseParams, r: Rendering) -> str:
-        return f"CAST({expression} AS VARCHAR)"
+        return r.as_text(expression)
 
 
 TRANSFORM = Generalise()

@@ -22,6 +22,8 @@ class Keep(Transform[KeepParams]):
         return stored_as(column.type, "원래 값 그대로", "as it is")
 
     def sql(self, expression: str, column: Column, params: KeepParams, r: Rendering) -> str:
+        if column.type == "string":
+            return r.as_text(expression)
         return f"CAST({expression} AS {self.released(column, params).sql})"
 
 

@@ -29,7 +29,7 @@ class LabelMissing(Transform[LabelMissingParams]):
 
     def sql(self, expression: str, column: Column, params: LabelMissingParams, r: Rendering) -> str:
         reasons = ", ".join(r.text(reason) for reason in sorted(set(column.missing.values())))
-        return f"(CASE WHEN {expression} IN ({reasons}) THEN CAST({expression} AS VARCHAR) END)"
+        return f"(CASE WHEN {expression} IN ({reasons}) THEN {r.as_text(expression)} END)"
 
 
 TRANSFORM = LabelMissing()

@@ -31,7 +31,7 @@ class Pseudonymise(Transform[PseudonymiseParams]):
         )
 
     def sql(self, expression: str, column: Column, params: PseudonymiseParams, r: Rendering) -> str:
-        return f"CAST({r.pseudonym} AS VARCHAR)"
+        return r.as_text(r.pseudonym)
 
 
 TRANSFORM = Pseudonymise()

@@ -1,9 +1,8 @@
-"""SQL that differs between engines, in one place; everything else in transforms is common to DuckDB and Spark."""
+"""SQL that differs between engines, in one place (DuckDB's here); everything else in transforms is common to all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from app.schemas.dictionary import FieldType
 
@@ -12,7 +11,8 @@ _SEPARATOR = 31  # unit separator: a space name never holds it, so (space, value
 
 @dataclass(frozen=True)
 class Rendering:
-    """The SQL of one dialect, and the SQL under which a row finds its person and the project's key.
+    """The SQL of DuckDB, and the SQL under which a row finds its person and the project's key. Another engine overrides
+    what it says otherwise (`engines.spark.dialect`).
 
     `pseudonym` (text), `shift_days` (integer) and `anchor_date` (date) are expressions over the crosswalk row of the
     person; on a link table the engine makes one rendering per participant column. `ipad` and `opad` are expressions
@@ -20,7 +20,6 @@ class Rendering:
     ever stands in SQL text.
     """
 
-    dialect: Literal["duckdb"] = "duckdb"
     pseudonym: str = "crosswalk.pseudonym"
     shift_days: str = "crosswalk.shift_days"
     anchor_date: str = "crosswalk.anchor_date"
@@ -34,6 +33,18 @@ class Rendering:
     def text(self, value: str) -> str:
         """A text literal."""
         return "'" + value.replace("'", "''") + "'"
+
+    def inside(self, schema: str, table: str) -> str:
+        """A table of a schema of ours."""
+        return f"{schema}.{self.name(table)}"
+
+    def as_text(self, expression: str) -> str:
+        """The value as text; of a number with a fraction `id_text` is the one that all engines write alike."""
+        return f"CAST({expression} AS VARCHAR)"
+
+    def floor(self, expression: str) -> str:
+        """The greatest whole number below, as a double."""
+        return f"FLOOR({expression})"
 
     def optional(self, expression: str) -> str:
         """The same value in a column that may be empty for all that the engine can tell. DuckDB would else write a

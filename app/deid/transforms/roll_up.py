@@ -37,7 +37,7 @@ class RollUp(Transform[RollUpParams]):
         )
 
     def sql(self, expression: str, column: Column, params: RollUpParams, r: Rendering) -> str:
-        return f"CAST({expression} AS VARCHAR)"
+        return r.as_text(expression)
 
 
 def place(

@@ -54,7 +54,8 @@ class RoundNumber(Transform[RoundNumberParams]):
 
     def sql(self, expression: str, column: Column, params: RoundNumberParams, r: Rendering) -> str:
         x, step = r.finite(expression), exact(params.to)
-        rounded = f"FLOOR({x} * {step.denominator} / {step.numerator} + 0.5) * {step.numerator} / {step.denominator}"
+        steps = r.floor(f"{x} * {step.denominator} / {step.numerator} + 0.5")
+        rounded = f"{steps} * {step.numerator} / {step.denominator}"
         cases = []
         if params.bottom is not None:
             cases.append(f"WHEN {x} < {r.number(params.bottom)} THEN {r.number(params.bottom)}")

@@ -34,7 +34,7 @@ class TruncateDate(Transform[TruncateDateParams]):
         if params.to == "year":
             return year
         month = f"CAST(MONTH({expression}) AS BIGINT)"
-        padded = [f"LPAD(CAST({part} AS VARCHAR), {size}, '0')" for part, size in ((year, 4), (month, 2))]
+        padded = [f"LPAD({r.as_text(part)}, {size}, '0')" for part, size in ((year, 4), (month, 2))]
         return f"({padded[0]} || '-' || {padded[1]})"
 
 

@@ -4,235 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from app.deid.choices import chosen
-from app.deid.window import Windows
-from app.engines.duckdb import caps, keeping, people, timeline
-from app.engines.duckdb import codes as rare
-from app.engines.duckdb.columns import joins
+from app.engines.duckdb import caps, keeping
+from app.engines.duckdb.again import DuckDbRerun
 from app.engines.duckdb.filters import Filters
+from app.engines.duckdb.run import VERSION, DuckDbRun
 from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
 from app.engines.duckdb.united import Unites
 from app.engines.duckdb.unmapped import left_unmapped, not_covered
-from app.engines.duckdb.writing import position_of, write_table
+from app.engines.duckdb.writing import position_of
 from app.engines.protocol import (
-    Classes,
-    Groups,
     Kept,
     Keys,
     Limits,
     Place,
-    Progress,
     Run,
     Source,
-    StagedPart,
     Unmapped,
 )
 from app.schemas.dictionary import Table
 from app.schemas.plan import Condition
 from app.storage.vault import Vault
 
-MAX_PARTS = 256
-_NOBODY = pa.table({"table": pa.array([], pa.string()), "pseudonym": pa.array([], pa.string())})
-
-
-class DuckDbRun:
-    """One plan over one source (see `engines.protocol.Run`)."""
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, source: Source, limits: Limits) -> None:
-        self.con, self.source, self.limits = con, source, limits
-        self.dictionary = source.dictionary
-        self.filters = Filters(con, source)
-        self._name_everyone()
-        self._looked = False
-        self._codes: dict[str, dict[str, str]] = {}
-        self._named: dict[str, str] = {}
-        self._written: dict[Place, int] = {}
-        self._rolled: dict[str, dict[str, int]] = {}
-        self._found: dict[tuple[str, str], Keys] = {}
-
-    def groups(self) -> Groups:
-        """The frequency table of the eligible people who pass the filter."""
-        if self.source.windows is None:
-            self._see_through(timeline.settle(self.con, self.source))
-        if not self._looked:
-            self._look()
-            self._looked = True
-        attrition = people.gather(self.con, self.source, self.filters)
-        people.gather_outsiders(self.con, self.source)
-        people.refresh_inside(self.con)
-        people.gather_presence(self.con, self.source, self.filters)
-        return people.group(self.con, self.source, self.filters, attrition, self.source.plan.privacy.k)
-
-    def classify(self, classes: Classes) -> None:
-        """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
-        people.classify(self.con, self.source, classes)
-        self._found.clear()
-        self._anchor()
-        for table in self._tables():
-            self._codes[table.name] = self._roll_up(table)
-
-    def audience(self) -> pa.Table:
-        """(key, pseudonym) of everyone who had consent and passed the filter, the suppressed too."""
-        keys = "SELECT key FROM inside UNION SELECT key FROM excluded"
-        query = f"SELECT key, pseudonym FROM x SEMI JOIN ({keys}) k ON k.key = x.person ORDER BY x.key"
-        return self.con.sql(query).to_arrow_table()
-
-    def smallest_group(self) -> int | None:
-        """The fewest families of any class in any table; None where nobody is left."""
-        return people.smallest_group(self.con, self.source)
-
-    def members(self) -> Keys:
-        """The participant keys with at least one row in what will be written, sorted."""
-        each = [self._keys(t) for t in self._tables() if t.kind != "reference"]
-        return _distinct(np.concatenate([np.empty(0, dtype=np.int32), *each]))
-
-    def people_of(self, table: str) -> int:
-        """The people with rows in what will be written of a table; 0 for a reference table."""
-        named = self.dictionary.table(table)
-        if named.kind == "reference":
-            return 0
-        return len(_distinct(self._keys(named, "person" if self.source.is_linked else "key")))
-
-    def part_counts(self) -> dict[str, int]:
-        """Parts per table = clamp(rows / rows_per_part, 1, 256), over the rows that will be written."""
-        counts = {}
-        for table in self._tables():
-            rows = 1 if table.kind == "reference" else self._number(f"SELECT count(*) {self._rows(table)}")
-            wanted = -(-rows // self.limits.rows_per_part)
-            counts[table.name] = min(MAX_PARTS, max(1, wanted))
-        return counts
-
-    def write(self, staging: Path, parts: Mapping[str, int], progress: Progress) -> list[StagedPart]:
-        """Write every table of the plan, cut into the given number of parts by pseudonym."""
-        written: list[StagedPart] = []
-        for table in self._tables():
-            codes = self._codes[table.name]
-            number = 1 if table.kind == "reference" else parts[table.name]
-            written += write_table(
-                self.con, self.source, self.filters, table, codes, staging, number, progress
-            )
-            progress(done=len(written))
-        self._written = {(part.table, part.position): part.rows for part in written}
-        return written
-
-    def changed(self) -> set[Place]:
-        """Every place: a whole build has written all of them."""
-        return set(self._written)
-
-    def kept(self) -> Kept | None:
-        """What the next generation needs so as to write no more than what changes."""
-        return keeping.keep(self.con, self.source, self._named, self._written, self.outside())
-
-    def eligible(self) -> pa.Table:
-        """(table, pseudonym) of everyone whose consent covers each table."""
-        walk, each = self.source.crosswalk, []
-        for table in self._tables():
-            if table.kind != "reference":
-                names = walk["pseudonym"].filter(walk[f"in_{table.domain}"])
-                each.append(pa.table({"table": pa.repeat(table.name, len(names)), "pseudonym": names}))
-        return pa.concat_tables(each) if each else _NOBODY
-
-    def rolled_up(self) -> dict[str, dict[str, int]]:
-        """Per `table.column` of codes: codes kept, rolled up, dropped."""
-        return dict(self._rolled)
-
-    def rows_in(self) -> dict[str, int]:
-        """Per table of the plan, the rows in the vault."""
-        return {t.name: self._number(f"SELECT count(*) FROM {stored(t)}") for t in self._tables()}
-
-    def windows(self) -> Windows:
-        """After `groups`: the days that each column of moved dates may leave by."""
-        return dict(self.source.windows or {})
-
-    def outside(self) -> dict[str, int]:
-        """After `classify`, per table of the plan: rows of the people who leave that lie outside the windows."""
-        counts: dict[str, int] = {}
-        for table in self._tables():
-            counts.update(self._outside_of(table))
-        return counts
-
-    def _outside_of(self, table: Table) -> dict[str, int]:
-        place = timeline.rows(self.source, table)
-        rows = f"FROM {stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.of(table)}"
-        query = f"SELECT count(*) {rows} AND NOT coalesce({place}, false)"
-        return {table.name: 0 if place == "true" else self._number(query)}
-
-    def _name_everyone(self) -> None:
-        """`anyone` (key, slice, shift_days): whose rows a filter may ask about."""
-        self.con.execute("CREATE TABLE anyone AS SELECT key, slice, shift_days FROM x")
-
-    def _see_through(self, windows: Windows) -> None:
-        self.source = replace(self.source, windows=windows)
-        self.filters = Filters(self.con, self.source)
-
-    def _tables(self) -> list[Table]:
-        return [self.dictionary.table(t.name) for t in self.source.plan.tables]
-
-    def _rows(self, table: Table) -> str:
-        return f"FROM {stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.on(table)}"
-
-    def _look(self) -> None:
-        """Read once what does not depend on who is in the extract."""
-        people.gather_having(self.con, self.source, self.filters)
-
-    def _keys(self, table: Table, of: str = "key") -> Keys:
-        """The keys of those with rows of a table that leave, or their persons; some may be there twice."""
-        if (table.name, of) not in self._found:
-            if table.kind == "event":
-                having = people.having(self.source, table)
-                query = f"SELECT cross_.{of} FROM {having} h JOIN cross_ ON cross_.key = h.key WHERE in_{table.domain}"
-            else:
-                rows, persons = self._rows(table), range(len(persons_of(table)))
-                query = " UNION ".join(f"SELECT x{n}.{of} {rows}" for n in persons)
-            found = self.con.sql(query).to_arrow_table()[of].to_numpy()
-            self._found[table.name, of] = np.asarray(found, dtype=np.int32)
-        return self._found[table.name, of]
-
-    def _roll_up(self, table: Table) -> dict[str, str]:
-        """The mapping table of each rolled-up column of a table."""
-        names: dict[str, str] = {}
-        for choice in chosen(self.source.plan.table(table.name), table):
-            if choice.transform.name == "roll_up":
-                rollup = rare.rollup_of(self.dictionary, table, choice)
-                name = self._named.setdefault(rollup.key, f"code_{len(self._named)}")
-                self._rolled[rollup.key] = self._judge_codes(rollup, name)
-                names[choice.column.name] = name
-        return names
-
-    def _judge_codes(self, rollup: rare.Rollup, name: str) -> dict[str, int]:
-        return rare.build(self.con, rollup, name, self._rows(rollup.table))
-
-    def _anchor(self) -> None:
-        """`anchor_date` of the crosswalk: the person's earliest date that leaves as a relative day."""
-        self.con.execute("ALTER TABLE cross_ ADD COLUMN anchor_date DATE")
-        if each := timeline.anchors(self.source):
-            days = (
-                "SELECT c.person, min(e.day) AS day "
-                f"FROM ({' UNION ALL '.join(each)}) e JOIN cross_ c ON c.key = e.key GROUP BY c.person"
-            )
-            self.con.execute(
-                f"UPDATE cross_ SET anchor_date = d.day FROM ({days}) d WHERE d.person = cross_.person"
-            )
-
-    def _number(self, query: str) -> int:
-        return int(self.con.execute(query).fetchall()[0][0])
-
 
 class DuckDbEngine:
     """Opens runs over the vault's files; each has a connection of its own that reads nothing else."""
 
     name = "duckdb"
-    version = f"duckdb {duckdb.__version__}"
+    version = VERSION
 
     def __init__(self, limits: Limits, vault: Vault) -> None:
         self.limits, self.vault = limits, vault
+
+    def probe(self) -> None:
+        """It is part of this process: nothing can be missing."""
 
     @contextmanager
     def open(self, source: Source) -> Iterator[Run]:
@@ -246,8 +56,6 @@ class DuckDbEngine:
     @contextmanager
     def reopen(self, source: Source, kept: Kept, closed: Iterable[Place]) -> Iterator[Run]:
         """A run that writes the parts which differ from the last generation's, and those at `closed`."""
-        from app.engines.duckdb.again import DuckDbRerun  # which is a run, too
-
         keeping.must_fit(source, kept)
         con = self._connect(source)
         try:
@@ -379,12 +187,6 @@ def _among(con: duckdb.DuckDBPyConnection, table: Table, person: str, people: It
         else "SELECT 1 LIMIT 0"
     )
     return {int(row[0]) for row in con.execute(query).fetchall()}
-
-
-def _distinct(keys: Keys) -> Keys:
-    """Sorted, each once; a sort of numbers costs a fraction of the hash table of `np.unique`."""
-    ordered = np.sort(keys)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
 def _scratch(source: Source) -> Path:

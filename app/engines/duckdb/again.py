@@ -16,8 +16,9 @@ import duckdb
 import pyarrow.compute as pc
 
 from app.deid.choices import chosen
-from app.engines.duckdb import DuckDbRun, keeping, people, timeline
 from app.engines.duckdb import codes as rare
+from app.engines.duckdb import keeping, people, timeline
+from app.engines.duckdb.run import DuckDbRun
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.duckdb.writing import SLICES, write_part
 from app.engines.protocol import Classes, Kept, Limits, NotLocal, Place, Progress, Source, StagedPart

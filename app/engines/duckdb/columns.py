@@ -27,7 +27,7 @@ def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected
     found = []
     for choice in chosen(source.plan.table(table.name), table):
         expression = _expression(source, choice, codes)
-        rendering = rendering_of(table, choice.column)
+        rendering = rendering_of(source, table, choice.column)
         sql = choice.transform.sql(expression, choice.column, choice.params, rendering)
         if sql is not None:
             found.append(Selected(choice.planned.name, timeline.cell(source, table, choice, sql)))
@@ -50,10 +50,10 @@ def joins(source: Source, table: Table, codes: dict[str, str]) -> str:
     return " ".join(parts)
 
 
-def rendering_of(table: Table, column: Column) -> Rendering:
+def rendering_of(source: Source, table: Table, column: Column) -> Rendering:
     """The person whose pseudonym and shift a column takes: the one it names, else the row's first person."""
     number = list(table.participant).index(column.name) if column.name in table.participant else 0
-    return Rendering(
+    return source.rendering(
         pseudonym=f"x{number}.pseudonym",
         shift_days=f"x{number}.shift_days",
         anchor_date=f"x{number}.anchor_date",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 import pyarrow as pa
 
@@ -9,7 +11,6 @@ from app.deid import hierarchies
 from app.deid.choices import Chosen, chosen
 from app.deid.filters import where
 from app.deid.fitting import hierarchy_spec
-from app.deid.transforms import Rendering
 from app.engines.duckdb import caps, codes, timeline
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
@@ -24,7 +25,7 @@ class Filters:
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, source: Source) -> None:
-        self.con, self.source = con, source
+        self.con, self.source, self.r = con, source, source.rendering()
         self._made: dict[tuple[str, str], str] = {}
         self._capped: dict[str, str] = {}
         self._tables = 0
@@ -39,7 +40,7 @@ class Filters:
         if table.name not in self._capped:
             # Once for all questions and parts; the rows that are kept already meet everything else.
             self._capped[table.name] = name = self._name()
-            caps.gather(self.con, table, cap, name, where)
+            self._gather_capped(table, cap, name, where)
         return caps.kept(self._capped[table.name])
 
     def of(self, table: Table) -> str:
@@ -54,11 +55,13 @@ class Filters:
         table = self.source.dictionary.table(condition.table)
         planned = chosen(self.source.plan.table(table.name), table)
         choice = next(c for c in planned if c.planned.name == condition.column)
-        raw, r = f"t.{quoted(choice.planned.name)}", Rendering()
+        raw, r = f"t.{quoted(choice.planned.name)}", self.r
         if choice.transform.name == "generalise":
-            released = f"(SELECT label FROM {self._labels(table, choice, condition.level)} WHERE v = {raw})"
+            released = (
+                f"(SELECT min(label) FROM {self._labels(table, choice, condition.level)} WHERE v = {raw})"
+            )
         elif choice.transform.name == "roll_up":
-            released = f"(SELECT released FROM {self._codes(table, choice)} WHERE v = {raw})"
+            released = f"(SELECT min(released) FROM {self._codes(table, choice)} WHERE v = {raw})"
         else:
             released = choice.transform.sql(raw, choice.column, choice.params, r) or "NULL"
         return where(condition, choice, raw, released, r)
@@ -66,13 +69,11 @@ class Filters:
     def _labels(self, table: Table, choice: Chosen, level: int) -> str:
         """A table (v, label) of the column's values at a level of its hierarchy."""
         name = self._name()
-        query = f"SELECT DISTINCT {quoted(choice.column.name)} AS v FROM {stored(table)} ORDER BY v"
-        values = self.con.sql(query).to_arrow_table()["v"].combine_chunks().drop_null()
+        query = f"SELECT DISTINCT {quoted(choice.column.name)} AS v FROM {stored(table, self.r)} ORDER BY v"
+        values = self._ask(query)["v"].combine_chunks().drop_null()
         spec = hierarchy_spec(self.source.dictionary, choice.column)
         labels = hierarchies.preview(spec, level, values.to_pylist()) if len(values) else []
-        self.con.register(f"{name}_in", pa.table({"v": values, "label": pa.array(labels, pa.string())}))
-        self.con.execute(f"CREATE TEMP TABLE {name} AS FROM {name}_in")
-        self.con.unregister(f"{name}_in")
+        self._lay(name, pa.table({"v": values, "label": pa.array(labels, pa.string())}))
         return name
 
     def _codes(self, table: Table, choice: Chosen) -> str:
@@ -84,12 +85,26 @@ class Filters:
             for n, person in enumerate(persons_of(table))
         )
         rollup = codes.rollup_of(self.source.dictionary, table, choice)
-        codes.build(self.con, rollup, name, f"FROM {stored(table)} t {joins} WHERE true")
+        self._build_codes(rollup, name, f"FROM {stored(table, self.r)} t {joins} WHERE true")
         return name
 
     def _cap(self, table: Table) -> int | None:
         planned = (t for t in self.source.plan.tables if t.name == table.name)
         return next((t.max_rows_per_person for t in planned), None)
+
+    def _ask(self, query: str) -> Any:
+        return self.con.sql(query).to_arrow_table()
+
+    def _lay(self, name: str, table: pa.Table) -> None:
+        self.con.register(f"{name}_in", table)
+        self.con.execute(f"CREATE TEMP TABLE {name} AS FROM {name}_in")
+        self.con.unregister(f"{name}_in")
+
+    def _build_codes(self, rollup: codes.Rollup, name: str, rows: str) -> None:
+        codes.build(self.con, rollup, name, rows)
+
+    def _gather_capped(self, table: Table, cap: int, name: str, where: str) -> None:
+        caps.gather(self.con, table, cap, name, where)
 
     def _name(self) -> str:
         self._tables += 1

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import duckdb
 
+from app.deid.transforms import Rendering
 from app.engines.protocol import Limits
 from app.jobs.cancelling import breaks_off
 from app.schemas.dictionary import Table
 
 VAULT = "vault"
+DUCKDB = Rendering()
 
 
 def quoted(name: str) -> str:
@@ -19,9 +21,9 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def stored(table: Table) -> str:
+def stored(table: Table, r: Rendering = DUCKDB) -> str:
     """A table of the vault as an SQL name. It has a schema of its own: a cohort may call a table `people` or `x`."""
-    return f"{VAULT}.{quoted(table.name)}"
+    return r.inside(VAULT, table.name)
 
 
 def text(value: str) -> str:

@@ -1,11 +1,12 @@
-"""The window of moved dates in DuckDB: found once, then asked of every row and every date that would leave."""
+"""The window of moved dates: found once, then asked of every row and every date that would leave."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
-import duckdb
 import numpy as np
+import pyarrow as pa
 
 from app.deid import vocabularies, window
 from app.deid.choices import Chosen, chosen
@@ -16,32 +17,38 @@ from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
 
-OWN = Rendering(shift_days="x0.shift_days")  # dates move with the first person of a row
+Ask = Callable[[str], pa.Table]
 
 
-def settle(con: duckdb.DuckDBPyConnection, source: Source) -> dict[Place, Window]:
+def own(source: Source) -> Rendering:
+    """Dates move with the first person of a row."""
+    return source.rendering(shift_days="x0.shift_days")
+
+
+def settle(ask: Ask, source: Source) -> dict[Place, Window]:
     """The windows of the plan's moved dates, over the rows of everyone with consent, filtered or not: what is observed
-    does not depend on whom the plan asks for."""
-    days_of = {}
+    does not depend on whom the plan asks for. `ask` answers a query over the rows with a small table."""
+    days_of, r = {}, own(source)
     for planned in source.plan.tables:
         table = source.dictionary.table(planned.name)
         for choice in dated(source, table):
-            day = OWN.day(_raw(choice))
-            found = con.sql(
-                f"SELECT {day} - DATE '1970-01-01' AS day, count(DISTINCT x0.key) AS n FROM {stored(table)} t "
+            day = r.days_between("DATE '1970-01-01'", _raw(choice))
+            found = ask(
+                f"SELECT {day} AS day, count(DISTINCT x0.key) AS n FROM {stored(table, r)} t "
                 f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-                f"WHERE {is_event(_raw(choice), OWN)} GROUP BY 1 ORDER BY 1"
-            ).to_arrow_table()
+                f"WHERE {is_event(_raw(choice), r)} GROUP BY 1 ORDER BY 1"
+            )
             days_of[table.name, choice.planned.name] = (
                 found["day"].to_numpy().astype(np.int64),
                 found["n"].to_numpy().astype(np.int64),
             )
     privacy = source.plan.privacy
-    return window.windows(days_of, privacy.shift_weeks, privacy.min_cell, _begun(con, source))
+    return window.windows(days_of, privacy.shift_weeks, privacy.min_cell, _begun(ask, source))
 
 
-def _begun(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, date]:
+def _begun(ask: Ask, source: Source) -> dict[str, date]:
     """Table -> the latest day on which codes that stand beside moved dates came into use."""
+    r = own(source)
     least, found = source.plan.privacy.min_cell, dict[str, date]()
     for planned in source.plan.tables:
         table = source.dictionary.table(planned.name)
@@ -51,13 +58,14 @@ def _begun(con: duckdb.DuckDBPyConnection, source: Source) -> dict[str, date]:
             if start is None or choice.is_reason or choice.transform.name == "drop":
                 continue
             days = " UNION ALL ".join(
-                f"SELECT DISTINCT {OWN.day(raw)} AS day, x0.key FROM {stored(table)} t "
+                f"SELECT DISTINCT {r.day(raw)} AS day, x0.key FROM {stored(table, r)} t "
                 f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-                f"WHERE {_raw(choice)} IS NOT NULL AND {is_event(raw, OWN)}"
+                f"WHERE {_raw(choice)} IS NOT NULL AND {is_event(raw, r)}"
                 for raw in dates
             )
-            counted = f"SELECT count(*) FILTER (day < DATE '{start}'), count(*) FROM ({days})"
-            before, total = con.execute(counted).fetchall()[0]
+            earlier = f"count(*) FILTER (WHERE day < DATE '{start}') AS before"
+            counted = ask(f"SELECT {earlier}, count(*) AS total FROM ({days}) AS days")
+            before, total = (int(counted[name][0].as_py()) for name in ("before", "total"))
             if vocabularies.begins_then(before, total, least):
                 found[table.name] = max(start, found.get(table.name, start))
     return found
@@ -75,8 +83,9 @@ def rows(source: Source, table: Table) -> str:
     another row go with it. A person's row always leaves."""
     if table.kind in ("participant", "reference"):
         return "true"
-    own = window.has_a_place({_raw(c): _window(source, table, c) for c in dated(source, table)}, OWN)
-    return " AND ".join(one for one in (own, _with_parent(source, table)) if one != "true") or "true"
+    dates = {_raw(c): _window(source, table, c) for c in dated(source, table)}
+    place = window.has_a_place(dates, own(source))
+    return " AND ".join(one for one in (place, _with_parent(source, table)) if one != "true") or "true"
 
 
 def _with_parent(source: Source, table: Table) -> str:
@@ -88,7 +97,7 @@ def _with_parent(source: Source, table: Table) -> str:
     if place == "true":
         return "true"
     kept = (
-        f"SELECT t.{quoted(key)} FROM {stored(parent)} t "
+        f"SELECT t.{quoted(key)} FROM {stored(parent, own(source))} t "
         f"JOIN anyone x0 ON t.{persons_of(parent)[0]} = x0.key WHERE t.{quoted(key)} IS NOT NULL AND {place}"
     )
     return f"(t.{quoted(table.via_column or key)} IN ({kept}))"
@@ -98,15 +107,16 @@ def cell(source: Source, table: Table, choice: Chosen, released: str) -> str:
     """The released value of a column, null where its date lies outside."""
     if choice not in dated(source, table):
         return released
-    return f"(CASE WHEN {window.is_inside(_raw(choice), _window(source, table, choice), OWN)} THEN {released} END)"
+    inside = window.is_inside(_raw(choice), _window(source, table, choice), own(source))
+    return f"(CASE WHEN {inside} THEN {released} END)"
 
 
 def anchors(source: Source) -> list[str]:
     """Queries of (key, day): every date inside that leaves as a relative day. The first of a person is their day 0."""
     return [
-        f"SELECT x0.key, CAST({_raw(choice)} AS DATE) AS day FROM {stored(table)} t "
+        f"SELECT x0.key, CAST({_raw(choice)} AS DATE) AS day FROM {stored(table, own(source))} t "
         f"JOIN cross_ x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-        f"WHERE {window.is_inside(_raw(choice), _window(source, table, choice), OWN)}"
+        f"WHERE {window.is_inside(_raw(choice), _window(source, table, choice), own(source))}"
         for planned in source.plan.tables
         for table in [source.dictionary.table(planned.name)]
         for choice in dated(source, table)

@@ -49,12 +49,17 @@ def write_part(
     parts: int,
 ) -> StagedPart:
     """One part of `parts`; it may turn out to be without rows."""
-    target = staging / f"{table.name}.{position}.writing"
+    query = _query(source, filters, table, codes, position, parts)
+    return pack(con, query, table.name, staging, position)
+
+
+def pack(con: duckdb.DuckDBPyConnection, query: str, table: str, staging: Path, position: int) -> StagedPart:
+    """The rows of a query, in its order, as the part of a table at a position."""
+    target = staging / f"{table}.{position}.writing"
     con.execute(
-        f"COPY ({_query(source, filters, table, codes, position, parts)}) TO {text(str(target))} "
-        f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+        f"COPY ({query}) TO {text(str(target))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
     )
-    return _staged(con, table.name, position, target)
+    return _staged(con, table, position, target)
 
 
 def bounds(position: int, parts: int) -> tuple[int, int]:
@@ -78,7 +83,7 @@ def _query(
     chosen = select(source, table, codes)
     columns = ", ".join(f"{c.sql} AS {quoted(c.name)}" for c in chosen)
     names = ", ".join(quoted(c.name) for c in chosen)
-    told = ", ".join(f"{Rendering().optional(quoted(c.name))} AS {quoted(c.name)}" for c in chosen)
+    told = told_of([c.name for c in chosen])
     if table.kind == "reference":
         return f"SELECT {told} FROM (SELECT {columns} FROM {stored(table)} t) ORDER BY {names}"
     first, last = bounds(position, parts)
@@ -87,8 +92,18 @@ def _query(
         f"SELECT x0.rank AS __rank, {columns} FROM {stored(table)} t {joins(source, table, codes)} "
         f"WHERE {within} AND {filters.on(table)}"
     )
-    # The order of arrival would link two projects by position: the order is the pseudonym's, then the row's own.
-    return f"SELECT {told} FROM ({rows}) ORDER BY __rank, {names}"
+    return in_order(rows, [c.name for c in chosen])
+
+
+def told_of(names: list[str]) -> str:
+    """The released columns, each of which may be empty."""
+    return ", ".join(f"{Rendering().optional(quoted(name))} AS {quoted(name)}" for name in names)
+
+
+def in_order(rows: str, names: list[str]) -> str:
+    """Released rows with their `__rank` in the order they leave in. The order of arrival would link two projects by
+    position: the order is the pseudonym's, then the row's own."""
+    return f"SELECT {told_of(names)} FROM ({rows}) ORDER BY __rank, {', '.join(map(quoted, names))}"
 
 
 def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: Path) -> StagedPart:

@@ -1,0 +1,73 @@
+"""The SQL of Spark where it says otherwise than DuckDB's; a session of ours makes the rest mean the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.deid.transforms import Rendering
+from app.schemas.dictionary import FieldType
+
+NOT_A_PLAIN_ID = "an id with a fraction that has no short form"
+_EXACT = "9007199254740992"  # 2**53: from here on every double is whole
+
+
+@dataclass(frozen=True)
+class SparkRendering(Rendering):
+    """SQL for a session with ANSI rules, double-quoted names and time stamps without a zone (see `session`)."""
+
+    def text(self, value: str) -> str:
+        """A text literal; a backslash would begin an escape."""
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    def inside(self, schema: str, table: str) -> str:
+        """A view of the session: it has no schemas, so the name carries it."""
+        return self.name(f"{schema}_{table}")
+
+    def as_text(self, expression: str) -> str:
+        """The value as text."""
+        return f"CAST({expression} AS STRING)"
+
+    def floor(self, expression: str) -> str:
+        """The greatest whole number below, as a double: Spark's own is a 64-bit number, and ends where that ends."""
+        below = f"CAST(FLOOR({expression}) AS DOUBLE)"
+        return f"(CASE WHEN ABS({expression}) < {_EXACT} THEN {below} ELSE {expression} END)"
+
+    def finite(self, expression: str) -> str:
+        """The number as a double; NULL where it is NaN (the greatest of all here) or infinite."""
+        value = f"CAST({expression} AS DOUBLE)"
+        inside = f"{value} > CAST('-Infinity' AS DOUBLE) AND {value} < CAST('Infinity' AS DOUBLE)"
+        return f"(CASE WHEN {inside} THEN {value} END)"
+
+    def add_days(self, expression: str, days: str, kind: FieldType) -> str:
+        """A date or time stamp moved by whole days."""
+        if kind == "datetime":
+            return f"(CAST({expression} AS TIMESTAMP) + make_dt_interval(CAST({days} AS INTEGER)))"
+        return super().add_days(expression, days, kind)
+
+    def days_between(self, first: str, last: str) -> str:
+        """Whole days of the calendar from `first` to `last`, as an integer."""
+        return f"datediff({self.day(last)}, {self.day(first)})"
+
+    def id_text(self, expression: str, kind: FieldType) -> str:
+        """An id as DuckDB writes it. Java writes fractions in its own way, so these are put together from whole numbers
+        where they have at most four decimals; of any other the query fails, rather than to key it unlike."""
+        if kind != "number":
+            return f"NULLIF({self.as_text(expression)}, '')"
+        value = self.finite(expression)
+        whole = f"{value} = {self.floor(value)} AND ABS({value}) < 1e15"
+        units = f"CAST(FLOOR(ABS({value}) * 10000 + 0.5) AS BIGINT)"
+        is_short = f"ABS({value}) < 1e11 AND CAST({units} AS DOUBLE) / 10000 = ABS({value})"
+        sign = f"CASE WHEN {value} < 0 THEN '-' ELSE '' END"
+        decimals = f"TRIM(TRAILING '0' FROM LPAD({self.as_text(f'{units} % 10000')}, 4, '0'))"
+        short = f"{sign} || {self.as_text(f'{units} DIV 10000')} || '.' || {decimals}"
+        return (
+            f"(CASE WHEN {value} IS NULL THEN CAST(NULL AS STRING) "
+            f"WHEN {whole} THEN {self.as_text(f'CAST({value} AS BIGINT)')} "
+            f"WHEN {is_short} THEN {short} ELSE raise_error('{NOT_A_PLAIN_ID}') END)"
+        )
+
+    def keyed(self, expression: str, space: str) -> str:
+        """HMAC-SHA256 as in DuckDB; `secrets` is a view of a file, so that no plan shows a key."""
+        message = f"encode({self.text(space)} || chr(31) || {expression}, 'UTF-8')"
+        inner = f"unhex(sha2({self.ipad} || {message}, 256))"
+        return f"substr(sha2({self.opad} || {inner}, 256), 1, 16)"

@@ -1,0 +1,528 @@
+"""Spark gives the rows that DuckDB gives: of every transform, of whole extracts; and tells no more of them to anybody.
+
+All tests with a Spark are in this file: workers take whole modules, so that a run of the tests starts one Java at most.
+They are skipped where no Java is, and only there; in CI, where there must be one, they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from app.db import Database
+from app.deid.plan import draft
+from app.deid.pseudonyms import pads
+from app.deid.roles import stored
+from app.deid.transforms import Rendering, transforms
+from app.deid.transforms.contract import STORED
+from app.deid.transforms.shift_date import PLACEHOLDERS
+from app.demo import sample, story
+from app.engines import Limits, engine
+from app.engines.spark import session as sessions
+from app.engines.spark.dialect import SparkRendering
+from app.engines.spark.session import Session, SparkFailed, opened
+from app.errors import Problem
+from app.gate import Gate
+from app.gate.building import Staged, build, spill_folder
+from app.models import Extract
+from app.schemas.dictionary import Column, Dictionary, Table
+from app.schemas.plan import Condition, Plan, Privacy
+from tests import united
+from tests import world as worlds
+from tests.amounts import tries
+from tests.generative.test_reissue import EVERYTHING, Shape, changed_world
+from tests.spec.test_transforms import CASES, KEY, PSEUDONYM, Case
+
+SECRET = random.Random(3).randbytes(32)
+LIMITS = Limits("1GB", 2, 300, spark_memory="768m")
+
+
+def has_java() -> bool:
+    """Whether a Java is on the path or where JAVA_HOME says."""
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=f"{home}/bin" if home else None) is not None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def java() -> Iterator[None]:
+    """One Java for all tests of this file, tuned for a short life; it ends with them."""
+    if not has_java():
+        if os.environ.get("CI"):
+            pytest.fail("Spark needs a Java, and in CI there must be one")
+        pytest.skip("no Java is here")
+    before = os.environ.get("JDK_JAVA_OPTIONS")
+    os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JDK_JAVA_OPTIONS"]
+        else:
+            os.environ["JDK_JAVA_OPTIONS"] = before
+        _end_java()
+
+
+def _end_java() -> None:
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway  # ours to end: nothing else here uses it
+    if gateway is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        gateway.proc.wait(timeout=60)
+        SparkContext._gateway = SparkContext._jvm = None
+
+
+# ---- every transform -------------------------------------------------------------------------------------------------
+
+
+def _kind(name: str, case: Case) -> str:
+    kinds = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+    read_as_text = name in ("generalise", "roll_up", "label_missing")
+    return "VARCHAR" if read_as_text else {**kinds, "date": "DATE", "datetime": "TIMESTAMP"}[case.type]
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Any]]]:
+    """What Spark makes of every case of every transform: the column `c<n>` of `out` for the n-th. One query for all."""
+    con = duckdb.connect()
+    known = [(name, case) for name, listed in CASES.items() for case in listed]
+    most = max(len(case.values) for _, case in known)
+    con.execute("CREATE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(KEY)])
+    con.execute(f"CREATE TABLE rows AS SELECT range::INTEGER AS i FROM range({most})")
+    asked = []
+    for n, (name, case) in enumerate(known):
+        kind = _kind(name, case)
+        con.execute(f"ALTER TABLE rows ADD COLUMN v{n} {kind}")
+        con.execute(f"ALTER TABLE rows ADD COLUMN a{n} DATE")
+        con.execute(f"UPDATE rows SET a{n} = ?", [case.anchor])
+        for i, (value, _) in enumerate(case.values):
+            text = str(value) if kind == "VARCHAR" and value is not None else value
+            con.execute(f"UPDATE rows SET v{n} = ? WHERE i = ?", [text, i])
+        transform = transforms()[name]
+        r = SparkRendering(
+            pseudonym=f"'{PSEUDONYM}'", shift_days=f"CAST({case.shift} AS INTEGER)", anchor_date=f"rows.a{n}"
+        )
+        params = transform.Params.model_validate(case.params)
+        asked.append(f"{transform.sql(f'rows.v{n}', case.column(), params, r)} AS c{n}")
+    with opened(LIMITS, tmp_path_factory.mktemp("cases")) as session:
+        session.lay("rows", con, "FROM rows")
+        session.lay("secrets", con, "FROM secrets")
+        session.fetch(f"SELECT i, {', '.join(asked)} FROM rows", con, "out")
+    yield con, known
+    con.close()
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, id=f"{name}-{n}") for n, name in enumerate(n for n, c in CASES.items() for _ in c)],
+)
+def test_values_leave_as_the_table_says(
+    cases: tuple[duckdb.DuckDBPyConnection, list[Any]], number: int
+) -> None:
+    con, known = cases
+    name, case = known[number]
+    transform = transforms()[name]
+    found = con.sql(f"SELECT c{number} FROM out ORDER BY i LIMIT {len(case.values)}")
+    assert [row[0] for row in found.fetchall()] == [after for _, after in case.values]
+    params = transform.Params.model_validate(case.params)
+    assert str(found.types[0]) == transform.released(case.column(), params).sql
+
+
+DATES = st.dates(date(1849, 12, 1), date(2100, 2, 1)) | st.sampled_from(
+    [date(2020, 2, 29), date(2000, 2, 29), date(9999, 12, 31), *map(date.fromisoformat, PLACEHOLDERS)]
+)
+NUMBERS = (
+    st.floats()
+    | st.integers(-10_000, 10_000).map(lambda n: n / 10)
+    | st.sampled_from([0.25, 2.5, -2.5, -0.0, 1e300])
+)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.sampled_from(
+    ["", "서울 O'Neil", "a\\b", "\\u0041", "${x}", '"', "名前", "😀", "'; --", "refused"]
+)
+ROWS = st.fixed_dictionaries({
+    "s": st.none() | TEXTS,
+    "n": st.none() | st.integers(-(2**62), 2**62) | st.integers(-100, 100),
+    "d": st.none() | NUMBERS,
+    "k": st.none() | st.integers(-(10**9), 10**9).map(lambda n: n / 10_000) | st.just(float("nan")),
+    "day": st.none() | DATES,
+    "moment": st.none() | st.datetimes(datetime.fromisoformat("1850-01-02"), datetime.fromisoformat("2099-12-30")),
+    "flag": st.none() | st.booleans(),
+    "shift": st.integers(-100, 100).map(lambda n: 7 * n),
+    "anchor": st.none() | st.dates(date(1900, 1, 1), date(2090, 1, 1)),
+})  # fmt: skip
+KINDS = {
+    "s": "string",
+    "n": "integer",
+    "d": "number",
+    "k": "number",
+    "day": "date",
+    "moment": "datetime",
+    "flag": "boolean",
+}
+SQL_KINDS = {
+    "s": "VARCHAR", "n": "BIGINT", "d": "DOUBLE", "k": "DOUBLE", "day": "DATE", "moment": "TIMESTAMP",
+    "flag": "BOOLEAN", "shift": "INTEGER", "anchor": "DATE",
+}  # fmt: skip
+ASKED: list[tuple[str, str, dict[str, Any]]] = [
+    *(("keep", column, {}) for column in ("s", "n", "d", "flag")),
+    ("pseudonymise", "s", {}),
+    *(("keyed_id", column, {"space": "record:it's"}) for column in ("s", "n", "k")),
+    *((name, column, {}) for name in ("shift_date", "relative_day") for column in ("day", "moment")),
+    *(("truncate_date", column, {"to": to}) for column in ("day", "moment") for to in ("year", "month")),
+    *(("band", column, {"width": 5, "low": -50, "high": 90}) for column in ("n", "d")),
+    ("band", "d", {"width": 0.1, "low": -10.5, "high": 0}),
+    ("clamp", "n", {"bottom": -10, "top": 90}),
+    ("clamp", "d", {"bottom": -10.5, "top": 2.5}),
+    *(("round_number", "d", {"to": to}) for to in (0.1, 1, 2.5, 1e-6, 1e6)),
+    ("round_number", "n", {"to": 20, "bottom": -100, "top": 90}),
+    ("round_number", "n", {"to": 5}),
+    *((name, "s", {}) for name in ("generalise", "label_missing")),
+    ("roll_up", "s", {"min_participants": 2}),
+]
+
+
+def _released(r: Rendering) -> str:
+    found = []
+    for n, (name, column, params) in enumerate(ASKED):
+        role = {"kind": min(transforms()[name].roles)}
+        if role["kind"] == "code":
+            role |= {"vocabulary": "KCD", "version": "8"}
+        reasons = {"9": "refused", "8": "unknown"} if name == "label_missing" else {}
+        described = Column.model_validate(
+            {"name": column, "type": KINDS[column], "role": role, "missing": reasons}
+        )
+        transform = transforms()[name]
+        sql = transform.sql(f"rows.{column}", described, transform.Params.model_validate(params), r)
+        found.append(f"{sql} AS c{n}")
+    return f"SELECT i, {', '.join(found)} FROM rows"
+
+
+def test_the_generated_rows_go_through_every_transform() -> None:
+    assert {name for name, _, _ in ASKED} == set(CASES) - {"drop"}
+
+
+def test_whatever_the_rows_both_engines_release_the_same(tmp_path: Path) -> None:
+    person = {"pseudonym": f"'{PSEUDONYM}'", "shift_days": "rows.shift", "anchor_date": "rows.anchor"}
+    con = duckdb.connect()
+    con.execute("CREATE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(KEY)])
+    with opened(LIMITS, tmp_path) as session:
+        session.lay("secrets", con, "FROM secrets")
+
+        # Not made smaller where they differ: each try is a query of its own.
+        @settings(max_examples=tries(3, 40), suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @given(st.lists(ROWS, min_size=40, max_size=60))
+        def equal(rows: list[dict[str, Any]]) -> None:
+            _fill(con, rows)
+            con.execute(f"CREATE OR REPLACE TABLE ours AS {_released(Rendering(**person))}")
+            session.lay("rows", con, "FROM rows")
+            session.fetch(_released(SparkRendering(**person)), con, "theirs")
+            for one, other in (("ours", "theirs"), ("theirs", "ours")):
+                differ = con.sql(f"FROM {one} EXCEPT ALL FROM {other}").fetchall()
+                assert not differ, _difference(con, differ[0][0])
+
+        equal()
+    con.close()
+
+
+def _difference(con: duckdb.DuckDBPyConnection, i: int) -> list[Any]:
+    """What one made-up row leaves as on each engine, where that differs."""
+    ours, theirs, row = (
+        con.execute(f"FROM {of} WHERE i = {i}").fetchall()[0] for of in ("ours", "theirs", "rows")
+    )
+    return [
+        row,
+        *((ASKED[n], a, b) for n, (a, b) in enumerate(zip(ours[1:], theirs[1:], strict=True)) if a != b),
+    ]
+
+
+def _fill(con: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
+    columns = ", ".join(f"{name} {kind}" for name, kind in SQL_KINDS.items())
+    con.execute(f"CREATE OR REPLACE TABLE rows (i INTEGER, {columns})")
+    con.executemany(
+        f"INSERT INTO rows VALUES (?{', ?' * len(SQL_KINDS)})",
+        [[i, *(row[name] for name in SQL_KINDS)] for i, row in enumerate(rows)],
+    )
+
+
+def test_an_id_that_spark_cannot_write_is_refused_and_its_value_is_not_told(tmp_path: Path) -> None:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE rows AS SELECT 0.123456789::DOUBLE AS x, '김백만' AS s")
+    with opened(LIMITS, tmp_path) as session:
+        session.lay("rows", con, "FROM rows")
+        with pytest.raises(Problem) as refused:
+            session.ask(f"SELECT {SparkRendering().id_text('x', 'number')} AS id FROM rows")
+        with pytest.raises(SparkFailed) as failed:
+            session.ask("SELECT CAST(s AS INTEGER) AS n FROM rows")
+    assert refused.value.code == "engine_cannot"
+    assert "0.123" not in str(refused.value)
+    assert "김백만" not in str(failed.value)
+    con.close()
+
+
+# ---- whole extracts --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def on(gate: Gate, name: str, limits: Limits = LIMITS) -> Iterator[Gate]:
+    """The same gate over another engine."""
+    own = gate.engine.limits  # type: ignore[attr-defined]
+    chosen = replace(limits, rows_per_part=own.rows_per_part)
+    yield replace(gate, engine=engine(name, chosen, gate.engine.vault))  # type: ignore[attr-defined]
+
+
+def _built(gate: Gate, plan: Plan, look: Callable[[Staged], Any]) -> Any:
+    with spill_folder(gate.settings.var) as spill:
+        return look(build(gate, plan, worlds.PURPOSE, (None, SECRET), None, spill, lambda **_: None))
+
+
+def _told(staged: Staged) -> dict[str, Any]:
+    """Everything that a release says of itself, and its parts."""
+    kept = staged.kept.tables if staged.kept else {}
+    return {
+        "parts": {(p.table, p.position): (p.rows, p.sha256) for p in staged.parts},
+        "rows": {(p.table, p.position): _rows(p.path) for p in staged.parts},
+        "people": staged.people, "members": staged.members.tolist(), "counts": staged.part_counts,
+        "codes": staged.rolled_up, "windows": staged.windows, "outside": staged.outside, "rows in": staged.rows_in,
+        "kept": {name: sorted(table.to_pylist(), key=str) for name, table in kept.items()},
+    }  # fmt: skip
+
+
+def _rows(path: Path) -> list[Any]:
+    return duckdb.read_parquet(str(path)).fetchall()
+
+
+def must_be_equal(gate: Gate, plan: Plan, *tables: str) -> dict[str, Any]:
+    """Both engines build the plan: the same rows in the same order, the same bytes, and the same said of them."""
+    ours = _built(gate, plan, _told)
+    with on(gate, "spark") as other:
+        theirs = _built(other, plan, _told)
+    for what, found in ours.items():
+        assert theirs[what] == found, what
+    assert {table for table, _ in ours["parts"]} == set(tables)
+    assert all(rows for rows in ours["rows"].values())
+    told: dict[str, Any] = ours
+    return told
+
+
+def test_families_links_codes_filters_caps_and_relative_days_come_out_alike() -> None:
+    """Codes that climb, people who are left out, rows that are capped, in a table each; and all at once."""
+    shape = Shape(7, EVERYTHING, families=True, sensitive=True, relative=True, filtered=True, cap=2)
+    with changed_world(shape) as world:
+        filtered = Condition(
+            table="person", column="age", level=3, values=("[0, 20)", "[20, 40)", "[40, 60)")
+        )
+        plan = Plan.model_validate(world.plan.model_copy(update={"filter": (filtered,)}).model_dump())
+        told = must_be_equal(world.gate, plan, "person", "visit", "steps", "kin")
+    assert any(codes["rolled_up"] and codes["dropped"] for codes in told["codes"].values())
+    assert len(told["parts"]) > 10
+
+
+def test_linked_people_of_two_institutions_come_out_alike(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    two = united.make(db, tmp_path)
+    plan = two.plan(linkage=True)
+    must_be_equal(two.gate, plan, *(table.name for table in plan.tables))
+    db.dispose()
+
+
+def test_the_whole_extract_of_the_demo_comes_out_alike(tmp_path: Path) -> None:
+    """Its people, tables, dictionary, request and filter: seven tables of 2,694 people and their vocabulary."""
+    made = sample.export(tmp_path / "export")
+    document = sample.dictionary(made)
+    dictionary = Dictionary.model_validate(document)
+    queries = {table.name: _checked(made, table) for table in dictionary.tables if table.name in story.WANTED}
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    born = Condition(table="person", column="YEAR_OF_BIRTH", level=4, values=story.BORN)
+    privacy = Privacy(k=story.K)
+    plan = draft(dictionary, story.WANTED, (born,), privacy, "version")
+    world = worlds.make(
+        db, tmp_path, len(made.people), rows_per_part=12_000, dictionary=document, queries=queries,
+        tables=[table.model_dump(mode="json") for table in plan.tables], privacy=privacy.model_dump(mode="json"),
+    )  # fmt: skip
+    plan = Plan.model_validate(world.plan.model_copy(update={"filter": (born,)}).model_dump())
+    told = must_be_equal(world.gate, plan, *story.WANTED)
+    assert told["rows in"]["drug_exposure"] == 67_707
+    assert len(told["parts"]) > len(story.WANTED)
+    db.dispose()
+
+
+def _checked(made: sample.Sample, table: Table) -> str:
+    """A table as ingestion would keep it: stored columns in their types, the person as a number."""
+    path = made.path(table.name)
+    source = (
+        f"read_parquet('{path}')" if path.suffix == ".parquet" else f"read_csv('{path}', all_varchar = true)"
+    )
+    columns = [f'TRY_CAST("{c.name}" AS {STORED[c.type][0]}) AS "{c.name}"' for c in stored(table)]
+    if table.kind == "reference":
+        return f"SELECT {', '.join(columns)} FROM {source}"
+    keys = "unnest((SELECT list(key ORDER BY key) FROM people)) AS key"
+    people = f"(SELECT unnest({list(made.people)}) AS source, {keys})"
+    return (
+        f"SELECT p.key AS __participant, {', '.join(columns)} FROM {source} JOIN {people} p "
+        "ON p.source = TRY_CAST(PERSON_ID AS BIGINT) ORDER BY p.key"
+    )
+
+
+LAB: dict[str, Any] = {
+    "name": "방문검사", "kind": "event", "participant_via": "visit.vid",
+    "fields": [
+        {"name": "vid", "type": "integer", "role": {"kind": "record_id", "of": "visit"}},
+        {"name": "값 (mg/dL)", "type": "number", "role": {"kind": "number", "round": 0.5},
+         "missing": {"-1": "refused"}},
+        {"name": "site", "role": {"kind": "attribute"}},
+    ],
+}  # fmt: skip
+LAB_PLAN: dict[str, Any] = {
+    "name": "방문검사", "max_rows_per_person": 2,
+    "columns": [
+        {"name": "vid", "transform": "keyed_id", "params": {"space": "record:visit"}},
+        {"name": "값 (mg/dL)", "transform": "round_number", "params": {"to": 0.5}},
+        {"name": "값 (mg/dL)__missing", "transform": "label_missing"},
+        {"name": "site", "transform": "keep"},
+    ],
+}  # fmt: skip
+LAB_SQL = """
+SELECT __participant, vid, CASE WHEN vid % 7 > 0 THEN (vid % 97) / 8.0 END AS "값 (mg/dL)",
+       CASE WHEN vid % 7 = 0 THEN 'refused' END AS "값 (mg/dL)__missing", '서울\\''s "가"' AS site
+FROM ({visits})
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
+    """Longitudinal tables with moved dates, one of them by way of another, with names that have to be quoted."""
+    folder = tmp_path_factory.mktemp("spark")
+    db = Database(f"sqlite:///{folder / 'baekman.db'}")
+    yield worlds.make(
+        db, folder, 200,
+        dictionary={**worlds.DICTIONARY, "tables": [*worlds.DICTIONARY["tables"], LAB]},
+        tables=[*worlds.PLAN_TABLES, LAB_PLAN],
+        queries={
+            "person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "steps": worlds.STEPS_SQL,
+            "방문검사": LAB_SQL.format(visits=worlds.VISIT_SQL),
+        },
+    )  # fmt: skip
+    db.dispose()
+
+
+def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves(
+    world: worlds.World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Verified, recorded, published; then reissued in its changed parts alone, to the bytes of a whole build. Meanwhile
+    the session is looked at: what it listens on, and that no plan, file or word of it tells a key or a name."""
+    extract, seen = world.permit(), list[_Watched]()
+
+    def watched(*given: Any) -> _Watched:
+        seen.append(_Watched(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(sessions, "Session", watched)
+    with on(world.gate, "spark") as gate:
+        gate.release(extract, lambda **_: None)
+        first = _papers(world, extract)
+        assert first["certificate"]["engine"] == first["manifest"]["engine"]
+        assert first["manifest"]["engine"].startswith("spark 4.")
+        (session,) = seen
+        key = world.keyring.unwrap(world.key_of(extract))
+        names = set(world.pseudonyms(extract).values())
+        shown = "\n".join(session.shown)
+        assert "cross_" in shown
+        assert not any(secret in shown for pad in pads(key) for secret in (pad.hex(), pad.hex().upper()[:24]))
+        assert not any(name in shown for name in names)
+        assert set(session.addresses) == {"127.0.0.1"}
+        assert not [*(world.var / "spill").iterdir()]
+        world.set_consent(world.keys[0], "clinical", "withdrawn")
+        said: dict[str, Any] = {}
+        gate.release(extract, lambda **told: said.update(told))
+    assert said["way"] == "changed_parts"
+    second = _papers(world, extract)
+    assert second["manifest"]["engine"].startswith("duckdb")
+    stay = set(_names(first["manifest"])) & set(_names(second["manifest"]))
+    assert len(stay) > len(_names(first["manifest"])) / 2
+    assert world.rows(extract, "visit", "SELECT count(DISTINCT pid) FROM parts") == [(189,)]
+    said_aloud = capfd.readouterr()
+    assert not any(name in said_aloud.out + said_aloud.err for name in names)
+
+
+def test_a_build_on_spark_of_changed_people_has_the_bytes_of_duckdbs(world: worlds.World) -> None:
+    must_be_equal(world.gate, world.plan, "person", "visit", "steps", "방문검사")
+
+
+class _Watched(Session):
+    """A session that keeps what it would show to whoever watches it: each query's plans, and where it listens."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.shown: list[str] = []
+        self.addresses = _listening(self._spark.sparkContext._gateway.proc.pid)  # type: ignore[union-attr]
+
+    def _run(self, query: str) -> Any:
+        rows = super()._run(query)
+        self.shown += [query, rows._jdf.queryExecution().toString()]
+        return rows
+
+
+def _listening(pid: int) -> list[str]:
+    """The addresses on which a process and its children listen."""
+    pids = {
+        pid,
+        *(
+            int(p)
+            for p in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+        ),
+    }
+    sockets = set()
+    for one in pids:
+        for link in Path(f"/proc/{one}/fd").iterdir():
+            with_name = os.readlink(link) if link.is_symlink() else ""
+            if with_name.startswith("socket:["):
+                sockets.add(with_name[8:-1])
+    found = []
+    for line in [
+        *Path("/proc/net/tcp").read_text().splitlines(),
+        *Path("/proc/net/tcp6").read_text().splitlines(),
+    ]:
+        parts = line.split()
+        if len(parts) > 9 and parts[3] == "0A" and parts[9] in sockets:
+            word = parts[1].split(":")[0][-8:]
+            found.append(".".join(str(int(word[i : i + 2], 16)) for i in (6, 4, 2, 0)))
+    return found
+
+
+def _papers(world: worlds.World, extract: str) -> dict[str, Any]:
+    with world.db.read() as session:
+        row = session.get_one(Extract, extract)
+        return {"manifest": row.manifest or {}, "certificate": row.certificate or {}}
+
+
+def _names(manifest: dict[str, Any]) -> Sequence[str]:
+    return [part["name"] for table in manifest["tables"] for part in table["parts"]]
+
+
+def test_by_size_the_large_goes_to_spark(world: worlds.World) -> None:
+    with on(world.gate, "by_size") as gate:
+        assert _built(gate, world.plan, lambda staged: staged.made_by).startswith("duckdb")
+    with on(world.gate, "by_size", replace(LIMITS, spark_from=1)) as gate:
+        plan = world.plan.model_copy(update={"tables": world.plan.tables[:1]})
+        assert _built(gate, plan, lambda staged: staged.made_by).startswith("spark")
+
+
+def test_a_spark_that_does_not_start_is_a_clear_refusal(world: worlds.World) -> None:
+    with on(world.gate, "spark", replace(LIMITS, spark="nowhere")) as gate, pytest.raises(Problem) as refused:
+        _built(gate, world.plan, lambda _: None)
+    assert refused.value.code == "engine_unavailable"
+    assert not [*(world.var / "spill").iterdir()]
