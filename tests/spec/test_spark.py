@@ -378,7 +378,7 @@ def _checked(made: sample.Sample, table: Table) -> str:
 
 
 LAB: dict[str, Any] = {
-    "name": "방문검사", "kind": "event", "participant_via": "visit.vid",
+    "name": "lab_test", "kind": "event", "participant_via": "visit.vid",
     "fields": [
         {"name": "vid", "type": "integer", "role": {"kind": "record_id", "of": "visit"}},
         {"name": "값 (mg/dL)", "type": "number", "role": {"kind": "number", "round": 0.5},
@@ -387,7 +387,7 @@ LAB: dict[str, Any] = {
     ],
 }  # fmt: skip
 LAB_PLAN: dict[str, Any] = {
-    "name": "방문검사", "max_rows_per_person": 2,
+    "name": "lab_test", "max_rows_per_person": 2,
     "columns": [
         {"name": "vid", "transform": "keyed_id", "params": {"space": "record:visit"}},
         {"name": "값 (mg/dL)", "transform": "round_number", "params": {"to": 0.5}},
@@ -413,7 +413,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
         tables=[*worlds.PLAN_TABLES, LAB_PLAN],
         queries={
             "person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "steps": worlds.STEPS_SQL,
-            "방문검사": LAB_SQL.format(visits=worlds.VISIT_SQL),
+            "lab_test": LAB_SQL.format(visits=worlds.VISIT_SQL),
         },
     )  # fmt: skip
     db.dispose()
@@ -459,7 +459,7 @@ def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves
 
 
 def test_a_build_on_spark_of_changed_people_has_the_bytes_of_duckdbs(world: worlds.World) -> None:
-    must_be_equal(world.gate, world.plan, "person", "visit", "steps", "방문검사")
+    must_be_equal(world.gate, world.plan, "person", "visit", "steps", "lab_test")
 
 
 class _Watched(Session):

@@ -49,7 +49,7 @@ class SparkRun(DuckDbRun):
         capped = {table.name for table in source.plan.tables if table.max_rows_per_person}
         for name, held in files.items():
             session.files(f"{VAULT}_{name}", held, "__row" if name in capped else None)
-        session.lay("x", con, f"SELECT {self._walk()} FROM x")
+        session.lay("x", con, _walk("x"))
         session.lay("anyone", con, "SELECT key, CAST(slice AS BIGINT) AS slice, shift_days FROM anyone")
         session.lay("secrets", con, "FROM secrets")
 
@@ -57,16 +57,13 @@ class SparkRun(DuckDbRun):
         """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
         people.classify(self.con, self.source, classes)
         self._found.clear()
-        # Once without the anchors, which are found in the rows of these people, and once with them.
-        self.session.lay("cross_", self.con, f"SELECT {self._walk()} FROM cross_")
+        if timeline.anchors(self._rows_source):  # they are found in the rows of these very people
+            self.session.lay("cross_", self.con, _walk("cross_"))
         self._anchor()
-        self.session.lay("cross_", self.con, f"SELECT {self._walk()} FROM cross_")
+        self.session.lay("cross_", self.con, _walk("cross_"))
         self.session.lay("classes", self.con, "FROM classes")
         for table in self._tables():
             self._codes[table.name] = self._roll_up(table)
-
-    def _walk(self) -> str:
-        return "* REPLACE (CAST(slice AS BIGINT) AS slice)"
 
     def _settle(self) -> Windows:
         return timeline.settle(self.session.ask, self._rows_source)
@@ -160,3 +157,8 @@ class SparkRun(DuckDbRun):
     def _event_rows(self, table: Table) -> str:
         walk = joins(self._rows_source, table, {})
         return f"FROM {self._held(table)} t {walk} WHERE {self._row_filters.on(table)}"
+
+
+def _walk(name: str) -> str:
+    """A crosswalk with numbers that Spark has, too."""
+    return f"SELECT * REPLACE (CAST(slice AS BIGINT) AS slice) FROM {name}"

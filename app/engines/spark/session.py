@@ -24,6 +24,10 @@ from app.errors import Problem
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_TYPES = {
+    "string": "STRING", "int64": "BIGINT", "int32": "INT", "double": "DOUBLE", "bool": "BOOLEAN",
+    "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP_NTZ", "binary": "BINARY",
+}  # fmt: skip
 _ONE = threading.Lock()  # a process has one Spark context: builds on Spark come one after the other
 _LOGS = Path(__file__).with_name("log4j2.properties")
 # One plan must mean the same on both engines, and no literal may be taken for a variable.
@@ -51,8 +55,7 @@ class Session:
     def files(self, name: str, paths: Sequence[Path], row: str | None = None) -> None:
         """A view of Parquet files; a column that came later is null in the files before it. `row` names a column to
         add: the place of each row in its file."""
-        reader = self._spark.read.option("mergeSchema", "true" if len(paths) > 1 else "false")
-        found = reader.parquet(*(str(path) for path in paths))
+        found = self._spark.read.schema(_columns(paths)).parquet(*(str(path) for path in paths))
         if row is not None:
             place = "_metadata.file_name || ':' || CAST(_metadata.row_index AS STRING)"
             found = found.selectExpr("*", f"{place} AS {quoted(row)}")
@@ -87,7 +90,7 @@ class Session:
 
     def keep(self, query: str, name: str) -> None:
         """An answer of any size, as the view `name`."""
-        self.files(name, [self.write(query)])
+        self.files(name, sorted(self.write(query).glob("*.parquet")))
 
     def write(self, query: str, by: str | None = None) -> Path:
         """The rows as Parquet files of a new folder; with `by`, one file a value of that column, each in a folder
@@ -106,6 +109,12 @@ class Session:
     def _path(self) -> Path:
         self._made += 1
         return self.folder / f"{self._made}.parquet"
+
+
+def _columns(paths: Sequence[Path]) -> str:
+    """The columns of all files, as Spark is told them: to find them out it would run a query for each view."""
+    schema = pa.unify_schemas([pq.read_schema(path).remove_metadata() for path in paths])
+    return ", ".join(f"`{field.name.replace('`', '``')}` {_TYPES[str(field.type)]}" for field in schema)
 
 
 @contextmanager
