@@ -223,7 +223,7 @@ def test_whatever_the_rows_both_engines_release_the_same(tmp_path: Path) -> None
         session.lay("secrets", con, "FROM secrets")
 
         # Not made smaller where they differ: each try is a query of its own.
-        @settings(max_examples=tries(3, 40), suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @settings(max_examples=tries(2, 40), suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(st.lists(ROWS, min_size=40, max_size=60))
         def equal(rows: list[dict[str, Any]]) -> None:
             _fill(con, rows)
@@ -331,6 +331,7 @@ def test_families_links_codes_filters_caps_and_relative_days_come_out_alike() ->
     assert len(told["parts"]) > 10
 
 
+@pytest.mark.long
 def test_linked_people_of_two_institutions_come_out_alike(tmp_path: Path) -> None:
     db = Database(f"sqlite:///{tmp_path / 'x.db'}")
     two = united.make(db, tmp_path)
@@ -458,6 +459,7 @@ def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves
     assert not any(name in said_aloud.out + said_aloud.err for name in names)
 
 
+@pytest.mark.long
 def test_a_build_on_spark_of_changed_people_has_the_bytes_of_duckdbs(world: worlds.World) -> None:
     must_be_equal(world.gate, world.plan, "person", "visit", "steps", "lab_test")
 
