@@ -124,11 +124,13 @@ def opened(limits: Limits, spill: Path) -> Iterator[Session]:
     folder = spill / "spark"
     folder.mkdir(mode=0o700)
     with _ONE:
-        spark = _start(limits, folder)
         try:
-            yield Session(spark, folder)
+            spark = _start(limits, folder)
+            try:
+                yield Session(spark, folder)
+            finally:
+                spark.stop()
         finally:
-            spark.stop()
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -165,9 +167,23 @@ def _start(limits: Limits, folder: Path) -> SparkSession:
                 builder = builder.config(name, value)
             spark = builder.master(place).getOrCreate()
     except Exception as error:
+        end_java()  # what half began would go on in the folder of this job
         detail = "Apache Spark did not start; is there a Java 17, and does the master answer?"
         raise Problem("engine_unavailable", detail) from error
     return spark
+
+
+def end_java() -> None:
+    """End the Java of this process, if there is one; the next session starts another."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    if gateway is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        gateway.proc.kill()
+        gateway.proc.wait()
+        SparkContext._gateway = SparkContext._jvm = None
 
 
 def _settings(place: str, limits: Limits, folder: Path) -> dict[str, str]:
