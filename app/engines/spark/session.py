@@ -130,6 +130,7 @@ def opened(limits: Limits, spill: Path) -> Iterator[Session]:
                 yield Session(spark, folder)
             finally:
                 spark.stop()
+                _forget_folders()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -171,6 +172,14 @@ def _start(limits: Limits, folder: Path) -> SparkSession:
         detail = "Apache Spark did not start; is there a Java 17, and does the master answer?"
         raise Problem("engine_unavailable", detail) from error
     return spark
+
+
+def _forget_folders() -> None:
+    """Java remembers the folder of its first context: the next one's would lie in that of another job."""
+    from pyspark import SparkContext
+
+    if SparkContext._jvm is not None:
+        SparkContext._jvm.org.apache.spark.util.Utils.clearLocalRootDirs()
 
 
 def end_java() -> None:
