@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import logging
 import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ _TYPES = {
     "string": "STRING", "int64": "BIGINT", "int32": "INT", "double": "DOUBLE", "bool": "BOOLEAN",
     "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP_NTZ", "binary": "BINARY",
 }  # fmt: skip
+_FOLDERS: list[Path] = []  # of the first session of the Java that runs
 _ONE = threading.Lock()  # a process has one Spark context: builds on Spark come one after the other
 _LOGS = Path(__file__).with_name("log4j2.properties")
 # One plan must mean the same on both engines, and no literal may be taken for a variable.
@@ -130,17 +131,18 @@ def opened(limits: Limits, spill: Path) -> Iterator[Session]:
                 yield Session(spark, folder)
             finally:
                 spark.stop()
-                _forget_folders()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            _wipe_what_java_remembers(folder)
 
 
 def must_be_here(limits: Limits) -> None:
     """Problem("engine_unavailable") where PySpark is not installed, or no Java that it could start."""
-    if importlib.util.find_spec("pyspark") is None:
-        raise Problem(
-            "engine_unavailable", "Apache Spark is not installed here: the extra `spark` of Baekman."
-        )
+    try:
+        importlib.metadata.version("pyspark")
+    except importlib.metadata.PackageNotFoundError as missing:
+        detail = "Apache Spark is not installed here: the extra `spark` of Baekman."
+        raise Problem("engine_unavailable", detail) from missing
     home = os.environ.get("JAVA_HOME")
     if not _is_remote(limits) and shutil.which("java", path=f"{home}/bin" if home else None) is None:
         raise Problem("engine_unavailable", "Apache Spark needs a Java 17; there is none on the path.")
@@ -174,12 +176,16 @@ def _start(limits: Limits, folder: Path) -> SparkSession:
     return spark
 
 
-def _forget_folders() -> None:
-    """Java remembers the folder of its first context: the next one's would lie in that of another job."""
-    from pyspark import SparkContext
-
-    if SparkContext._jvm is not None:
-        SparkContext._jvm.org.apache.spark.util.Utils.clearLocalRootDirs()
+def _wipe_what_java_remembers(folder: Path) -> None:
+    """A Java goes on making temporary files in the folder of its first context, which was that of a job long gone."""
+    _FOLDERS.append(folder)
+    first = _FOLDERS[0]
+    if first != folder:
+        shutil.rmtree(first, ignore_errors=True)
+        with suppress(OSError):  # not empty, or not there: then it is somebody's
+            first.parent.rmdir()
+            first.parent.parent.rmdir()
+    del _FOLDERS[1:]
 
 
 def end_java() -> None:
