@@ -226,7 +226,9 @@ class World:
     def key_of(self, extract_id: str) -> bytes:
         """The wrapped key of the extract's project."""
         with self.db.read() as session:
-            return session.get_one(Project, session.get_one(Extract, extract_id).project_id).key_wrapped
+            found = session.get_one(Project, session.get_one(Extract, extract_id).project_id).key_wrapped
+        assert found is not None
+        return found
 
     def pseudonyms(self, extract_id: str) -> dict[int, str]:
         """Participant key -> pseudonym in the extract's project."""
