@@ -47,8 +47,8 @@ def recorded() -> Iterator[Order]:
             return
         held: list[str] = state.session.info.setdefault("locked", [])
         for table in _tables(state.statement):
-            order.add(held, table, _place())
-            if table not in held:
+            if table not in held:  # what is held already is not waited for
+                order.add(held, table, _place())
                 held.append(table)
 
     def ended(session: Session, _transaction: Any) -> None:

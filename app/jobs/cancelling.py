@@ -63,11 +63,13 @@ def comes_to_rest(session: Session, kind: str, subject: str) -> bool:
 @contextmanager
 def stoppable(job_id: str) -> Iterator[None]:
     """While the job runs in this thread: what `breaks_off` is told belongs to it."""
+    around = getattr(_here, "stops", None)  # a job may be run from within another, as an engine in line does
     _here.stops = _stops[job_id] = []
     try:
         yield
     finally:
-        del _stops[job_id], _here.stops
+        del _stops[job_id]
+        _here.stops = around
 
 
 def breaks_off(stop: Callable[[], object]) -> None:
