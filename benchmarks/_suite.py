@@ -121,7 +121,9 @@ def table(results: Path) -> str:
         about = max(about, told["about"], key=lambda one: one.get("date", ""))
         for one in told["figures"]:
             lines.append(_row(one, told["about"]))
-    if about:
+    if not about:
+        lines[-2:] = ["Nothing was taken on a quiet machine yet: docs/performance.md has the first figures."]
+    else:
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         lines += ["", f"Machine: {about['machine']}; Python {about['python']}; {versions}."]
     return "\n".join(lines) + "\n"
