@@ -1,8 +1,9 @@
 """Jobs are rows: they commit with the change that needs them, and a relay hands them to the durable engine."""
 
+from app.jobs.enqueuing import enqueue
 from app.jobs.kinds import MUST_END
 from app.jobs.parking import Rules, held_up
-from app.jobs.rows import JobContext, Task, enqueue, execute, order, requeue_failed, view
+from app.jobs.rows import JobContext, Task, execute, order, requeue_failed, view
 
 __all__ = [
     "MUST_END",

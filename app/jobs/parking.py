@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import new_id
 from app.errors import Problem, not_found
+from app.jobs.enqueuing import enqueue
 from app.jobs.states import step
 from app.models import Job
 
@@ -101,14 +101,10 @@ def release(session: Session, job: Job, now: datetime) -> Job:
     """The row that begins a parked job, which is locked, anew with all its tries before it. The caller records who did
     it."""
     job.state = step(job.state, "release")
-    again = Job(
-        id=new_id("job"), kind=job.kind, subject=job.subject, arguments=job.arguments, state="waiting",
-        progress={}, failure=None, created_at=now, finished_at=None, attempt=1, deaths=0, not_before=None,
-        project=job.project, cancel_asked_at=None,
-    )  # fmt: skip
-    session.add(again)
-    session.flush()
-    return again
+    again = enqueue(
+        session, job.kind, subject=job.subject, arguments=job.arguments, at=now, project=job.project
+    )
+    return session.get_one(Job, again)
 
 
 def locked(session: Session, job_id: str) -> Job:

@@ -14,9 +14,10 @@ from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
-from app.db import Database, new_id
+from app.db import Database
 from app.errors import Problem
 from app.jobs.cancelling import LAST, cancelled, stoppable
+from app.jobs.enqueuing import enqueue
 from app.jobs.kinds import MUST_END, RANKS, SERVES_WITHDRAWAL, TELLS
 from app.jobs.parking import Rules, is_dangerous, lost, overtake, park
 from app.jobs.states import ENDED, step
@@ -61,40 +62,6 @@ class JobContext:
 
 
 Task = Callable[[JobContext], None]
-
-
-def enqueue(
-    session: Session,
-    kind: str,
-    *,
-    subject: str,
-    arguments: Mapping[str, Any] | None = None,
-    at: datetime,
-    not_before: datetime | None = None,
-    attempt: int = 1,
-    project: str | None = None,
-) -> str:
-    """Add a job row to the caller's transaction; its id. It is not begun before `not_before`, and counts against what
-    may run of its `project` at a time."""
-    job = Job(
-        id=new_id("job"),
-        kind=kind,
-        subject=subject,
-        arguments=dict(arguments or {}),
-        state="waiting",
-        progress={},
-        failure=None,
-        created_at=at,
-        finished_at=None,
-        attempt=attempt,
-        deaths=0,
-        project=project,
-        cancel_asked_at=None,
-        not_before=not_before,
-    )
-    session.add(job)
-    session.flush()
-    return job.id
 
 
 def execute(
