@@ -15,7 +15,7 @@ from app.auth import departing, policy
 from app.auth.policy import Actor, DepartureFacts
 from app.clock import Clock
 from app.consents.custody import Leaving, Merging, lock_all
-from app.db import Database, new_id
+from app.db import Database, new_id, retried
 from app.errors import Finding, Problem, not_found, refuse_all
 from app.institutions.departure_states import OPEN, step
 from app.jobs import answers
@@ -146,6 +146,7 @@ class DepartureService:
                 done += self._again(session, entry)
         return done
 
+    @retried
     def _carry_out(self, departure_id: str) -> None:
         with self.db.unit_of_work() as session:
             row = session.get_one(Departure, departure_id, with_for_update=True, populate_existing=True)
