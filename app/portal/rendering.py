@@ -19,7 +19,7 @@ Language = Annotated[str | None, Query(max_length=20)]
 Accepted = Annotated[str, Header(max_length=500)]
 
 
-def catalog_of(request: Request) -> CatalogService:
+async def catalog_of(request: Request) -> CatalogService:
     """The catalogue of this application."""
     return cast("CatalogService", request.app.state.house.catalog)
 

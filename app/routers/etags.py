@@ -18,7 +18,7 @@ def tag(response: Response, revision: int) -> None:
     response.headers["ETag"] = f'"{revision}"'
 
 
-def seen(
+async def seen(
     if_match: Annotated[str | None, Header(description="The ETag that you have read, or *.")] = None,
 ) -> Sequence[int] | None:
     """The revisions that the editor has read, None for `*`; `precondition_required` where nothing is said."""

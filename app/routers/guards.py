@@ -83,8 +83,12 @@ Guard = Callable[..., Coroutine[Any, Any, Actor]]
 _ALTERNATIVES: dict[Guard, list[str]] = {}
 
 
-def auth_service(request: Request) -> AuthService:
+async def auth_service(request: Request) -> AuthService:
     """The issuer of this application."""
+    return _issuer(request)
+
+
+def _issuer(request: Request) -> AuthService:
     return cast("AuthService", request.app.state.house.auth)
 
 
@@ -92,7 +96,7 @@ def _authenticated(
     request: Request, asked: SecurityScopes, _shown: Annotated[str | None, Security(_scheme)]
 ) -> Actor:
     """Who asks, if the token holds and has every scope; plain `def`, for it reads the database."""
-    actor = auth_service(request).authenticate(_bearer(request))
+    actor = _issuer(request).authenticate(_bearer(request))
     if not actor.scopes.issuperset(asked.scopes):
         needed = " ".join(sorted(asked.scopes))
         raise Problem(

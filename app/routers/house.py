@@ -61,6 +61,7 @@ class House:
     measure: Callable[[], object]
 
 
-def house(request: Request) -> House:
-    """The house of this application."""
+async def house(request: Request) -> House:
+    """The house of this application. Async, as every dependency that only looks at the request: a plain one costs a
+    hop to a thread, a third of a millisecond."""
     return cast("House", request.app.state.house)

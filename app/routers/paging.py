@@ -27,7 +27,7 @@ class Page:
         return {"items": shown, "next_cursor": str(shown[-1][key]) if more else None}
 
 
-def page(
+async def page(
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
     cursor: Annotated[
         str | None, Query(pattern=r"^[A-Za-z0-9_]{1,60}$", description="`next_cursor` of the page before.")

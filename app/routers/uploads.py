@@ -17,7 +17,7 @@ from app.routers.problems import problems_and
 from app.schemas.api_uploads import UploadView
 
 
-def upload_service(request: Request) -> UploadService:
+async def upload_service(request: Request) -> UploadService:
     """The uploads of this application."""
     return cast("UploadService", request.app.state.house.uploads)
 
