@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,22 @@ def alone(module: str, *arguments: object) -> dict[str, Any]:
 def said(figures: Sequence[dict[str, Any]] | dict[str, Any]) -> None:
     """Print what was found: one line of JSON, the last of the output."""
     sys.stdout.write(json.dumps(figures, ensure_ascii=False) + "\n")
+
+
+def in_steps(
+    asked: argparse.ArgumentParser,
+    steps: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]],
+    measure: Callable[[argparse.Namespace], list[dict[str, Any]]],
+) -> None:
+    """The command line of a measurement whose steps run in processes of their own (`alone`): one step where `--step`
+    names it, else the whole, after which its folder is wiped."""
+    asked.add_argument("folder", type=Path, help="an empty folder for the data; wiped at the end")
+    asked.add_argument("--step", choices=tuple(steps), help=argparse.SUPPRESS)
+    told = asked.parse_args()
+    if told.step:
+        said(steps[told.step](told))
+        return
+    try:
+        said(measure(told))
+    finally:
+        shutil.rmtree(told.folder, ignore_errors=True)

@@ -95,16 +95,14 @@ def rss_of(pid: int) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) // 1024
 
 
-def loaded(
-    url: str, pids: list[int], seconds: int, connections: int, token: str = "", header: str = ""
-) -> dict[str, float]:
-    """Requests and bytes per CPU second of the server under wrk, its latency in ms; any answer but 2xx fails."""
+def loaded(url: str, pids: list[int], seconds: int, connections: int, token: str = "") -> dict[str, float]:
+    """Requests per CPU second of the server under wrk, its latency in ms; any answer but 2xx fails."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise FileNotFoundError("wrk")
     command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "60s"]
-    for line in filter(None, (token and f"Authorization: Bearer {token}", header)):
-        command += ["-H", line]
+    if token:
+        command += ["-H", f"Authorization: Bearer {token}"]
     before, begun = cpu_of(pids), time.perf_counter()
     done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     cpu, wall = cpu_of(pids) - before, time.perf_counter() - begun
@@ -113,14 +111,8 @@ def loaded(
     requests = int(re.findall(r"(\d+) requests in", done.stdout)[0])
     return {
         "requests": requests, "per_cpu_s": requests / cpu, "cpu_s": cpu, "wall_s": wall,
-        "bytes": _size(re.findall(r"requests in .*?, ([\d.]+[KMGT]?B) read", done.stdout)[0]),
         "p99_ms": _time(re.findall(r"99%\s+([\d.]+\w+)", done.stdout)[0]),
     }  # fmt: skip
-
-
-def _size(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)([KMGT]?)B", text).groups()  # type: ignore[union-attr]
-    return float(number) * 1024.0 ** " KMGT".index(unit or " ")
 
 
 def _time(text: str) -> float:

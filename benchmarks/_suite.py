@@ -15,8 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks._figures import figure
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+FIELDS = frozenset(figure("", 0.0, ""))
 SHOWN = ("duckdb", "pyarrow", "sqlalchemy", "fastapi", "uvicorn", "numpy")
 
 
@@ -86,8 +89,11 @@ def _taken(one: Measurement, arguments: str, data: Path | None) -> list[dict[str
     if done.returncode:
         sys.stderr.write(f"{one.name} is broken\n")
         return None
-    found = json.loads(done.stdout)
-    return found if isinstance(found, list) else [found]
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    if any(not (set(line) >= FIELDS or "skipped" in line) for line in found):
+        sys.stderr.write(f"{one.name} says something that is no result\n")
+        return None
+    return found
 
 
 def _machine() -> dict[str, Any]:

@@ -42,7 +42,7 @@ def line(key: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
     base = more.get("baseline")
     ratio = round(value / base, 3) if base else None
     return {"key": key, "value": round(value, 5), "unit": unit, "baseline": base, "ratio": ratio,
-            "goal": None, "met": None, "cpu_s": None, "rss_mb": None} | more  # fmt: skip
+            "goal": None, "met": None, "rows": None, "rss_mb": None, "cpu_s": None, "wall_s": None} | more  # fmt: skip
 
 
 def other(*arguments: str) -> dict[str, Any]:

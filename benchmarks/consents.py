@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import psycopg
 
-from benchmarks._figures import alone, figure, peak_mb, said, skipped, spent
+from benchmarks._figures import alone, figure, in_steps, peak_mb, skipped, spent
 from benchmarks._rooms import rooms
 from tests.postgres import NoPostgres, start_server
 
@@ -131,19 +131,14 @@ def measure(folder: Path, lines: int, runs: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Make the data, measure, print."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("folder", type=Path, help="an empty folder for the data; wiped at the end")
     asked.add_argument("--lines", type=int, default=1_000_000)
     asked.add_argument("--runs", type=int, default=3)
-    asked.add_argument("--step", choices=("copy", "load"))
-    asked.add_argument("--url", default="")
-    told = asked.parse_args()
-    if told.step:
-        said({"copy": copy, "load": load}[told.step](told.folder, told.url))
-    else:
-        try:
-            said(measure(told.folder, told.lines, told.runs))
-        finally:
-            shutil.rmtree(told.folder, ignore_errors=True)
+    asked.add_argument("--url", default="", help=argparse.SUPPRESS)
+    steps = {
+        "copy": lambda told: copy(told.folder, told.url),
+        "load": lambda told: load(told.folder, told.url),
+    }
+    in_steps(asked, steps, lambda told: measure(told.folder, told.lines, told.runs))
 
 
 if __name__ == "__main__":

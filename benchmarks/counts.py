@@ -1,7 +1,6 @@
 """CPU of a masked count with a filter against the bare count in DuckDB: python -m benchmarks counts FOLDER."""
 
 import argparse
-import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import duckdb
 
 from app.auth.policy import Actor
 from app.schemas.counts import CountQuestion
-from benchmarks._figures import alone, figure, peak_mb, said, spent
+from benchmarks._figures import alone, figure, in_steps, peak_mb, spent
 from benchmarks._house import House, opened, stored
 
 GOAL = 2
@@ -90,21 +89,16 @@ def measure(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, A
 
 def main() -> None:
     """Make the data, measure, print."""
-    args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("folder", type=Path, help="an empty folder for the house; wiped at the end")
-    args.add_argument("--people", type=int, default=1_000_000)
-    args.add_argument("--rows", type=int, default=10_000_000)
-    args.add_argument("--runs", type=int, default=5)
-    args.add_argument("--step", choices=("count", "bare"))
-    args.add_argument("--number", type=int, default=0)
-    told = args.parse_args()
-    if told.step:
-        said({"count": count, "bare": bare}[told.step](told.folder, told.number))
-    else:
-        try:
-            said(measure(told.folder, told.people, told.rows, told.runs))
-        finally:
-            shutil.rmtree(told.folder, ignore_errors=True)
+    asked_for = argparse.ArgumentParser(description=__doc__)
+    asked_for.add_argument("--people", type=int, default=1_000_000)
+    asked_for.add_argument("--rows", type=int, default=10_000_000)
+    asked_for.add_argument("--runs", type=int, default=5)
+    asked_for.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
+    steps = {
+        "count": lambda told: count(told.folder, told.number),
+        "bare": lambda told: bare(told.folder, told.number),
+    }
+    in_steps(asked_for, steps, lambda told: measure(told.folder, told.people, told.rows, told.runs))
 
 
 if __name__ == "__main__":

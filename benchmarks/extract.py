@@ -12,11 +12,17 @@ from typing import Any
 
 import duckdb
 
-from benchmarks._figures import alone, figure, peak_mb, said, spent
+from benchmarks._figures import alone, figure, in_steps, peak_mb, spent
 from benchmarks._house import make, opened, stored
 
 GOALS = {10_000_000: 2.0, 100_000_000: 1.5}  # a wish of CPU over the copy's at these sizes
 MOST_MB = 2048
+
+
+def made(folder: Path, people: int, rows: int) -> dict[str, Any]:
+    """The house."""
+    make(folder, people, rows, 5_000_000)
+    return {}
 
 
 def release(folder: Path) -> dict[str, Any]:
@@ -89,22 +95,15 @@ def measure(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, A
 def main() -> None:
     """Make the data, measure, print."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("folder", type=Path, help="an empty folder for the house; wiped at the end")
     asked.add_argument("--people", type=int, default=1_000_000)
     asked.add_argument("--rows", type=int, default=10_000_000)
     asked.add_argument("--runs", type=int, default=3)
-    asked.add_argument("--step", choices=("make", "copy", "release"))
-    told = asked.parse_args()
-    if told.step == "make":
-        make(told.folder, told.people, told.rows, 5_000_000)
-        said({})
-    elif told.step:
-        said({"copy": copy, "release": release}[told.step](told.folder))
-    else:
-        try:
-            said(measure(told.folder, told.people, told.rows, told.runs))
-        finally:
-            shutil.rmtree(told.folder, ignore_errors=True)
+    steps = {
+        "make": lambda told: made(told.folder, told.people, told.rows),
+        "copy": lambda told: copy(told.folder),
+        "release": lambda told: release(told.folder),
+    }
+    in_steps(asked, steps, lambda told: measure(told.folder, told.people, told.rows, told.runs))
 
 
 if __name__ == "__main__":

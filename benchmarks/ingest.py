@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from benchmarks._figures import alone, figure, peak_mb, said, spent
+from benchmarks._figures import alone, figure, in_steps, peak_mb, spent
 from benchmarks._rooms import rooms
 
 GOAL = 2.5
@@ -29,7 +29,7 @@ TYPES = {
 }
 
 
-def make(folder: Path, people: int, rows: int) -> None:
+def make(folder: Path, people: int, rows: int) -> dict[str, Any]:
     """The same rows as CSV and as Parquet, in no order of the people, and the people."""
     folder.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect(config={"memory_limit": "6GB", "temp_directory": str(folder / "tmp")})
@@ -38,6 +38,7 @@ def make(folder: Path, people: int, rows: int) -> None:
     con.execute(f"COPY wear TO '{folder / 'wear.parquet'}' (FORMAT parquet, COMPRESSION zstd)")
     born = f"SELECT p AS pid, 1930 + hash(p) % 70 AS born FROM range({people}) t(p)"
     con.execute(f"COPY ({born}) TO '{folder / 'person.csv'}' (HEADER)")
+    return {}
 
 
 def load(folder: Path, form: str) -> dict[str, Any]:
@@ -88,23 +89,16 @@ def measure(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, A
 def main() -> None:
     """Make the data, measure, print."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("folder", type=Path, help="an empty folder for the data; wiped at the end")
     asked.add_argument("--people", type=int, default=1_000_000)
     asked.add_argument("--rows", type=int, default=10_000_000)
     asked.add_argument("--runs", type=int, default=3)
-    asked.add_argument("--step", choices=("make", "load", "check"))
-    asked.add_argument("--form", choices=("csv", "parquet"), default="csv")
-    told = asked.parse_args()
-    if told.step == "make":
-        make(told.folder, told.people, told.rows)
-        said({})
-    elif told.step:
-        said({"load": load, "check": check}[told.step](told.folder, told.form))
-    else:
-        try:
-            said(measure(told.folder, told.people, told.rows, told.runs))
-        finally:
-            shutil.rmtree(told.folder, ignore_errors=True)
+    asked.add_argument("--form", choices=("csv", "parquet"), default="csv", help=argparse.SUPPRESS)
+    steps = {
+        "make": lambda told: make(told.folder, told.people, told.rows),
+        "load": lambda told: load(told.folder, told.form),
+        "check": lambda told: check(told.folder, told.form),
+    }
+    in_steps(asked, steps, lambda told: measure(told.folder, told.people, told.rows, told.runs))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Withdrawals over many live extracts until all copies have settled: python -m benchmarks withdrawal_stream FOLDER."""
 
 import argparse
-import json
 import random
 import shutil
 import sys
@@ -23,6 +22,7 @@ from app.models import BlockMark, Extract, Job, Part, Withdrawal
 from app.schemas.plan import Condition
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
+from benchmarks._figures import figure, peak_mb, said
 from benchmarks._house import NOW, House, make
 
 STEP = 1 << 20  # bytes between two looks at the database, as the route has it
@@ -180,7 +180,11 @@ def main() -> None:
     finally:
         shutil.rmtree(told.folder, ignore_errors=True)
     asked_for = {"people": told.people, "rows": told.rows, "extracts": told.extracts}
-    sys.stdout.write(json.dumps({**asked_for, "withdrawals": told.withdrawals, **figures}, indent=2) + "\n")
+    complete = figures["download"]["ended"] == "complete" and not figures["jobs_failed"]
+    line = figure("withdrawal_stream", figures["settled_wall_s"], "s until settled", goal=3600, rss_mb=peak_mb(),
+                  cpu_s=figures["settled_cpu_s"], wall_s=figures["settled_wall_s"], **asked_for,
+                  withdrawals=told.withdrawals, **figures)  # fmt: skip
+    said([{**line, "met": line["met"] and complete}])
 
 
 if __name__ == "__main__":
