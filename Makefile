@@ -31,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without byte code every process compiles all it imports anew: 7 s of work instead of 3 before the service can answer.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve migrate test test-all faults check fix docs attack bench bench-quick lock clean
+.PHONY: help demo serve migrate test test-all faults check fix docs attack sbom load bench bench-quick lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,12 @@ docs: $(RUNTIME)  ## write the pages of docs/ that follow from the code
 
 attack: $(RUNTIME)  ## attack an extract as its holder could (ARGS='var/demo/generation-2', after make demo)
 	$(PY) -m app.cli attack $(ARGS)
+
+sbom: $(RUNTIME)  ## print what the image is made of, as CycloneDX JSON, from requirements.lock
+	@$(PY) deploy/sbom.py $(ARGS)
+
+load: $(DEV)  ## readers, uploads, extracts and withdrawals at once for ten minutes (ARGS='--minutes 2')
+	$(PY) -m benchmarks $(if $(ARGS),load $(ARGS),all load)
 
 bench: $(DEV)  ## measure all of it, for hours (ARGS='NAME ...' one; numbers of docs come from here)
 	@if [ -f benchmarks/requirements.lock ]; then $(MAKE) --no-print-directory $(VENV)-bench/.ready; fi

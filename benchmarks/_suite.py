@@ -54,6 +54,7 @@ MEASUREMENTS = (
     Measurement("api", "{folder}", "{folder} --seconds 3 --runs 1"),
     Measurement("download", "{folder}", "{folder} --megabytes 200 --runs 1"),
     Measurement("withdrawal_stream", "{folder}", None),
+    Measurement("load", "{folder}", "{folder} --minutes 1 --people 600"),
     Measurement("compare", "{data}", None),
 )  # fmt: skip
 

@@ -89,7 +89,7 @@ def apart(folder: Path, database_url: str, **settings: Any) -> Iterator[Apart]:
     }
     of_web = {name: value for name, value in settings.items() if not name.startswith(OF_WORKERS)}
     web = {**shared, **of_web, "var": folder / "web"}
-    worker = {**shared, **settings, "var": folder / "worker", "master_key": _b64(MASTER), "jobs_at_once": 1}
+    worker = {"jobs_at_once": 1, **shared, **settings, "var": folder / "worker", "master_key": _b64(MASTER)}
     of = Settings(_env_file=None, **web)
     served = serving(of)
     with_migrations(served.db)
