@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ SCENES = (
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[Story]:
-    """The service with a delivered extract, still running."""
+def told(folder: Path, scenes: Sequence[str] = SCENES, **chosen: Any) -> Iterator[Story]:
+    """The service after these scenes, with a delivered extract where none are named, still running."""
     folder.mkdir(parents=True, exist_ok=True)
     with running(folder) as server:
-        story = Story(server, folder, Screen(quiet=True))
+        story = Story(server, folder, Screen(quiet=True), **chosen)
         story.sample = omop.export(folder / "hospital")
-        for scene in SCENES:
+        for scene in scenes:
             getattr(story, scene)()
         yield story
 

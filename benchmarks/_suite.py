@@ -50,6 +50,8 @@ MEASUREMENTS = (
     Measurement("ingest", "{folder}", "{folder} --people 20000 --rows 400000 --runs 1"),
     Measurement("append_month", "{folder}", "{folder} --people 4000 --runs 1"),
     Measurement("consents", "{folder}", "{folder} --lines 100000 --runs 1"),
+    Measurement("engines", "{folder}", None),
+    Measurement("utility", "{folder}", "{folder}"),
     Measurement("counts", "{folder}", "{folder} --people 50000 --rows 500000 --runs 3"),
     Measurement("api", "{folder}", "{folder} --seconds 3 --runs 1"),
     Measurement("download", "{folder}", "{folder} --megabytes 200 --runs 1"),

@@ -42,6 +42,7 @@ class Story:
     server: Server
     folder: Path
     screen: Screen
+    k: int = K
     ids: dict[str, str] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
 
@@ -348,7 +349,7 @@ class Story:
             "purpose": PURPOSE,
             "tables": tables,
             "filter": [_born()],
-            "privacy": {"k": K},
+            "privacy": {"k": self.k},
             "irb_reference": "IRB 2026-041",
             "end_date": (datetime.now(UTC) + timedelta(days=365)).date().isoformat(),
         }
