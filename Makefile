@@ -17,6 +17,7 @@ RUNTIME := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.runtime)
 DEV := $(VENV)/.dev
 WORKERS ?= 2
 ROUNDS ?= 100
+PROFILE ?= quick
 
 # A home that is unset or cannot be written must not matter: then the caches stay in .venv.
 ifeq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),)
@@ -31,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without byte code every process compiles all it imports anew: 7 s of work instead of 3 before the service can answer.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve migrate test test-all faults check fix docs attack sbom load bench bench-quick lock clean
+.PHONY: help demo serve migrate test test-again test-all faults check fix docs attack sbom load bench bench-quick lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -45,11 +46,14 @@ serve: $(RUNTIME)  ## run the service on this machine, data in ./var
 migrate: $(RUNTIME)  ## bring the database up to the newest migration
 	$(PY) -m app.cli migrate $(ARGS)
 
-test: $(DEV)  ## run the tests, without those marked long (ARGS='tests/unit -k name' to choose)
-	$(PY) -m pytest -n $(WORKERS) -m "not long" $(ARGS)
+test: $(DEV)  ## run a test of every promise, in minutes (ARGS='tests/unit -k name' to choose)
+	$(PY) -m pytest -n $(WORKERS) -m "not long and not again" $(ARGS)
 
-test-all: $(DEV)  ## run every test, the generative ones with more cases, drawn anew
-	$(PY) -m pytest -n $(WORKERS) --hypothesis-profile=thorough $(ARGS)
+test-again: $(DEV)  ## run what CI runs beside these: said at more length, or on the other database
+	$(PY) -m pytest -n $(WORKERS) -m "again and not long" $(ARGS)
+
+test-all: $(DEV)  ## run every test (PROFILE=thorough: the generative ones with more cases, drawn anew)
+	$(PY) -m pytest -n $(WORKERS) --hypothesis-profile=$(PROFILE) $(ARGS)
 
 faults: $(DEV)  ## kill, interleave and repeat at random (ROUNDS=100)
 	$(PY) -m pytest -n $(WORKERS) -m faults --hypothesis-profile=thorough --rounds=$(ROUNDS) $(ARGS)

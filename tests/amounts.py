@@ -1,8 +1,18 @@
-"""How much a generative test tries: little in `make test`, more where `--hypothesis-profile=thorough` is said."""
+"""How much is tried: in `make test` few examples and the first cases of many; the other cases are run again by CI."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 
 def tries(quick: int, thorough: int) -> int:
-    """The number of examples in this run."""
+    """The number of examples in this run; the profile `thorough` is said by `--hypothesis-profile`."""
     return thorough if settings.get_current_profile_name() == "thorough" else quick
+
+
+def first(quick: int, cases: Sequence[Any]) -> list[Any]:
+    """Cases of one promise, the telling ones first: `make test` runs that many, the others are marked `again`."""
+    later = [case if isinstance(case, tuple) else (case,) for case in cases[quick:]]
+    return [*cases[:quick], *(pytest.param(*case, marks=pytest.mark.again) for case in later)]

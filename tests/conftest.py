@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ from tests.postgres import NoPostgres, fresh_database, running_server
 if TYPE_CHECKING:
     from tests.s3 import Server
 
-# A plain run draws the same cases every time: it may be red only where something was changed. `make test-all` and
-# `make faults` take the other profile and draw anew. An example database would make one machine unlike another.
+# A plain run draws the same cases every time: it may be red only where something was changed. `make faults` and
+# `make test-all PROFILE=thorough` take the other profile and draw anew. An example database would make one machine
+# unlike another.
 settings.register_profile("quick", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("thorough", derandomize=False, deadline=None, database=None, print_blob=True)
 settings.load_profile("quick")
@@ -28,6 +30,32 @@ settings.load_profile("quick")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=3, help="how many random rounds of events are played")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run on both databases take turns in `make test`: half of them on one, half on the other, by their
+    names. The other form is marked `again`. What says something of each database is marked `both` and always runs on
+    both."""
+    forms: dict[str, list[tuple[pytest.Item, str]]] = {}
+    for item in items:
+        database = getattr(item, "callspec", None) and item.callspec.params.get("database_url")  # type: ignore[attr-defined]
+        if database and not item.get_closest_marker("long") and not item.get_closest_marker("both"):
+            forms.setdefault(item.nodeid.replace(database, ""), []).append((item, database))
+    for name, both in forms.items():
+        turn = "postgresql" if zlib.crc32(name.encode()) % 2 else "sqlite"
+        for item, database in both if len(both) > 1 else []:
+            if database != turn:
+                item.add_marker("again")
+    items.sort(key=lambda item: _ORDER.get(_kind(item.nodeid), 4))
+
+
+def _kind(nodeid: str) -> str:
+    return nodeid.removeprefix("tests/").split("/")[0]
+
+
+# Workers take modules in this order. The largest come first and the many small ones last, so that all end together.
+_ORDER = {"spec": 0, "acceptance": 1, "generative": 2, "browser": 3, "architecture": 5, "unit": 6}
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +129,7 @@ class SecondsPerKind:
         self.tests: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        kind = report.nodeid.removeprefix("tests/").split("/")[0]
+        kind = _kind(report.nodeid)
         self.seconds[kind] += report.duration  # type: ignore[assignment]  # a Counter adds up floats as well
         self.tests[kind] += report.when == "call"
 

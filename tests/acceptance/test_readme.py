@@ -59,6 +59,7 @@ def _wait(base: str, log: Path) -> None:
     raise AssertionError(log.read_text("utf-8"))
 
 
+@pytest.mark.again
 def test_a_newcomer_gets_from_the_first_start_to_a_second_generation(service: dict[str, str], tmp_path: Path):
     folder = tmp_path / "newcomer"
     folder.mkdir()

@@ -86,6 +86,7 @@ def _begin(year: Year, last: str) -> str:
     return str(made["id"])
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_the_second_year(year: Year) -> None:
     service, rows = year.service, _lab_rows(year.cohort)

@@ -30,6 +30,7 @@ from app.models import Extract, Participant, Project
 from app.schemas.counts import CountQuestion
 from app.schemas.plan import Condition
 from tests import world as worlds
+from tests.amounts import first
 from tests.attack.held import RESIDENT, SURVEY, SURVEY_SQL, SURVEY_TABLES, attacked, doctored, download
 from tests.world import World
 
@@ -175,6 +176,7 @@ def _places(world: World, one: str, two: str) -> float:
     return float(np.corrcoef([order[0][k] for k in both], [order[1][k] for k in both])[0, 1])
 
 
+@pytest.mark.again
 def test_generations_of_a_project_keep_their_crowds(
     small: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +337,7 @@ FIFTY = f"""{worlds.VISIT_SQL.split("ORDER BY key")[0]}
 UNION ALL SELECT 2, (9000000 + n)::BIGINT, 14, DATE '2021-01-01' + n::INTEGER, 'Z99', 50.0 FROM range(50) r(n)"""
 
 
-@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize("planted", first(1, [False, True]))
 def test_one_person_with_fifty_rows_counts_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
 ) -> None:
@@ -442,7 +444,7 @@ def _edge_attack(world: World, extract: str, day: str) -> dict[str, tuple[float,
     }
 
 
-@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize("planted", first(1, [False, True]))
 def test_the_cut_off_tells_no_shift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool) -> None:
     """People seen from the first day until the cut-off: guessing the shift by a person's first or last date or the
     number of rows errs like a blind guess (91 to 95 days). Planted: no window, then the verifier stops it; and with
@@ -469,7 +471,7 @@ def test_the_cut_off_tells_no_shift(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert blind > 60
 
 
-@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize("planted", first(1, [False, True]))
 def test_the_last_relative_day_tells_no_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
 ) -> None:
@@ -506,7 +508,7 @@ def test_the_last_relative_day_tells_no_date(
     assert error < 10 if planted else error > 75
 
 
-@pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.parametrize("planted", first(1, [False, True]))
 def test_the_start_of_a_vocabulary_tells_no_shift(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: bool
 ) -> None:
@@ -553,6 +555,7 @@ def test_edges_of_a_downloaded_extract(small: World, tmp_path: Path) -> None:
     assert (worse.verdict, worse.figures["columns_without_window"]) == ("broken", 2)
 
 
+@pytest.mark.again
 def test_the_command_writes_a_report_and_fails_on_a_broken_extract(
     small: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from app.db import Database
 from app.deid.roles import check_dictionary
 from app.errors import Problem
 from app.models import Upload
-from tests.integration.intake.world import IntakeWorld, csv_bytes, problems
+from tests.integration.intake.world import IntakeWorld, begun, csv_bytes, problems
 
 PLANTED = "SECRET-VALUE"
 
@@ -73,11 +73,7 @@ def bills(visits: list[int], codes: list[Any] | None = None, **more: Any) -> byt
 def world(tmp_path: Path) -> Iterator[IntakeWorld]:
     """People and visits are accepted; what was accepted must stand after every test."""
     db = Database(f"sqlite:///{tmp_path / 'baekman.db'}")
-    made = IntakeWorld(tmp_path, db, dictionary())
-    assert [
-        made.upload("person", csv_bytes(PEOPLE)).state,
-        made.upload("visit", csv_bytes(VISITS)).state,
-    ] == ["accepted"] * 2
+    made = begun(tmp_path, db, dictionary(), {"person": csv_bytes(PEOPLE), "visit": csv_bytes(VISITS)})
     before = {name: row.sha256 for name, row in made.held().items()}
     objects = set(made.vault.list())
     yield made

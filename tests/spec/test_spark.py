@@ -307,6 +307,7 @@ def must_be_equal(gate: Gate, plan: Plan, *tables: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.again
 def test_families_links_codes_filters_caps_and_relative_days_come_out_alike() -> None:
     """Codes that climb, people who are left out, rows that are capped, in a table each; and all at once."""
     shape = Shape(7, EVERYTHING, families=True, sensitive=True, relative=True, filtered=True, cap=2)

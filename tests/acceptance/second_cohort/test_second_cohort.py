@@ -13,7 +13,7 @@ from app.consents import queries
 from app.db import Database
 from tests.acceptance.second_cohort.cohort import SecondCohort, second_cohort
 from tests.databases import SQLITE_FIRST
-from tests.integration.intake.world import COHORT, IntakeWorld
+from tests.integration.intake.world import COHORT, IntakeWorld, begun
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,8 @@ def cohort() -> SecondCohort:
 
 def registered(url: str, folder: Path, cohort: SecondCohort) -> Iterator[IntakeWorld]:
     db = Database(url)
-    made = IntakeWorld(folder, db, cohort.dictionary)
-    for table in cohort.ORDER:  # children before their parents: they wait
-        made.send(table, cohort.files[table])
-    made.jobs.drain()
+    # Children before their parents: they wait.
+    made = begun(folder, db, cohort.dictionary, {table: cohort.files[table] for table in cohort.ORDER})
     assert made.failed_jobs() == []
     yield made
     db.dispose()

@@ -63,6 +63,7 @@ def test_at_most_so_many_rows_of_a_person_leave_and_the_papers_say_so(world: Wor
     assert told["tables"]["visit"]["rows_out"] == 190 * 30  # a cap beyond what there is takes nothing
 
 
+@pytest.mark.again
 def test_which_rows_leave_says_nothing_of_when_they_were(world: World) -> None:
     """The number of a visit, which grows with its day, is spread evenly over those that leave; so are two projects'."""
     chosen = []
@@ -88,6 +89,7 @@ def test_a_forgotten_cap_is_stopped_by_the_verifier(world: World, monkeypatch: p
     assert "too_many_rows" in {found.code for found in refused.value.findings}
 
 
+@pytest.mark.again
 def test_codes_are_counted_on_the_rows_that_leave(world: World) -> None:
     """Everyone has every code; of one row a person a code has some fifty people, and fewer than a hundred is rare."""
     visit = _tables(world, 1).tables[1]

@@ -99,6 +99,7 @@ def test_who_comes_of_age_stays_where_they_are_and_is_in_nothing_new(world: Worl
     assert held == [[(1,)], [(0,)]]
 
 
+@pytest.mark.again
 def test_the_deceased_are_in_nothing_new_where_the_policy_says_so(world: World) -> None:
     gone = world.keys[4]
     with world.db.unit_of_work() as session:
@@ -148,6 +149,7 @@ def test_a_chore_that_fails_keeps_no_other_from_its_work() -> None:
     assert done == ["works"]
 
 
+@pytest.mark.again
 def test_a_withdrawal_that_failed_half_way_is_tried_again(
     world: World, clock: Moving, monkeypatch: pytest.MonkeyPatch
 ) -> None:

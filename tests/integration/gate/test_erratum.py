@@ -87,6 +87,7 @@ def work(world: World) -> None:
                 extracts.reissue(context)
 
 
+@pytest.mark.again
 def test_wrong_values_are_recalled_and_corrected_ones_take_their_place(world: World) -> None:
     extract, other = (
         world.permit(),
@@ -158,6 +159,7 @@ def test_the_wrong_parts_are_closed_before_the_corrected_ones_are_built(world: W
         assert [job.kind for job in session.query(Job)].count("reissue_extract") == 1
 
 
+@pytest.mark.again
 def test_an_erratum_says_what_was_wrong_or_is_refused_whole(world: World) -> None:
     errata, made = ErrataService(world.db, world.clock), corrected(world)
     body = {

@@ -144,6 +144,7 @@ def _band(label: str) -> set[int]:
     return set(range(int(low), int(high or int(low) + 1) + 1)) if low.isdigit() else set()
 
 
+@pytest.mark.again
 def test_a_permit_that_does_not_follow_stays(world: World) -> None:
     extract = world.permit()
     world.release(extract)
@@ -170,6 +171,7 @@ def test_a_few_who_join_are_not_told_apart_and_the_permit_stays(world: World) ->
     assert standing(world, extract).generation == 2
 
 
+@pytest.mark.again
 def test_a_breaking_version_asks_the_steward_who_lets_it_go_on_or_stay(world: World) -> None:
     document = copy.deepcopy(worlds.DICTIONARY)
     document["tables"][1]["fields"][4]["unit"] = "kg"
@@ -196,6 +198,7 @@ def test_a_breaking_version_asks_the_steward_who_lets_it_go_on_or_stay(world: Wo
     assert standing(world, extract).follow is False
 
 
+@pytest.mark.again
 def test_a_change_that_the_plan_does_not_use_asks_nobody(world: World) -> None:
     document = copy.deepcopy(worlds.DICTIONARY)
     document["tables"][1]["fields"][4]["unit"] = "kg"

@@ -148,6 +148,7 @@ def test_who_left_one_domain_or_came_back_is_no_leak(site: Site) -> None:
     assert site.look() == 0
 
 
+@pytest.mark.again
 def test_it_looks_once_a_day_and_says_what_it_looked_at(site: Site) -> None:
     site.withdraw(site.world.keys[2])
     site.look()
@@ -158,6 +159,7 @@ def test_it_looks_once_a_day_and_says_what_it_looked_at(site: Site) -> None:
     assert line.data["parts"] > 0
 
 
+@pytest.mark.again
 def test_where_it_may_not_close_it_only_says_so(site: Site) -> None:
     site.withdraw(site.world.keys[2])
     site.leak()
@@ -233,6 +235,7 @@ def test_a_fault_on_any_other_way_raises_the_highest_alarm(site: Site) -> None:
         assert len(session.scalars(select(Alarm)).all()) == len(known)
 
 
+@pytest.mark.again
 def test_who_came_back_is_on_no_way_by_mistake(site: Site) -> None:
     back = site.world.keys[4]
     site.withdraw(back)

@@ -110,6 +110,7 @@ def test_without_its_memory_the_whole_is_built(world: World, damage: str) -> Non
     assert _release(world, extract)["way"] == "changed_parts"
 
 
+@pytest.mark.again
 def test_other_data_in_the_vault_are_read_in_whole(world: World) -> None:
     extract = world.permit()
     _release(world, extract)
@@ -121,6 +122,7 @@ def test_other_data_in_the_vault_are_read_in_whole(world: World) -> None:
     assert _release(world, extract)["way"] == "other_data"
 
 
+@pytest.mark.again
 def test_what_an_earlier_version_kept_makes_it_a_whole_build(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +157,7 @@ def _destroy(world: World, key: int) -> None:
             old.unlink()
 
 
+@pytest.mark.again
 def test_destroyed_rows_are_missed_by_nobody_whose_leaving_was_told_before(world: World) -> None:
     extract = world.permit()
     _release(world, extract)
@@ -169,6 +172,7 @@ def test_destroyed_rows_are_missed_by_nobody_whose_leaving_was_told_before(world
     assert set(_parts(world, extract)) == parts
 
 
+@pytest.mark.again
 def test_whose_rows_are_destroyed_before_the_reissue_makes_it_a_whole_build(world: World) -> None:
     extract = world.permit()
     _release(world, extract)
@@ -177,6 +181,7 @@ def test_whose_rows_are_destroyed_before_the_reissue_makes_it_a_whole_build(worl
     assert _release(world, extract)["way"] == "rows_destroyed"
 
 
+@pytest.mark.again
 def test_a_part_that_is_closed_or_lost_is_written_again(world: World) -> None:
     extract = world.permit()
     _release(world, extract)
@@ -231,6 +236,7 @@ def test_k_is_verified_over_all_parts_together(world: World, monkeypatch: pytest
     assert smallest[0][0] >= 5
 
 
+@pytest.mark.again
 def test_a_fault_of_ours_is_not_met_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     extract = world.permit()
     _release(world, extract)
@@ -261,6 +267,7 @@ def test_what_is_remembered_is_sealed_and_goes_with_the_extract(world: World) ->
     assert [p for p in (world.var / "memory").rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.again
 def test_where_nothing_may_be_built_any_more_nothing_is_remembered(world: World) -> None:
     extract = world.permit()
     _release(world, extract)

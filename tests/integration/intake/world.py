@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +48,7 @@ from app.storage.held import objects_of
 from app.storage.inbox import Inbox
 from app.storage.vault import Vault
 from app.withdrawals.service import WithdrawalService
-from tests.schema import with_tables
+from tests.schema import copy_into, template, with_tables
 
 ALICE = Actor(
     "client:hospital", "hospital", "institution", "ins_a", frozenset({"uploads:write", "consents:write"})
@@ -61,9 +66,11 @@ class IntakeWorld:
     now: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
     withdrawn: list[Any] = field(default_factory=list)
     version: str = VERSION  # the one that is uploaded to
+    furnished: bool = False  # the database and the folder are a copy of one that was
 
     def __post_init__(self) -> None:
-        with_tables(self.db)
+        if not self.furnished:
+            with_tables(self.db)
         self.settings = Settings(var=self.folder)
         self.inbox = Inbox.open((self.folder / "inbox").as_uri(), self.folder / "spill")
         self.vault = Vault.open((self.folder / "vault").as_uri())
@@ -87,7 +94,8 @@ class IntakeWorld:
             "index_variables": VariableIndexing(self.db, self.clock, self.engine).index,
         }
         self.jobs = InlineEngine(self.db, self.clock, tasks)
-        self._furnish()
+        if not self.furnished:
+            self._furnish()
 
     def clock(self) -> datetime:
         self.now += timedelta(seconds=1)
@@ -230,3 +238,35 @@ def _cell(text: str, delimiter: str) -> str:
     if any(c in text for c in (delimiter, '"', "\n", "\r")):
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def begun(
+    folder: Path, db: Database, dictionary: Mapping[str, Any], files: Mapping[str, bytes]
+) -> IntakeWorld:
+    """A world in which these tables were sent in this order, and accepted. On SQLite it is a copy of one that nobody
+    changes."""
+    if not db.is_sqlite:
+        return _sent(IntakeWorld(folder, db, dictionary), files)
+    tables, home, now = _template(json.dumps(dictionary), tuple(files.items()))
+    copy_into(tables, db)
+    shutil.copytree(home, folder, dirs_exist_ok=True)
+    return IntakeWorld(folder, db, dictionary, now, furnished=True)
+
+
+@cache
+def _template(
+    dictionary: str, files: tuple[tuple[str, bytes], ...]
+) -> tuple[sqlite3.Connection, Path, datetime]:
+    home, made = Path(tempfile.mkdtemp(prefix="baekman-intake-")), list[IntakeWorld]()
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    tables = template(
+        lambda db: made.append(_sent(IntakeWorld(home, db, json.loads(dictionary)), dict(files)))
+    )
+    return tables, home, made[0].now
+
+
+def _sent(world: IntakeWorld, files: Mapping[str, bytes]) -> IntakeWorld:
+    ids = [world.send(table, content) for table, content in files.items()]
+    world.jobs.drain()
+    assert [world.row(one).state for one in ids] == ["accepted"] * len(ids)
+    return world

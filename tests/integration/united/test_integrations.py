@@ -86,6 +86,7 @@ def refused(call: Any, *arguments: Any) -> Problem:
     return found.value
 
 
+@pytest.mark.again
 @on_sqlite
 def test_everything_unmapped_is_listed_at_once_and_nothing_of_it_published(rooms: Rooms) -> None:
     document = rooms.whole()
@@ -186,6 +187,7 @@ def test_a_united_version_needs_the_approval_of_every_holder(rooms: Rooms) -> No
     assert again["number"] == 2
 
 
+@pytest.mark.again
 @on_sqlite
 def test_returned_it_is_a_draft_and_a_changed_mapping_is_approved_anew(rooms: Rooms) -> None:
     found = rooms.checked(rooms.whole())
@@ -213,6 +215,7 @@ def test_who_holds_no_source_drafts_nothing_and_a_cohort_is_a_source_once(rooms:
     assert {f.code for f in twice.findings} == {"cohort_twice"}
 
 
+@pytest.mark.again
 @on_sqlite
 def test_any_holder_takes_the_united_version_out_of_use(rooms: Rooms) -> None:
     found = rooms.published()
