@@ -135,9 +135,20 @@ class Database:
             yield True
             return
         with self.engine.connect() as connection:
-            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-            got = bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key}))
+            query = text("SELECT pg_try_advisory_xact_lock(:key)")
+            got = bool(connection.scalar(query, {"key": _lock_of(name)}))
             yield got
+            connection.rollback()
+
+    @contextmanager
+    def in_turn(self, name: str) -> Iterator[None]:
+        """Wait until nobody else is in a block of this name, over all processes of the database. SQLite serves one."""
+        if self.is_sqlite:
+            yield
+            return
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_of(name)})
+            yield
             connection.rollback()
 
     def drop_old_pages(self) -> bool:
@@ -170,6 +181,10 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _lock_of(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
 
 
 def _postgres_engine(url: str) -> Engine:

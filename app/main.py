@@ -111,8 +111,8 @@ from app.routers import (
 )
 from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
-from app.settings import ROOMS, Room, Settings
-from app.storage.access import Access
+from app.settings import ROOMS, Settings
+from app.storage.access import access
 from app.storage.inbox import Inbox
 from app.storage.journal import Journal
 from app.storage.memory import Memory
@@ -367,14 +367,6 @@ def hang(house: House, app: FastAPI) -> FastAPI:
     return app
 
 
-def access(settings: Settings, room: Room) -> Access:
-    """How a room reaches its store."""
-    key_id, secret = settings.store_key(room)
-    return Access(
-        settings.s3_endpoint, settings.s3_region, key_id, secret, settings.s3_encryption, settings.s3_kms_key
-    )
-
-
 def _intake_limits(settings: Settings) -> IntakeLimits:
     bounds = Bounds(settings.expansion_max_ratio, settings.upload_max_bytes * 8)
     return IntakeLimits(
@@ -452,12 +444,15 @@ def probe_servers(built: Served) -> None:
 def prepare(built: Served, restored: str | None = None) -> Replayed:
     """Before anything is served: every migration, an issuer that can sign, and what the journal holds and the database
     has forgotten: institutions that left, withdrawals, stopped permits. `restored`: the moment of the backup that was
-    just put back."""
+    just put back. Processes that start together do it one after the other: what one took anew the next one finds."""
     upgrade(built.db)
-    built.house.auth.bootstrap()
-    built.house.departures.replay()
-    built.house.requests.replay()
-    return built.house.withdrawals.replay(restored)
+    with built.db.in_turn("prepare"):
+        if restored is not None:
+            built.house.uploads.end_lost()
+        built.house.auth.bootstrap()
+        built.house.departures.replay()
+        built.house.requests.replay()
+        return built.house.withdrawals.replay(restored)
 
 
 def chores_of(built: Built) -> dict[str, Chore]:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Room = Literal["inbox", "vault", "outbox", "memory"]
 ROOMS: tuple[Room, ...] = get_args(Room)
+AnyStore = Room | Literal["backup"]
 
 
 class Settings(BaseSettings):
@@ -83,6 +84,26 @@ class Settings(BaseSettings):
     outbox_secret: SecretStr | None = Field(None, description="Secret access key of the outbox's S3 store.")
     memory_key_id: str | None = Field(None, description="Access key id of the memory's S3 store.")
     memory_secret: SecretStr | None = Field(None, description="Secret access key of the memory's S3 store.")
+    backup_url: str | None = Field(
+        None,
+        description="Where `baekman backup` writes and `baekman restore` reads: a store, as for the rooms.",
+    )
+    backup_key_id: str | None = Field(None, description="Access key id of the backups' S3 store.")
+    backup_secret: SecretStr | None = Field(None, description="Secret access key of the backups' S3 store.")
+    backup_endpoint: str | None = Field(
+        None, description="URL of the backups' S3 server; unset: `s3_endpoint`. Better another one."
+    )
+    backup_keep: int = Field(
+        default=14,
+        ge=0,
+        description="How many backups stay in their place; older ones, and what only they hold, are removed by the "
+        "next. People who were destroyed are in those that were made before. 0: all stay.",
+    )
+    backup_hours: int = Field(
+        default=26,
+        ge=0,
+        description="Age of the newest backup in hours beyond which the doctor warns; 0: it does not ask.",
+    )
     s3_endpoint: str | None = Field(None, description="URL of an S3 server other than Amazon's.")
     s3_region: str | None = Field(None, description="Region of the S3 stores.")
     s3_encryption: Literal["none", "AES256", "aws:kms"] = Field(
@@ -274,16 +295,16 @@ class Settings(BaseSettings):
         """The journal of withdrawals in force."""
         return self.journal or self.var.resolve() / "withdrawals.journal"
 
-    def store_url(self, room: Room) -> str:
+    def store_url(self, room: AnyStore) -> str:
         """The URL of the store of a room; a folder under `var` where none is set."""
         return self._of(room, "url") or (self.var.resolve() / room).as_uri()
 
-    def store_key(self, room: Room) -> tuple[str | None, str | None]:
+    def store_key(self, room: AnyStore) -> tuple[str | None, str | None]:
         """Key id and secret of the store of a room; None where the machine itself is given them."""
         secret: SecretStr | None = self._of(room, "secret")
         return self._of(room, "key_id"), None if secret is None else secret.get_secret_value()
 
-    def _of(self, room: Room, what: str) -> Any:
+    def _of(self, room: AnyStore, what: str) -> Any:
         return getattr(self, f"{room}_{what}")
 
     @property

@@ -68,6 +68,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "alarm.closed": "A steward closed an alarm that was explained.",
     "alarm.raised": "Something promised did not come, or something happened that must not.",
     "alarm.resolved": "The cause of an alarm is gone.",
+    "backup.made": "Database, vault and outbox were copied as of one moment; how many objects, and how many are lost.",
     "backup.restored": "A backup was put back, and the withdrawals taken since were replayed, as were stopped permits.",
     "client.deactivated": "An OAuth client was switched off; its tokens are refused.",
     "client.registered": "An OAuth client was registered.",

@@ -24,7 +24,7 @@ from app.settings import Settings
 from app.storage.access import Access
 from app.storage.kinds import open_store
 
-ROOMS = ("inbox", "vault", "outbox", "memory")
+ROOMS = ("inbox", "vault", "outbox", "memory", "backup")
 PATIENCE = 60.0
 _PORTS = ("master", "volume", "filer", "s3", "admin")
 

@@ -248,6 +248,7 @@ SHELL: dict[str, str] = {
     "jobs": "ids, kinds, states and codes of jobs; no row and no number of people",
     "institution": "who takes part, leaves or merges; quotas, quotes, papers of what was released; no row of a person",
     "migrate": "reads no row of a person",
+    "backups": "lists what `backup` wrote, and reads digests",
     "restore": "puts a backup back and replays the journal of withdrawals before anything is served",
     "rewrap": "wraps keys anew; no key is told, and no row is read",
     "serve": "the routes above",

@@ -11,6 +11,7 @@ EVENTS = frozenset(
         "alarm.closed",
         "alarm.raised",
         "alarm.resolved",
+        "backup.made",
         "backup.restored",
         "client.deactivated",
         "client.registered",

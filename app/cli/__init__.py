@@ -1,5 +1,5 @@
-"""The shell: serve, worker, demo, migrate, backup, restore, rewrap, doctor, bootstrap, verify-receipt, variables,
-incident, institution, jobs, trace, deid, attack.
+"""The shell: serve, worker, demo, migrate, backup, backups, restore, rewrap, doctor, bootstrap, verify-receipt,
+variables, incident, institution, jobs, trace, deid, attack.
 
 It calls the same services as the web, by no other way.
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli import backups
 from app.cli.incidents import incidents, trace
 from app.cli.institutions import institutions
 from app.cli.jobs import jobs
@@ -35,6 +36,9 @@ app.add_typer(incidents, name="incident")
 app.add_typer(institutions, name="institution")
 app.add_typer(jobs, name="jobs")
 app.command()(attack)
+app.command()(backups.backup)
+app.command()(backups.backups)
+app.command()(backups.restore)
 app.command()(trace)
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
@@ -130,42 +134,6 @@ def check_migrations() -> None:
     if found:
         raise typer.Exit(1)
     typer.echo("Migrations and models are in step.")
-
-
-@app.command()
-def backup(
-    folder: Annotated[Path, typer.Argument(help="An empty folder, made where it is missing.")],
-) -> None:
-    """Copy database, vault and outbox as they are at one moment, also while the service runs."""
-    from app import backups
-    from app.clock import utc_now
-
-    try:
-        made = backups.backup(_settings(), folder, utc_now())
-    except backups.BackupError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    typer.echo(
-        f"{made['files']} files as of {made['made_at']}. Keep the master key and the journal elsewhere."
-    )
-
-
-@app.command()
-def restore(folder: Annotated[Path, typer.Argument(help="What `backup` wrote.")]) -> None:
-    """Put a backup back where nothing is, then take every withdrawal anew that came after it."""
-    from app import backups
-    from app.main import build, prepare
-
-    settings = _settings()
-    try:
-        made = backups.restore(settings, folder)
-    except backups.BackupError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    built = build(settings)
-    replayed = prepare(built, restored=made["made_at"])
-    built.db.dispose()
-    typer.echo(f"Restored as of {made['made_at']}; {replayed.taken} later withdrawals were taken anew.")
 
 
 @app.command()

@@ -123,3 +123,8 @@ def originals(session: Session, names: list[str]) -> dict[str, str]:
         query = select(Upload.id, Upload.original).where(Upload.id.in_(names[start : start + BATCH]))
         found.update((row.id, row.original) for row in session.execute(query))
     return found
+
+
+def to_be_checked(session: Session) -> list[str]:
+    """Uploads that have all their bytes and no outcome."""
+    return list(session.scalars(select(Upload.id).where(Upload.state.in_(("complete", "checking")))))

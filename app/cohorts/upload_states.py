@@ -13,11 +13,14 @@ TRANSITIONS: dict[str, dict[str, str]] = {
         "receive": "receiving", "finish": "complete",
         "terminate": "expired", "expire": "expired", "supersede": "expired", "destroy": "expired",
     },
-    "complete": {"check": "checking", "terminate": "expired", "supersede": "expired", "destroy": "expired"},
+    "complete": {
+        "check": "checking", "terminate": "expired", "supersede": "expired", "destroy": "expired",
+        "lose": "expired",  # a restore: what had arrived and was not checked is in no backup
+    },
     "checking": {
         "check": "checking",  # a job runs at least once: it may begin again
         "accept": "accepted", "quarantine": "quarantined", "reject": "rejected", "supersede": "expired",
-        "terminate": "expired",
+        "terminate": "expired", "lose": "expired",
         "destroy": "expired",  # only of a check that was given up: nothing reads it
     },
     "accepted": {},

@@ -316,6 +316,18 @@ class UploadService:
             elif upload.state not in ("complete", "checking"):
                 self.remove_original(session, upload)
 
+    def end_lost(self) -> int:
+        """After a restore, before anything is served: end what was to be checked and whose bytes no store holds, for
+        they are in no backup; how many. They are sent again."""
+        with self.db.read() as session:
+            lost = [one for one in queries.to_be_checked(session) if not self.inbox.exists(one)]
+        for upload_id in lost:
+            with self.db.unit_of_work() as session:
+                upload, _version, holder = queries.lock_with_target(session, upload_id)
+                self._end(session, upload, holder, "lose", SYSTEM, "lost")
+                upload.original = "removed"
+        return len(lost)
+
     def _sweep_bytes(self) -> None:
         """Remove what rows call removed, and what never had a row (the process died while creating) for a day."""
         names = self.inbox.names()

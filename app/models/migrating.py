@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from app.db import Database
 from app.models import Base
@@ -20,7 +21,12 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 def upgrade(db: Database, revision: str = "head") -> None:
     """Apply every migration that the database lacks."""
     with db.migration() as connection:
-        command.upgrade(_config(connection), revision)
+        upgrade_on(connection, revision)
+
+
+def upgrade_on(connection: Connection, revision: str) -> None:
+    """The same within a transaction that is open already."""
+    command.upgrade(_config(connection), revision)
 
 
 def downgrade(db: Database, revision: str) -> None:

@@ -11,17 +11,20 @@ from functools import partial
 from typing import Literal
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from app.audit import verify
+from app.audit import PLATFORM, verify
 from app.db import Database
 from app.errors import Problem
 from app.jobs.kinds import SERVES_WITHDRAWAL
 from app.keyring import KeyringError, open_keyring, open_web_keyring
-from app.models import AuditHead, Job
+from app.models import AuditHead, AuditLine, Job, Withdrawal
 from app.models.migrating import differences, is_current
+from app.models.wrapped import OF_WEB, WRAPPED
 from app.operating.production import objections, unaccepted
-from app.operating.rewrapping import OF_WEB, WRAPPED, by_master
+from app.operating.rewrapping import by_master
 from app.settings import Settings
+from app.storage.journal import Journal
 
 State = Literal["ok", "warning", "failed"]
 _LITTLE = 5 * 2**30  # bytes free
@@ -51,7 +54,8 @@ def examine(
         "keys": partial(_keys, settings, db),
         "jobs": partial(_jobs, db, at),
         "audit": partial(_audit, db),
-        "journal": partial(_journal, settings),
+        "journal": partial(_journal, settings, db),
+        "backup": partial(_backup, settings, db, at),
         "disk": partial(_disk, settings),
         **{name: partial(_probe, name, probe) for name, probe in probes.items()},
     }
@@ -162,19 +166,69 @@ def _audit(db: Database) -> Iterator[Check]:
     yield Check("audit", "ok", f"{len(streams)} chains of {lines} lines hold.")
 
 
-def _journal(settings: Settings) -> Iterator[Check]:
+def _journal(settings: Settings, db: Database) -> Iterator[Check]:
     path = settings.journal_path
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         yield Check(
             "journal", "failed", "The journal of withdrawals cannot be written.", "Look at BAEKMAN_JOURNAL."
         )
+        return
+    if not _has_newest(Journal(path), db):
+        yield Check(
+            "journal", "failed", "The journal lacks the newest withdrawal of the database: after a restore it would be"
+            " forgotten.",
+            "Web and workers must write one file; if it was lost, make a backup now.",
+        )  # fmt: skip
     elif settings.journal is None:
         yield Check(
             "journal", "warning", "The journal of withdrawals lies beside the database that it is to correct.",
             "Set BAEKMAN_JOURNAL to a file on another disk.",
         )  # fmt: skip
     else:
-        yield Check("journal", "ok", "The journal of withdrawals can be written.")
+        yield Check(
+            "journal", "ok", "The journal of withdrawals can be written, and has the newest of the database."
+        )
+
+
+def _has_newest(journal: Journal, db: Database) -> bool:
+    """Whether this process reads the file that the others write. What is younger than the newest backup is asked for:
+    whatever is older is in the backup."""
+    with db.read() as session:
+        newest = session.scalar(
+            select(Withdrawal.id).order_by(Withdrawal.taken_at.desc(), Withdrawal.id.desc()).limit(1)
+        )
+        taken = session.scalar(select(Withdrawal.taken_at).where(Withdrawal.id == newest))
+        made = _newest_backup(session)
+    if newest is None or (made is not None and taken is not None and taken < made.at):
+        return True
+    return any(
+        entry.get("id") == newest or newest in entry.get("withdrawals", {}).values()
+        for entry in journal.entries()
+    )
+
+
+def _backup(settings: Settings, db: Database, at: datetime) -> Iterator[Check]:
+    with db.read() as session:
+        made = _newest_backup(session)
+    again = "Run `baekman backup`, and see to it that it is run every day."
+    if made is None:
+        yield Check("backup", "warning", "No backup was ever made.", again)
+        return
+    hours = int((at - made.at).total_seconds() // 3600)
+    if missing := made.data.get("missing"):
+        yield Check(
+            "backup", "failed", f"The newest backup lacks {missing} objects that the database names.",
+            "They are lost in vault or outbox; `baekman backups` names them, an older backup may hold them.",
+        )  # fmt: skip
+    elif settings.backup_hours and hours >= settings.backup_hours:
+        yield Check("backup", "warning", f"The newest backup is {hours} hours old.", again)
+    else:
+        yield Check("backup", "ok", f"The newest backup is {hours} hours old.")
+
+
+def _newest_backup(session: Session) -> AuditLine | None:
+    query = select(AuditLine).where(AuditLine.stream == PLATFORM, AuditLine.event == "backup.made")
+    return session.scalar(query.order_by(AuditLine.number.desc()).limit(1))
 
 
 def _disk(settings: Settings) -> Iterator[Check]:

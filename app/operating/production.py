@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from app.errors import Finding
 from app.keyring import web_keys
 from app.keyring.masters import KEY_BYTES, KeyringError, decoded, read_keys
-from app.settings import ROOMS, Settings
+from app.settings import ROOMS, AnyStore, Settings
 
 _DEFAULT_WORDS = {
     "administrator", "baekman-demo", "change-me-please", "correct horse battery staple", "minioadmin123",
@@ -54,9 +54,10 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
         yield _said(
             "plain_http", "public_url", "Tokens and data would travel in the clear.", "Set an https URL."
         )
-    endpoint = settings.s3_endpoint
-    if endpoint is not None and urlsplit(endpoint).scheme != "https":
-        yield _said("plain_http", "s3_endpoint", "Objects would travel in the clear.", "Set an https URL.")
+    for name in ("s3_endpoint", "backup_endpoint"):
+        endpoint = getattr(settings, name)
+        if endpoint is not None and urlsplit(endpoint).scheme != "https":
+            yield _said("plain_http", name, "Objects would travel in the clear.", "Set an https URL.")
 
 
 def _master_key(settings: Settings) -> Iterator[Finding]:
@@ -116,10 +117,10 @@ def _bare(settings: Settings) -> Iterator[Finding]:
         yield _said(
             "web_holds_keys", name, "The web does not need the master key.", "Give it to the workers alone."
         )
-    for room in ("vault", "memory"):
+    for room in ("vault", "memory", "backup"):
         if any(one is not None for one in settings.store_key(room)):
             yield _said(
-                "web_holds_store", f"{room}_secret", f"The web does not need the key of the {room}.",
+                "web_holds_store", f"{room}_secret", f"The web does not need the key of the store {room}.",
                 "Give it to the workers alone.",
             )  # fmt: skip
 
@@ -163,8 +164,9 @@ def _is_local(url: URL) -> bool:
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
-    remote = {room: settings.store_key(room) for room in ROOMS if settings.store_url(room).startswith("s3:")}
-    for room in ROOMS:
+    rooms: list[AnyStore] = [*ROOMS] if settings.backup_url is None else [*ROOMS, "backup"]
+    remote = {room: settings.store_key(room) for room in rooms if settings.store_url(room).startswith("s3:")}
+    for room in rooms:
         if settings.store_url(room).startswith("memory:"):
             yield _said(
                 "volatile_store",
@@ -184,9 +186,9 @@ def _stores(settings: Settings) -> Iterator[Finding]:
                 "shared_store_key", f"{other}_key_id", f"The rooms {one} and {other} open with the same key.",
                 "Make a key for each room that opens this room alone.",
             )  # fmt: skip
-    places = [settings.store_url(room).rstrip("/") for room in ROOMS]
-    for one, other in combinations(ROOMS, 2):
-        first, second = places[ROOMS.index(one)], places[ROOMS.index(other)]
+    places = [settings.store_url(room).rstrip("/") for room in rooms]
+    for one, other in combinations(rooms, 2):
+        first, second = places[rooms.index(one)], places[rooms.index(other)]
         if f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/"):
             yield _said(
                 "shared_store",

@@ -6,34 +6,20 @@ from collections import Counter
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import InstrumentedAttribute
 
 from app.audit import PLATFORM, record
 from app.clock import Clock
 from app.db import Database
 from app.keyring import Keyring
-from app.models import Cohort, PlatformKey, Project, SigningKey
+from app.models.wrapped import OF_WEB, WRAPPED, masters
 
-WRAPPED: dict[str, tuple[InstrumentedAttribute[Any], InstrumentedAttribute[Any]]] = {
-    "cohorts": (Cohort.id, Cohort.identity_key_wrapped),
-    "platform keys": (PlatformKey.purpose, PlatformKey.key_wrapped),
-    "projects": (Project.id, Project.key_wrapped),
-    "signing keys": (SigningKey.kid, SigningKey.private_wrapped),
-}
-"""Every column that holds a wrapped key, with its table's primary key. A test compares it with the models."""
-OF_WEB = frozenset({"cohorts", "platform keys", "signing keys"})
-"""What the web itself needs: wrapped by its own key, where it has one."""
 BATCH = 200
 
 
 def by_master(db: Database) -> dict[str, Counter[str]]:
     """How many keys each master key wrapped, by what they are for."""
-    found = {}
     with db.read() as session:
-        for name, (_key, column) in WRAPPED.items():
-            rows = session.scalars(select(column).execution_options(yield_per=1000))
-            found[name] = Counter(Keyring.master_of(wrapped) for wrapped in rows if wrapped is not None)
-    return found
+        return masters(session)
 
 
 def rewrap(db: Database, clock: Clock, keyring: Keyring, web: Keyring | None = None) -> dict[str, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app.settings import AnyStore, Settings
+
 Encryption = Literal["none", "AES256", "aws:kms"]
 
 
@@ -22,3 +24,12 @@ class Access:
 
 
 AMBIENT = Access()
+
+
+def access(settings: Settings, room: AnyStore) -> Access:
+    """How a room reaches its store; the backups may lie on a server of their own."""
+    key_id, secret = settings.store_key(room)
+    endpoint = settings.s3_endpoint
+    if room == "backup" and settings.backup_endpoint is not None:
+        endpoint = settings.backup_endpoint
+    return Access(endpoint, settings.s3_region, key_id, secret, settings.s3_encryption, settings.s3_kms_key)

@@ -30,7 +30,7 @@ from tests.schema import with_migrations
 PATIENCE = 240.0
 ROOT = Path(__file__).parents[2]
 WEB, MASTER = secrets.token_bytes(32), secrets.token_bytes(32)
-OF_WORKERS = ("vault", "memory")
+OF_WORKERS = ("vault", "memory", "backup")
 
 
 class Apart(Service):

@@ -20,6 +20,7 @@ from app.cli import app as shell
 from app.clock import utc_now
 from app.consents import register
 from app.consents.register import Statement
+from app.db import Database
 from app.errors import Problem
 from app.jobs import enqueue
 from app.jobs.engine import InlineEngine
@@ -79,8 +80,20 @@ class Site:
                 leave(session, self.world.cohort_id, kind, [(key, domains)], worlds.NOW)
 
     def back_up(self) -> Path:
-        backups.backup(self.settings, self.folder / "backup", utc_now())
-        return self.folder / "backup"
+        folder = self.folder / "backup"
+        rooms = backups.open_rooms(self.settings, "vault", "outbox")
+        place = backups.open_place(self.settings, str(folder))
+        made = backups.backup(self.settings, self.built.db, rooms, place, utc_now)
+        assert made.missing == []
+        return folder
+
+    def restore(self, folder: Path) -> None:
+        db = Database(self.settings.database)
+        try:
+            rooms = backups.open_rooms(self.settings, "vault", "outbox", "memory")
+            backups.restore(self.settings, db, rooms, backups.open_place(self.settings, str(folder)))
+        finally:
+            db.dispose()
 
     def destroy(self) -> None:
         """The machine is lost; the master key and the journal were kept elsewhere."""
@@ -156,7 +169,7 @@ def test_who_withdrew_after_the_backup_is_seen_by_nobody_after_the_restore(site:
     site.jobs.drain()
     assert names.isdisjoint(site.readable())
     site.destroy()
-    backups.restore(site.settings, folder)
+    site.restore(folder)
     site.reopen()
     assert names <= site.readable()  # so would it be served, if nothing were replayed
     replayed = prepare(site.built, "2026-11-25T00:00:00+00:00")
@@ -185,7 +198,7 @@ def test_a_register_closes_what_holds_its_people_before_any_job_and_is_not_lost_
     assert site.readable() == set()  # nothing of the extract flows until it is known which parts hold them
     [line] = [json.loads(one) for one in site.settings.journal_path.read_text().splitlines()]
     site.destroy()
-    backups.restore(site.settings, folder)
+    site.restore(folder)
     site.reopen()
     assert prepare(site.built).taken == 1
     assert site.readable() == set()
@@ -223,7 +236,7 @@ def test_who_narrowed_their_purposes_after_the_backup_has_narrowed_them_after_th
     before = site.readable()
     assert (names[out] in before, names[still] in before) == (False, True)
     site.destroy()
-    backups.restore(site.settings, folder)
+    site.restore(folder)
     site.reopen()
     assert names[out] in site.readable()
     assert prepare(site.built).taken == 2
@@ -253,7 +266,7 @@ def test_a_permit_that_was_stopped_after_the_backup_stays_stopped(
     readable = site.readable()
     assert bool(readable) == (after == "active")
     site.destroy()
-    backups.restore(site.settings, folder)
+    site.restore(folder)
     site.reopen()
     assert site.readable()  # so would it be served, if nothing were replayed
     prepare(site.built)
@@ -296,7 +309,7 @@ def test_jobs_that_had_been_handed_over_wait_again(site: Site) -> None:
     (site.settings.var / "jobs.db").write_bytes(b"of the lost engine")
     site.destroy()
     (site.settings.var / "jobs.db").write_bytes(b"of the lost engine")
-    backups.restore(site.settings, folder)
+    site.restore(folder)
     assert not (site.settings.var / "jobs.db").exists()
     site.reopen()
     with site.built.db.read() as session:
@@ -306,14 +319,14 @@ def test_jobs_that_had_been_handed_over_wait_again(site: Site) -> None:
 def test_what_is_not_whole_or_would_overwrite_is_refused(site: Site, tmp_path: Path) -> None:
     whole, var = site.back_up(), site.settings.var
     with pytest.raises(backups.BackupError, match="a database already"):
-        backups.restore(site.settings, whole)
+        site.restore(whole)
     site.destroy()
     key = (var / "master.key").read_bytes()
 
     def refused(why: str, folder: Path = whole) -> None:
         with pytest.raises(backups.BackupError, match=why):
-            backups.restore(site.settings, folder)
-        assert not (var / backups.DATABASE).exists()
+            site.restore(folder)
+        assert not (var / "baekman.db").exists()
 
     def copied(name: str) -> tuple[Path, Path]:
         folder = Path(shutil.copytree(whole, tmp_path / name))
@@ -326,18 +339,21 @@ def test_what_is_not_whole_or_would_overwrite_is_refused(site: Site, tmp_path: P
     part.unlink()
     refused("missing or altered", lacking)
     bare, _ = copied("bare")
-    (bare / backups.MANIFEST).unlink()
+    shutil.rmtree(bare / "backups")
     refused("no whole backup", bare)
+    torn, _ = copied("torn")
+    piece = next((torn / "pieces").iterdir())
+    piece.write_bytes(piece.read_bytes()[:-1])
+    refused("missing or altered", torn)
     (var / "master.key").write_bytes(b"k" * 32)
     refused("not the one")
     (var / "master.key").unlink()
     refused("put the master key back")
     (var / "master.key").write_bytes(key)
-    (var / "vault").mkdir()
     (var / "vault" / "newer").write_bytes(b"x")
     refused("objects already")
     (var / "vault" / "newer").unlink()
-    backups.restore(site.settings, whole)
+    site.restore(whole)
 
 
 @pytest.mark.again
@@ -345,9 +361,14 @@ def test_the_shell_backs_up_and_restores(site: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BAEKMAN_VAR", str(site.settings.var))
     monkeypatch.setenv("BAEKMAN_JOURNAL", str(site.settings.journal_path))
     folder = str(site.folder / "by hand")
-    assert CliRunner().invoke(shell, ["backup", folder]).exit_code == 0
-    again = CliRunner().invoke(shell, ["backup", folder])
-    assert (again.exit_code, "must be empty" in again.stderr) == (1, True)
+    first = CliRunner().invoke(shell, ["backup", folder])
+    assert (first.exit_code, ", 0 of them new" in first.output) == (0, False)
+    again = CliRunner().invoke(shell, ["backup", folder, "--json"])
+    assert (again.exit_code, json.loads(again.stdout)["copied"]) == (0, 0)
+    listed = CliRunner().invoke(shell, ["backups", folder, "--verify", "--json"])
+    assert [one["id"] for one in json.loads(listed.stdout)["backups"]][1] == json.loads(again.stdout)["id"]
+    nowhere = CliRunner().invoke(shell, ["backup"])
+    assert (nowhere.exit_code, "say where" in nowhere.stderr) == (1, True)
     site.withdraw(site.world.keys[2])
     site.destroy()
     done = CliRunner().invoke(shell, ["restore", folder])
@@ -378,7 +399,7 @@ def test_an_institution_that_left_after_the_backup_gives_nothing_after_the_resto
     [line] = [json.loads(one) for one in site.settings.journal_path.read_text().splitlines()]
     assert (line["departure"], list(line["withdrawals"])) == (told["id"], [site.world.cohort_id])
     site.destroy()
-    backups.restore(site.settings, folder)
+    site.restore(folder)
     site.reopen()
     assert site.readable()  # so would it be served, if nothing were replayed
     prepare(site.built, "2026-11-25T00:00:00+00:00")

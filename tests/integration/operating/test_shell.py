@@ -27,7 +27,8 @@ from app.keyring import Keyring
 from app.main import create_app
 from app.models import AuditLine, Base, Cohort, Job, SigningKey
 from app.models.migrating import downgrade, upgrade
-from app.operating.rewrapping import WRAPPED, rewrap
+from app.models.wrapped import WRAPPED
+from app.operating.rewrapping import rewrap
 from app.settings import Settings
 from tests.acceptance.second_cohort.cohort import second_cohort
 from tests.acceptance.service import opened

@@ -1,0 +1,119 @@
+"""SQLite: the file as it is at one moment, copied by SQLite itself while others write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+from app.backups.begun import begin_again
+from app.backups.place import BackupError, Kept, Manifest
+from app.db import Database
+
+FILE = "database"  # the one table of a backup: the whole file
+
+
+@dataclass(frozen=True)
+class FileSnapshot:
+    """A copy of the file."""
+
+    path: Path
+    session: Session
+    revision: str
+
+    def columns(self) -> Mapping[str, list[str]]:
+        """None: the file knows them."""
+        return {}
+
+    def rows(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The file."""
+
+        def chunks() -> Iterator[bytes]:
+            with self.path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    yield chunk
+
+        yield FILE, chunks()
+
+    def sequences(self) -> dict[str, int]:
+        """None: they are in the file."""
+        return {}
+
+
+class Sqlite:
+    """The embedded default."""
+
+    @contextmanager
+    def snapshot(self, db: Database, scratch: Path) -> Iterator[FileSnapshot]:
+        """The file now, in a copy."""
+        source = _path(db)
+        if not source.exists():
+            raise BackupError("there is no database to back up")
+        copy = scratch / "snapshot.db"
+        copy.unlink(missing_ok=True)
+        _copy(source, copy)
+        held = Database(f"sqlite:///{copy}")
+        try:
+            with held.read() as session:
+                found = MigrationContext.configure(session.connection()).get_current_revision()
+                yield FileSnapshot(copy, session, found or "")
+        finally:
+            held.dispose()
+            _drop(copy)
+
+    def must_be_empty(self, db: Database) -> None:
+        """No file may be there."""
+        if _path(db).exists():
+            raise BackupError("there is a database already; move it away first")
+
+    def load(self, db: Database, manifest: Manifest, read: Callable[[Kept], Iterator[bytes]]) -> None:
+        """Under another name first, so that a half written file is no database."""
+        target = _path(db)
+        staged = target.with_name(f"{target.name}.restoring")
+        _drop(staged)
+        with open(staged, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.writelines(read(manifest.rows[FILE]))
+        held = Database(f"sqlite:///{staged}")
+        with held.unit_of_work() as session:
+            begin_again(session.connection())
+        held.dispose()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{staged}{suffix}").unlink(missing_ok=True)
+        _sync(staged)
+        staged.rename(target)
+        _sync(target.parent)
+
+
+def _path(db: Database) -> Path:
+    return Path(make_url(db.url).database or "")
+
+
+def _copy(source: Path, target: Path) -> None:
+    reading, writing = sqlite3.connect(source, timeout=60), sqlite3.connect(target)
+    try:
+        reading.backup(writing)
+        writing.execute("PRAGMA journal_mode=DELETE")
+    finally:
+        writing.close()
+        reading.close()
+    target.chmod(0o600)
+
+
+def _drop(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
