@@ -118,10 +118,12 @@ class ReturnService:
                 for row in session.scalars(query.order_by(DataReturn.id.desc()).limit(limit))
             ]
 
-    def version_of(self, return_id: str) -> str:
-        """The version that the files of a return go to; whether they may is asked where they arrive."""
+    def version_of(self, actor: Actor, return_id: str) -> str:
+        """The version that the files of a return go to, for whoever returns them."""
         with self.db.read() as session:
-            return returned(session, return_id).version_id
+            row = returned(session, return_id)
+            policy.must_send_return(actor, _facts(session, row))
+            return row.version_id
 
 
 def returned(session: Session, return_id: str) -> DataReturn:
@@ -139,7 +141,7 @@ def lineage_of(session: Session, version_id: str) -> DataReturn | None:
 
 def must_take(session: Session, actor: Actor, row: DataReturn, on: date) -> None:
     """Only whoever returned the data knows the people by the pseudonyms in them, and only under a live permit."""
-    policy.must_return_data(actor, _facts(session, row))
+    policy.must_send_returned_version(actor, _facts(session, row))
     must_be_live(session, row.permit_id, on)
 
 

@@ -60,7 +60,7 @@ async def put_table(
     actor: Holder,
 ) -> dict[str, Any]:
     """Upload a returned table in one piece. People are found by their pseudonyms; unknown ones are refused."""
-    version_id = await run_in_threadpool(rooms.returns.version_of, return_id)
+    version_id = await run_in_threadpool(rooms.returns.version_of, actor, return_id)
     wanted = Wanted("table", body_length(request, uploads), version_id=version_id, table=table)
     return await put_whole(request, response, uploads, actor, wanted)
 

@@ -183,7 +183,7 @@ class WithdrawalService:
             if row is None:
                 raise not_found("withdrawal")
             cohort = session.get_one(Cohort, row.cohort_id)
-            policy.must_take_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
+            policy.must_read_withdrawal(actor, policy.CohortFacts(institution_id=cohort.institution_id))
             return {**view(row), "held_up": held_up(session, row)}
 
     def list_of(self, actor: Actor, cohort_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from app.auth.policy.cohorts import (
     must_read_dataset,
     must_read_receipt,
     must_read_version,
+    must_read_withdrawal,
     must_register_cohort,
     must_take_withdrawal,
     must_upload,
@@ -129,6 +130,8 @@ from app.auth.policy.projects import (
     must_report_publication,
     must_return_data,
     must_review_finding,
+    must_send_return,
+    must_send_returned_version,
 )
 from app.auth.policy.requests import (
     may_create_request,
@@ -257,6 +260,7 @@ __all__ = [
     "must_read_request",
     "must_read_return",
     "must_read_version",
+    "must_read_withdrawal",
     "must_receive_finding",
     "must_register_cohort",
     "must_report_finding",
@@ -265,6 +269,8 @@ __all__ = [
     "must_review_finding",
     "must_review_integration",
     "must_review_request",
+    "must_send_return",
+    "must_send_returned_version",
     "must_take_withdrawal",
     "must_upload",
     "must_withdraw_integration",

@@ -91,6 +91,8 @@ def may_read_return(actor: Actor, facts: ProjectFacts) -> Decision:
 
 
 must_return_data = refusing("extract", may_return_data)
+must_send_return = refusing("return", may_return_data)
+must_send_returned_version = refusing("dataset version", may_return_data)
 must_read_return = refusing("return", may_read_return)
 must_report_publication = refusing("permit", may_report_publication)
 must_report_finding = refusing("extract", may_report_finding)
