@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from dbos._queue import queue_worker_thread
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from app.clock import Clock
 from app.db import Database
+from app.jobs.bells import Bell, Listener, on_commit, tell_others
 from app.jobs.cancelling import break_off
 from app.jobs.kinds import ANSWERS, CLOSING, rank
 from app.jobs.parking import Rules
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 QUEUE = "baekman_jobs"
 CLOSING_QUEUE = "baekman_closing"
 ANSWERS_QUEUE = "baekman_answers"
+QUEUES = (QUEUE, CLOSING_QUEUE, ANSWERS_QUEUE)
+IDLE = 1.0  # seconds between two looks of the relay where nothing rings; twice that of a queue
 APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
 
 
@@ -65,7 +69,10 @@ class InlineEngine:
 
 class DurableEngine:
     """DBOS behind our rows. A relay thread enqueues each waiting row under the row's own id, so a row that is
-    handed over twice still runs as one workflow. After a crash DBOS resumes what was pending at `start`."""
+    handed over twice still runs as one workflow. After a crash DBOS resumes what was pending at `start`.
+
+    Relay and queues look when a bell rings (`app/jobs/bells.py`), `poll` seconds apart at least, and else about once a
+    second. DBOS's own threads of the queues can only look at fixed times, so its loop runs in threads of ours."""
 
     def __init__(
         self,
@@ -87,8 +94,11 @@ class DurableEngine:
         self._running: set[str] = set()
         self._suspects = threading.Lock()
         self._looked = 0.0
-        self._stopping = threading.Event()
+        self._due, self._handed = Bell(poll, IDLE), [Bell(poll, 2 * IDLE) for _ in QUEUES]
         self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
+        self._listener = None if db.is_sqlite else Listener(db.url, self._ring)
+        self._queues: list[threading.Thread] = []
+        self._silence: Callable[[], None] = lambda: None
         config: DBOSConfig = {
             "name": "baekman",
             "system_database_url": system_url,
@@ -99,7 +109,8 @@ class DurableEngine:
             "enable_otlp": False,
             "max_executor_threads": 8,
         }
-        DBOS(config=config)
+        self._dbos = DBOS(config=config)
+        DBOS.listen_queues([])
 
         # Our own rows count what a job costs; DBOS alone would bury it in silence.
         @DBOS.workflow(name="baekman_job", max_recovery_attempts=None)
@@ -111,20 +122,31 @@ class DurableEngine:
                     execute(self.db, self.clock, self.tasks, job_id, self.rules)
                 finally:
                     self._running.discard(job_id)
+                    self._ring_queues()  # a place is free, in a moment
 
         self._workflow = run_job
 
     def start(self) -> None:
-        """Launch DBOS (which resumes pending workflows) and the relay."""
+        """Launch DBOS (which resumes pending workflows), the queues and the relay."""
         DBOS.launch()
-        DBOS.register_queue(
-            QUEUE,
-            worker_concurrency=self.at_once,
-            polling_interval_sec=self.poll,
-            on_conflict="always_update",  # it may have been set otherwise before
-        )
-        for lane in (CLOSING_QUEUE, ANSWERS_QUEUE):
-            DBOS.register_queue(lane, worker_concurrency=1, polling_interval_sec=self.poll)
+        for name, bell in zip(QUEUES, self._handed, strict=True):
+            queue = DBOS.register_queue(
+                name,
+                worker_concurrency=self.at_once if name == QUEUE else 1,
+                polling_interval_sec=self.poll,
+                on_conflict="always_update",  # it may have been set otherwise before
+            )
+            thread = threading.Thread(
+                target=queue_worker_thread,
+                args=(bell, self._dbos, queue),
+                name=f"job-queue {name}",
+                daemon=True,
+            )
+            thread.start()
+            self._queues.append(thread)
+        self._silence = on_commit(self.db, self._due.ring)
+        if self._listener is not None:
+            self._listener.start()
         self._relay.start()
 
     def take_over(self, worker: str) -> int:
@@ -132,17 +154,23 @@ class DurableEngine:
         begun = DBOS.list_workflows(
             status=["PENDING"], executor_id=worker, load_input=False, load_output=False
         )
-        for queue in (QUEUE, CLOSING_QUEUE, ANSWERS_QUEUE):
+        for queue in QUEUES:
             ids = [one.workflow_id for one in begun if one.queue_name == queue]
             if ids:
                 DBOS.resume_workflows(ids, queue_name=queue)
+        self._ring_queues()
         return len(begun)
 
     def stop(self) -> None:
         """Stop the relay, wait a little for running jobs, close DBOS."""
-        self._stopping.set()
-        if self._relay.is_alive():
-            self._relay.join(timeout=10)
+        self._silence()
+        for bell in (self._due, *self._handed):
+            bell.set()
+        if self._listener is not None:
+            self._listener.stop()
+        for thread in (self._relay, *self._queues):
+            if thread.is_alive():
+                thread.join(timeout=10)
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=self.rest)
         if begun := sorted(self._running):
             put_back(self.db, begun)
@@ -166,14 +194,13 @@ class DurableEngine:
             break_off(job_id)
 
     def _run_relay(self) -> None:
-        while not self._stopping.wait(self.poll):
+        while not self._due.wait():
             try:
                 self._break_off()
                 if _waiting(self.db, self.clock, self.per_project):
                     self._hand_over_in_turn()
             except Exception as error:  # the relay must outlive a database that is away for a moment
                 log.warning("relay waits", error=type(error).__name__)
-                self._stopping.wait(1.0)
 
     def _hand_over_in_turn(self) -> None:
         """One relay at a time over all workers: two would let in more of a project than may run."""
@@ -193,6 +220,16 @@ class DurableEngine:
             job = session.get(Job, job_id)
             if job is not None and job.state == "waiting":
                 job.state = "queued"
+                tell_others(session)
+        self._ring_queues()
+
+    def _ring(self) -> None:
+        self._due.ring()
+        self._ring_queues()
+
+    def _ring_queues(self) -> None:
+        for bell in self._handed:
+            bell.ring()
 
 
 def _lane(kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import new_id
+from app.jobs.bells import tell_others
 from app.models import Job
 
 
@@ -43,4 +44,5 @@ def enqueue(
     )
     session.add(job)
     session.flush()
+    tell_others(session)
     return job.id
