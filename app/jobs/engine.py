@@ -29,7 +29,7 @@ QUEUE = "baekman_jobs"
 CLOSING_QUEUE = "baekman_closing"
 ANSWERS_QUEUE = "baekman_answers"
 QUEUES = (QUEUE, CLOSING_QUEUE, ANSWERS_QUEUE)
-IDLE = 1.0  # seconds between two looks of the relay where nothing rings; twice that of a queue
+IDLE = 1.0  # seconds between two looks of the relay where nothing rings; five times that of a queue
 APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
 
 
@@ -94,7 +94,7 @@ class DurableEngine:
         self._running: set[str] = set()
         self._suspects = threading.Lock()
         self._looked = 0.0
-        self._due, self._handed = Bell(poll, IDLE), [Bell(poll, 2 * IDLE) for _ in QUEUES]
+        self._due, self._handed = Bell(poll, IDLE), [Bell(poll, 5 * IDLE) for _ in QUEUES]
         self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
         self._listener = None if db.is_sqlite else Listener(db.url, self._ring)
         self._queues: list[threading.Thread] = []

@@ -81,7 +81,7 @@ def test_looks_are_further_and_further_apart_until_it_rings() -> None:
     bell, recorded = Bell(1e-6, 8e-6), Recorded()
     bell._heard = recorded  # type: ignore[assignment]
     bell._looked = float("-inf")
-    pauses = []
+    pauses: list[float | str] = []
     for turn in range(7):
         if turn == 5:
             bell.ring()
