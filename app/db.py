@@ -96,6 +96,15 @@ class Database:
             session.expunge_all()  # what was read stays readable: a rollback would expire it
             session.rollback()
 
+    def on_commit(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Call `act`, which is short and cannot fail, whenever this process commits; the answer ends that."""
+
+        def committed(_connection: Connection) -> None:
+            act()
+
+        event.listen(self.engine, "commit", committed)
+        return lambda: event.remove(self.engine, "commit", committed)
+
     @contextmanager
     def migration(self) -> Iterator[Connection]:
         """One transaction for a change of the schema.

@@ -281,7 +281,9 @@ class Settings(BaseSettings):
         description="How many workers may end while a job runs before it is parked for the operator.",
     )
     jobs_poll_seconds: float = Field(
-        default=0.05, gt=0, description="How far apart two looks for new job rows are at least; idle, there is one a second."
+        default=0.05,
+        gt=0,
+        description="How far apart two looks for new job rows are at least; idle, there is one a second.",
     )
 
     journal: Path | None = Field(

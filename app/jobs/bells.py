@@ -12,11 +12,9 @@ from collections.abc import Callable
 
 import psycopg
 import structlog
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
-
-from app.db import Database
 
 log = structlog.get_logger(__name__)
 CHANNEL = "baekman_jobs"
@@ -59,16 +57,6 @@ class Bell(threading.Event):
             self._heard.wait_for(self.is_set, max(0.0, self._looked + self.least - time.monotonic()))
             self._rung, self._looked = False, time.monotonic()
             return self.is_set()
-
-
-def on_commit(db: Database, ring: Callable[[], None]) -> Callable[[], None]:
-    """Ring at every commit of this process; the answer ends it."""
-
-    def committed(_connection: object) -> None:
-        ring()
-
-    event.listen(db.engine, "commit", committed)
-    return lambda: event.remove(db.engine, "commit", committed)
 
 
 def tell_others(session: Session) -> None:

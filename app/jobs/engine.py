@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 
 from app.clock import Clock
 from app.db import Database
-from app.jobs.bells import Bell, Listener, on_commit, tell_others
+from app.jobs.bells import Bell, Listener, tell_others
 from app.jobs.cancelling import break_off
 from app.jobs.kinds import ANSWERS, CLOSING, rank
 from app.jobs.parking import Rules
@@ -144,7 +144,7 @@ class DurableEngine:
             )
             thread.start()
             self._queues.append(thread)
-        self._silence = on_commit(self.db, self._due.ring)
+        self._silence = self.db.on_commit(self._due.ring)
         if self._listener is not None:
             self._listener.start()
         self._relay.start()

@@ -12,7 +12,7 @@ import pytest
 from app.clock import utc_now
 from app.db import Database
 from app.jobs import enqueue
-from app.jobs.bells import Bell, Listener, on_commit
+from app.jobs.bells import Bell, Listener
 from app.jobs.engine import DurableEngine, embedded_system_url
 from app.models import Base
 from tests.integration.jobs.test_durable import ended
@@ -104,7 +104,7 @@ def test_many_rings_are_one_look() -> None:
 
 def test_a_commit_rings_and_a_reader_does_not(db: Database) -> None:
     told = Told()
-    silence = on_commit(db, told.ring)
+    silence = db.on_commit(told.ring)
     with db.read() as session:
         session.connection()
     assert told.rings == 0
