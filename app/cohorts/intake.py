@@ -20,7 +20,7 @@ from app.cohorts.returns import lineage_of
 from app.cohorts.segments import Segment, grow, segment_of, segments
 from app.cohorts.upload_queries import lock_with_target
 from app.cohorts.upload_states import step
-from app.consents import identities, register
+from app.consents import epochs, identities, register
 from app.db import Database
 from app.deid.dictionary_links import parents_of
 from app.engines.intake import (
@@ -202,7 +202,8 @@ class IntakeService:
                 hasher = register.hasher_of(self.keyring, session.get_one(Cohort, work.cohort_id))
                 return identities.keys_of(session, hasher, work.cohort_id, ids)
         with self.db.unit_of_work() as session:
-            hasher = register.hasher_of(self.keyring, session.get_one(Cohort, work.cohort_id))
+            # Locked, for who loads a register meanwhile counts on it that nobody else makes people known.
+            hasher = register.hasher_of(self.keyring, epochs.lock(session, work.cohort_id))
             return identities.enrolled_keys(session, hasher, work.cohort_id, ids, self.clock())
 
     def _decide(self, work: _Work, report: TableReport, put: Sequence[str] = ()) -> None:

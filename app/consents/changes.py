@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Select,
     String,
     and_,
@@ -32,11 +31,12 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
-from app.consents.staging import CHANGES, LINES, PEOPLE, SAID, settle
+from app.consents import enrolling
+from app.consents.enrolling import telling
+from app.consents.staging import CHANGES, LINES, PERSONS, SAID, settle
 from app.consents.states import HOLDING, verb_of
-from app.models import Consent, ConsentChange, Participant, PersonChange
+from app.models import Consent, ConsentChange
 from app.schemas.register import NARROWED
 
 _TOLD = 20  # line numbers told of one reason
@@ -69,40 +69,15 @@ def held_back(
     return None
 
 
-def enrol(connection: Connection, cohort_id: str, at: datetime) -> None:
-    """Make participants of staged people whom the cohort does not know, and write everyone's key beside them.
-
-    New keys are given in the order of the identities, which is random: a key tells nothing of the file's order.
-    """
-    known = select(Participant.key).where(
-        Participant.cohort_id == cohort_id, Participant.identity == PEOPLE.c.identity
-    )
-    key, unknown = known.scalar_subquery(), PEOPLE.c.participant_key.is_(None)
-    connection.execute(update(PEOPLE).values(participant_key=key, is_new=false()))
-    # Those who are known are passed over before a key is drawn: keys are 32 bits, and a drawn one is never used again.
-    given = {
-        "cohort_id": literal(cohort_id), "identity": PEOPLE.c.identity, "random_id": PEOPLE.c.random_id,
-        "return_token": PEOPLE.c.return_token, "linkage": PEOPLE.c.linkage,
-        "may_link": func.coalesce(PEOPLE.c.may_link, false()), "deceased": func.coalesce(PEOPLE.c.deceased, false()),
-        "created_at": literal(at, Participant.created_at.type),
-    }  # fmt: skip
-    fresh = select(*given.values()).where(unknown).order_by(PEOPLE.c.identity)
-    into = _insert(connection, Participant).from_select(list(given), fresh)
-    connection.execute(into.on_conflict_do_nothing(index_elements=["cohort_id", "identity"]))
-    connection.execute(update(PEOPLE).where(unknown).values(participant_key=key, is_new=true()))
-    settle(connection, PEOPLE)
-
-
 def find(connection: Connection) -> Found:
     """Compare the staged lines with the register; what differs is in `load_changes` afterwards."""
-    held, line, consent = LINES.join(PEOPLE, PEOPLE.c.n == LINES.c.n), LINES.c, Consent
-    joined = held.outerjoin(
-        Consent, and_(consent.participant_key == PEOPLE.c.participant_key, consent.domain == line.domain)
-    )
+    held, line, consent = LINES.join(PERSONS, PERSONS.c.n == LINES.c.n), LINES.c, Consent
+    key = PERSONS.c.participant_key
+    joined = held.outerjoin(Consent, and_(consent.participant_key == key, consent.domain == line.domain))
     rows = (
         select(
             line.line,
-            PEOPLE.c.participant_key,
+            key,
             line.domain,
             *(line[name] for name in SAID),
             consent.state,
@@ -111,10 +86,11 @@ def find(connection: Connection) -> Found:
         )
         .select_from(joined)
         .where(or_(consent.state.is_(None), _differs()))
+        .order_by(key, line.domain)  # keys of an index come best in its order
     )
     connection.execute(insert(CHANGES).from_select([column.name for column in CHANGES.c], rows))
-    settle(connection, CHANGES)
-    found = Found(people=_count(connection, _people()))
+    settle(connection, CHANGES.c.participant_key)
+    found = Found(people=telling(connection))
     found.statements = _count(connection, select(CHANGES.c.line).where(CHANGES.c.held.is_(None)))
     for (reason,) in connection.execute(
         select(CHANGES.c.held).where(CHANGES.c.held.is_not(None)).distinct().order_by(CHANGES.c.held)
@@ -127,45 +103,19 @@ def find(connection: Connection) -> Found:
 
 
 def write(connection: Connection, cohort_id: str, epoch: int, at: datetime) -> None:
-    """Write what was found, with its history."""
+    """Write what was found, with its history. Nobody else writes the register of a cohort that is locked, so what was
+    not there is not there."""
     when, now = literal(at, Consent.changed_at.type), CHANGES.c
-    allowed = now.held.is_(None)
-    names = ["participant_key", "domain", *SAID]
+    allowed, names = now.held.is_(None), ["participant_key", "domain", *SAID]
     picked = [now[name] for name in names]
-    history = select(*picked, literal(epoch), when).where(allowed).order_by(now.participant_key, now.domain)
+    history = select(*picked, literal(epoch), when).where(allowed)
     connection.execute(insert(ConsentChange).from_select([*names, "epoch", "at"], history))
-    rows = select(*picked, literal(cohort_id), when).where(allowed)
-    into = _insert(connection, Consent).from_select([*names, "cohort_id", "changed_at"], rows)
-    fresh = {name: into.excluded[name] for name in (*SAID, "changed_at")}
-    connection.execute(into.on_conflict_do_update(index_elements=["participant_key", "domain"], set_=fresh))
-    people = _people().subquery()
-    told = select(people.c.key, people.c.may_link, people.c.deceased, literal(epoch), when).order_by(
-        people.c.key
-    )
-    into = insert(PersonChange).from_select(["participant_key", "may_link", "deceased", "epoch", "at"], told)
-    connection.execute(into)
-    connection.execute(
-        update(Participant)
-        .values(
-            may_link=func.coalesce(PEOPLE.c.may_link, Participant.may_link),
-            deceased=func.coalesce(PEOPLE.c.deceased, Participant.deceased),
-            linkage=func.coalesce(PEOPLE.c.linkage, Participant.linkage),
-        )
-        .where(PEOPLE.c.participant_key == Participant.key, not_(PEOPLE.c.is_new), _says_more())
-    )
-
-
-def unlinking(connection: Connection) -> list[int]:
-    """The keys of known people who allowed linkage under a token and do not any more, or bring another token; asked
-    before anything is written."""
-    people, apart = PEOPLE.c, PEOPLE.c.may_link.is_(False)
-    other = and_(people.linkage.is_not(None), people.linkage.is_distinct_from(Participant.linkage))
-    query = (
-        select(Participant.key)
-        .join(PEOPLE, people.participant_key == Participant.key)
-        .where(Participant.may_link, Participant.linkage.is_not(None), or_(apart, other))
-    )
-    return list(connection.scalars(query.order_by(Participant.key)))
+    rows = select(*picked, literal(cohort_id), when).where(allowed, now.was.is_(None))
+    connection.execute(insert(Consent).from_select([*names, "cohort_id", "changed_at"], rows))
+    same = and_(Consent.participant_key == now.participant_key, Consent.domain == now.domain)
+    fresh = {name: now[name] for name in SAID} | {"changed_at": when}
+    connection.execute(update(Consent).values(fresh).where(same, allowed, now.was.is_not(None)))
+    enrolling.write(connection, epoch, at)
 
 
 def withdrawn(connection: Connection) -> Iterator[tuple[str, int, list[str]]]:
@@ -239,33 +189,6 @@ def _held() -> ColumnElement[str]:
     )
 
 
-def _says_more() -> ColumnElement[bool]:
-    """Whether a line says of a person what was not known; of a new one, anything but what is taken for granted."""
-    people, plain = PEOPLE.c, false()
-    held = (Participant.may_link, Participant.deceased, Participant.linkage)
-    said = (people.may_link, people.deceased, people.linkage)
-    return case(
-        (people.is_new, or_(func.coalesce(people.may_link, plain), func.coalesce(people.deceased, plain),
-                            people.linkage.is_not(None))),
-        else_=or_(
-            *(and_(one.is_not(None), one.is_distinct_from(was)) for one, was in zip(said, held, strict=True))
-        ),
-    )  # fmt: skip
-
-
-def _people() -> Select[int, bool, bool]:
-    joined: FromClause = PEOPLE.join(Participant, Participant.key == PEOPLE.c.participant_key)
-    return (
-        select(
-            Participant.key,
-            func.coalesce(PEOPLE.c.may_link, Participant.may_link).label("may_link"),
-            func.coalesce(PEOPLE.c.deceased, Participant.deceased).label("deceased"),
-        )
-        .select_from(joined)
-        .where(_says_more())
-    )
-
-
 def _follow_the_table(connection: Connection) -> None:
     """Nothing is written that the table of transitions does not know: there are few pairs of states."""
     now = CHANGES.c
@@ -277,8 +200,3 @@ def _follow_the_table(connection: Connection) -> None:
 
 def _count(connection: Connection, query: Select[*tuple[Any, ...]]) -> int:
     return connection.scalar(select(func.count()).select_from(query.subquery())) or 0
-
-
-def _insert(connection: Connection, table: Any) -> Any:
-    """An insert that knows ON CONFLICT, in the words of the database."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

@@ -59,7 +59,8 @@ def index(session: Session, cohort_id: str) -> pa.Table:
 def enrol(session: Session, cohort_id: str, identities: Iterable[bytes], at: datetime) -> None:
     """Make participants of identities that the cohort does not know; those it knows stay as they are.
 
-    New keys are given in the order of the identities, which is random: a key tells nothing of the file's order.
+    New keys are given in the order of the identities, which is random: a key tells nothing of the file's order. The
+    caller has locked the cohort.
     """
     # Those who are known are passed over before a key is drawn: keys are 32 bits, and a drawn one is never used again.
     known = index(session, cohort_id)["identity"].combine_chunks()
@@ -89,7 +90,8 @@ def keys_of(session: Session, hasher: Hasher, cohort_id: str, batches: Iterable[
 def enrolled_keys(
     session: Session, hasher: Hasher, cohort_id: str, batches: Iterable[pa.Array], at: datetime
 ) -> pa.Table:
-    """(source, key) of all the source ids; those that the cohort did not know are participants from now on."""
+    """(source, key) of all the source ids; those that the cohort did not know are participants from now on. The caller
+    has locked the cohort."""
     digested = list(_digested(hasher, batches))
     known = index(session, cohort_id)
     strangers = (one for _, digests in digested for one in _absent(known, digests))

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, record
-from app.consents import changes, epochs
+from app.consents import changes, enrolling, epochs
 from app.consents.identities import Hasher
 from app.consents.one_person import Statement, Writer, check
 from app.consents.staging import staged
@@ -92,9 +92,9 @@ def load(
     cohort = epochs.lock(session, cohort_id)
     told = Loaded(lines=rows)
     with staged(session, _counted(people, told), lines) as connection:
-        changes.enrol(connection, cohort_id, at)
+        enrolling.enrol(connection, cohort_id, at)
         found = changes.find(connection)
-        parted = changes.unlinking(connection) if found.people else []
+        parted = enrolling.unlinking(connection) if found.people else []
         if found.any:
             epochs.advance(cohort)
             session.flush()

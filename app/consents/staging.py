@@ -1,4 +1,4 @@
-"""What a load says, in two tables of the transaction alone: they hold keyed hashes and are gone when it ends."""
+"""What a load says, in tables of the transaction alone: they hold keyed hashes and are gone when it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 from sqlalchemy import (
     Boolean,
@@ -29,10 +31,18 @@ from app.models.base import JsonType
 _META = MetaData()
 
 PEOPLE = Table(
-    "load_people", _META, Column("n", Integer, primary_key=True), Column("identity", LargeBinary(32)),
+    "load_people", _META, Column("n", Integer), Column("identity", LargeBinary(32)),
     Column("random_id", LargeBinary(16)), Column("return_token", LargeBinary(16)), Column("linkage", LargeBinary(16)),
-    Column("may_link", Boolean), Column("deceased", Boolean), Column("participant_key", Integer),
-    Column("is_new", Boolean),
+    Column("may_link", Boolean), Column("deceased", Boolean),
+    prefixes=["TEMPORARY"],
+)  # fmt: skip
+# Everyone with their key, and what holds of them after the load. `says_more`: that was not known before; `parts`: they
+# may be linked no more by the token they had.
+PERSONS = Table(
+    "load_persons", _META, Column("n", Integer), Column("participant_key", Integer), Column("is_new", Boolean),
+    Column("identity", LargeBinary(32)), Column("random_id", LargeBinary(16)), Column("return_token", LargeBinary(16)),
+    Column("linkage", LargeBinary(16)), Column("may_link", Boolean), Column("deceased", Boolean),
+    Column("says_more", Boolean), Column("parts", Boolean),
     prefixes=["TEMPORARY"],
 )  # fmt: skip
 SAID = (
@@ -65,13 +75,14 @@ CHANGES = Table(
 
 
 _USUAL, _LARGE = 2_000, 128_000  # KiB of pages; SQLite's own default, and what a load may take
+_SORT = "64MB"  # what PostgreSQL may take for one sort or hash of a load before it goes to disk
 
 
 @contextmanager
 def staged(
     session: Session, people: Iterable[pa.RecordBatch], lines: Iterable[pa.RecordBatch]
 ) -> Iterator[Connection]:
-    """Both tables filled (see `schemas.register`), `load_changes` empty; dropped at the end, or by the rollback."""
+    """People and lines filled in (see `schemas.register`), the others empty; dropped at the end, or by the rollback."""
     connection = session.connection()
     _room(connection, _LARGE)
     _META.create_all(connection)
@@ -79,23 +90,29 @@ def staged(
         _fill(connection, PEOPLE, _with_ids(batch))
     for batch in lines:
         _fill(connection, LINES, batch)
-    settle(connection, PEOPLE, LINES)
+    settle(connection, LINES.c.n)
     yield connection
     _META.drop_all(connection)
-    _room(connection, _USUAL)
+    if connection.dialect.name == "sqlite":
+        _room(connection, _USUAL)
 
 
 def _room(connection: Connection, kibibytes: int) -> None:
-    """SQLite's page cache: random keys go to everywhere in an index, and two megabytes hold too little of one."""
+    """SQLite's page cache: random keys go to everywhere in an index, and two megabytes hold too little of one. On
+    PostgreSQL the transaction's room for sorts; and a load is a few plain statements, which compiling makes dearer."""
     if connection.dialect.name == "sqlite":
         connection.execute(text(f"PRAGMA cache_size = -{kibibytes}"))
+        return
+    connection.execute(text(f"SET LOCAL work_mem = '{_SORT}'"))
+    connection.execute(text("SET LOCAL jit = off"))
 
 
-def settle(connection: Connection, *tables: Table) -> None:
-    """Let PostgreSQL plan by what the tables hold: nobody looks at temporary ones by itself."""
+def settle(connection: Connection, *columns: Column[Any]) -> None:
+    """Let PostgreSQL plan by what these columns of a table hold: nobody looks at temporary ones by itself, and the
+    other columns are neither joined nor sorted by."""
     if connection.dialect.name == "postgresql":
-        for table in tables:
-            connection.execute(text(f"ANALYZE {table.name}"))
+        names = ", ".join(column.name for column in columns)
+        connection.execute(text(f"ANALYZE {columns[0].table.name} ({names})"))
 
 
 def _with_ids(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -150,9 +167,19 @@ def _copy(connection: Connection, table: Table, batch: pa.RecordBatch) -> None:
 
 
 def _text(column: pa.Array) -> pa.Array:
-    """Bytes as PostgreSQL reads them; all else is written alike by both."""
+    """Bytes as PostgreSQL reads them (`\\x` and hex), without a loop over rows; all else is written alike by both."""
     if not (pa.types.is_fixed_size_binary(column.type) or pa.types.is_binary(column.type)):
         return column
-    return pa.array(
-        [None if value is None else "\\x" + value.hex() for value in column.to_pylist()], pa.string()
-    )
+    rows, known = len(column), column.drop_null()
+    if not len(known):
+        return pa.nulls(rows, pa.string())
+    width = len(known[0].as_py())  # of keyed hashes and random ids alike: each column has one
+    fixed = pc.fill_null(column, bytes(width)).cast(pa.binary(width))
+    data = fixed.buffers()[1].slice(fixed.offset * width, rows * width)
+    told = np.empty((rows, 2 + 2 * width), dtype=np.uint8)
+    told[:, :2] = np.frombuffer(b"\\x", dtype=np.uint8)
+    told[:, 2:] = np.frombuffer(data.to_pybytes().hex().encode(), dtype=np.uint8).reshape(rows, 2 * width)
+    offsets = np.arange(rows + 1, dtype=np.int32) * (2 + 2 * width)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(told)]
+    texts = pa.Array.from_buffers(pa.string(), rows, buffers)
+    return pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string()))
