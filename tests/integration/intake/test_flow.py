@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, verify
+from app.consents import identities
 from app.db import Database
 from app.engines.intake import TableReport
 from app.engines.intake.session import Intake
@@ -17,6 +19,7 @@ from app.models import Upload
 from tests.databases import SQLITE_FIRST
 from tests.integration.intake.world import IntakeWorld, csv_bytes, problems
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, dictionary
+from tests.locks import recorded
 
 
 @pytest.fixture
@@ -48,6 +51,24 @@ def test_children_wait_until_their_parents_are_accepted(world: IntakeWorld) -> N
     assert [world.row(upload.id).state for upload in (bill, visit)] == ["accepted", "accepted"]
     with world.db.read() as session:
         assert verify(session, institution_stream("ins_a"))[1] is None
+
+
+@SQLITE_FIRST
+def test_whoever_makes_people_known_holds_the_cohort(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[list[str]] = []
+    enrolled = identities.enrol
+
+    def enrol(session: Session, *more: Any) -> None:
+        held.append(list(session.info["locked"]))
+        enrolled(session, *more)
+
+    monkeypatch.setattr(identities, "enrol", enrol)
+    with recorded():
+        world.upload("person", csv_bytes(PEOPLE))
+    assert len(held) == 1  # a load of the register counts on being alone
+    assert "cohorts" in held[0]
 
 
 @SQLITE_FIRST
