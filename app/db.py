@@ -16,7 +16,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 T = TypeVar("T")
@@ -183,7 +183,7 @@ class Database:
         try:
             with self.read() as session:
                 session.execute(text("SELECT 1"))
-        except DBAPIError:
+        except SQLAlchemyError:  # away, or all connections are taken
             return False
         return True
 
@@ -197,7 +197,9 @@ def _lock_of(name: str) -> int:
 
 
 def _postgres_engine(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    # A server that cannot be reached is told within seconds, unless the URL says otherwise.
+    told = {} if "connect_timeout" in url else {"connect_timeout": 10}
+    return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=told)
 
 
 def _sqlite_engine(url: str) -> Engine:

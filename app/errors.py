@@ -52,6 +52,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "This count is too close to an earlier one",
         "이전 집계와 차이가 너무 작아 거부되었습니다",
     ),
+    "database_unavailable": (503, "The database does not answer", "데이터베이스가 응답하지 않습니다"),
     "dictionary_invalid": (422, "The dictionary cannot be accepted", "데이터 사전을 받아들일 수 없습니다"),
     "dry_run_required": (
         409,
@@ -147,6 +148,7 @@ CODES: dict[str, tuple[int, str, str]] = {
     "range_not_satisfiable": (416, "The range lies outside the file", "요청 범위가 파일을 벗어났습니다"),
     "request_timeout": (408, "The body stopped coming", "본문 전송이 중단되었습니다"),
     "reviews_required": (409, "The reviews have not been settled", "심의가 아직 끝나지 않았습니다"),
+    "storage_full": (507, "There is no room left to store this", "저장 공간이 부족합니다"),
     "store_unavailable": (503, "The object store does not answer", "객체 저장소가 응답하지 않습니다"),
     "too_many_requests": (429, "Too many requests", "요청이 너무 많습니다"),
     "tus_version_unsupported": (

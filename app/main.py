@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -183,6 +184,8 @@ class Built(Served):
     destruction: DestructionService
     indexing: VariableIndexing
     counts: CountTasks
+    sweeps: tuple[Callable[[datetime], int], ...]
+    """Of each store, what removes that which was half written before a moment."""
 
 
 def _measure(watching: WatchService, db: Database, clock: Clock) -> None:
@@ -259,7 +262,8 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         **finding_tasks(FindingTasks(house.findings, gate)),
     }
     probes = {**_probes(ground), "vault": vault.probe, "memory": memory.probe, "engine": running.probe}
-    return Built(house, db, clock, settings, probes, gate, tasks, destruction, indexing, counts)
+    sweeps = ground.inbox.sweep, vault.sweep, ground.outbox.sweep, memory.sweep
+    return Built(house, db, clock, settings, probes, gate, tasks, destruction, indexing, counts, sweeps)
 
 
 def serving(settings: Settings, clock: Clock = utc_now) -> Served:
@@ -388,6 +392,7 @@ def _begin(built: Served) -> Working | None:
         return None
     wipe(built.settings.var / "spill")
     built.destruction.sweep(older_than=None)  # nothing is at work yet
+    sweep_half_stored(built, older_than=timedelta())
     return work(built, f"{socket.gethostname()}-embedded", embedded_system_url(built.settings.var))
 
 
@@ -455,6 +460,12 @@ def prepare(built: Served, restored: str | None = None) -> Replayed:
         return built.house.withdrawals.replay(restored)
 
 
+def sweep_half_stored(built: Built, older_than: timedelta = timedelta(days=1)) -> int:
+    """Remove what dead processes left half written in any store; how many. Ages are those of the stores' own clocks."""
+    before = utc_now() - older_than
+    return sum(sweep(before) for sweep in built.sweeps)
+
+
 def chores_of(built: Built) -> dict[str, Chore]:
     """What runs without being asked, by name."""
     house = built.house
@@ -472,6 +483,8 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,
         "sweep the vault": built.destruction.sweep,
+        "drop what was half published": house.extracts.sweep_half_published,
+        "sweep what was half stored": lambda: sweep_half_stored(built),
         "wipe spills of the dead": lambda: wipe(built.settings.var / "spill"),
         "expire uploads": house.uploads.expire_due,
         "sweep tokens": house.auth.sweep,

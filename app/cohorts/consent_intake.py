@@ -23,6 +23,7 @@ from app.errors import Finding, Problem
 from app.jobs import JobContext
 from app.keyring import Keyring
 from app.models import Cohort, Upload
+from app.passing import PASSING
 from app.schemas.register import NARROWED, UNLINKED
 from app.storage.inbox import Inbox
 
@@ -94,7 +95,7 @@ class ConsentIntake:
                 job.progress(step="writing", rows=reader.rows)
                 self._load(job, reader)
             except Problem as problem:
-                if problem.code == "cancelled":
+                if problem.code == "cancelled" or problem.code in PASSING:
                     raise
                 # The register's transaction was rolled back whole; only the outcome is written.
                 with self.db.unit_of_work() as session:

@@ -28,6 +28,7 @@ from app.errors import Problem, not_found
 from app.jobs import held_up
 from app.jobs.cancelling import cancel
 from app.models import Cohort, Upload
+from app.passing import storing
 from app.settings import Settings
 from app.storage.inbox import Busy, Inbox, Writer
 
@@ -78,7 +79,8 @@ class UploadService:
             session.flush()
             self._record(session, upload, cohort.institution_id, "upload.created", actor.subject)
             # Before the commit: a file without its row is swept, a row without its file would be a broken promise.
-            self.inbox.prepare(upload.id)
+            with storing():
+                self.inbox.prepare(upload.id)
         return self._complete(upload.id) if wanted.length == 0 else _view(upload)
 
     def status(self, actor: policy.Actor, upload_id: str) -> dict[str, Any]:
@@ -115,7 +117,8 @@ class UploadService:
             self._must_stand_at(upload, offset)
             writer.cut(offset)
             try:
-                reached = self._receive(writer, upload, chunks, checksum)
+                with storing():
+                    reached = self._receive(writer, upload, chunks, checksum)
             except Problem:
                 writer.cut(self._visible(actor, upload_id).received)
                 raise
@@ -337,7 +340,6 @@ class UploadService:
         orphans = [name for name in self.inbox.untouched_since(yesterday) if name not in originals]
         for name in [name for name, original in originals.items() if original == "removed"] + orphans:
             self.inbox.remove(name)
-        self.inbox.sweep(yesterday)
 
     def _record(
         self, session: Session, upload: Upload, holder: str, name: str, actor: str, **more: Any

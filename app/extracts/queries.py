@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import ProjectFacts
 from app.consents.cohorts import behind
 from app.errors import not_found
 from app.jobs import held_up
-from app.models import Extract, Job, Permit, Project
+from app.jobs.cancelling import ALIVE
+from app.models import Extract, Job, Part, Permit, Project
 
 
 def extract(session: Session, extract_id: str, *, lock: bool = False) -> Extract:
@@ -59,6 +60,17 @@ def held_by(session: Session, holder: str, after: str | None, limit: int) -> lis
     if after:
         query = query.where(Extract.id < after)
     return list(session.scalars(query.order_by(Extract.id.desc()).limit(limit)))
+
+
+def half_published(session: Session) -> list[str]:
+    """Extracts with staged parts and no job that would publish them."""
+    builds = exists().where(
+        Job.subject == Part.extract_id,
+        Job.kind.in_(("build_extract", "reissue_extract")),
+        Job.state.in_(ALIVE),
+    )
+    query = select(Part.extract_id).where(Part.state == "staged", ~builds).distinct()
+    return list(session.scalars(query.order_by(Part.extract_id)))
 
 
 def ready_and_past(session: Session, now: Any) -> list[str]:

@@ -20,7 +20,7 @@ from app.extracts.states import step
 from app.jobs import answers, enqueue, held_up
 from app.jobs.answers import Once
 from app.jobs.cancelling import cancel, cancelled, comes_to_rest
-from app.ledger.parts import PartState, listed, state_of
+from app.ledger.parts import PartState, listed, state_of, unstage
 from app.models import AuditLine, Extract
 from app.permits import must_be_live, refusal
 from app.settings import Settings
@@ -146,6 +146,23 @@ class ExtractService:
                 enqueue(session, "destroy_extract", subject=extract_id, at=now)
                 _note(session, row, "extract.expired", "platform", now, {})
         return len(due)
+
+    def sweep_half_published(self) -> int:
+        """Drop the parts of a generation that was recorded and never published, where no build of it is left: its
+        process died and the next one was refused. How many extracts."""
+        with self.db.read() as session:
+            stranded = queries.half_published(session)
+        for extract_id in stranded:
+            with self.db.unit_of_work() as session:
+                queries.extract(session, extract_id, lock=True)
+                if extract_id in queries.half_published(session):
+                    self.drop_staged(session, extract_id)
+        return len(stranded)
+
+    def drop_staged(self, session: Session, extract_id: str) -> None:
+        """In the transaction that holds the extract: its staged parts and their bytes go."""
+        for name in unstage(session, extract_id):
+            self.outbox.delete(f"{extract_id}/{name}")
 
     def _own(self, session: Session, actor: Actor, extract_id: str) -> Extract:
         row = queries.extract(session, extract_id)

@@ -211,6 +211,7 @@ class ExtractTasks:
             if row.state == "failed":
                 return  # it was cancelled, and says so already
             row.state, row.failure = step(row.state, "fail"), problem.to_dict()
+            self.service.drop_staged(session, extract_id)
             record(
                 session,
                 stream=project_stream(row.project_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,10 @@ CLOSING_QUEUE = "baekman_closing"
 ANSWERS_QUEUE = "baekman_answers"
 QUEUES = (QUEUE, CLOSING_QUEUE, ANSWERS_QUEUE)
 IDLE = 1.0  # seconds between two looks of the relay where nothing rings; five times that of a queue
+PICKED_UP_EVERY = 60.0  # seconds
+_AGAIN = "~"  # after it, what makes the id of a row that is handed over once more another one
+_ALIVE = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+_AT_ONCE = 100
 APPLICATION_VERSION = "1"  # pinned: DBOS resumes only workflows of its own version
 
 
@@ -91,9 +96,12 @@ class DurableEngine:
         self.db, self.clock, self.tasks, self.poll, self.rules = db, clock, tasks, poll, rules
         self.rest = rest  # seconds that running jobs are given to come to rest at `stop`
         self.at_once, self.per_project = at_once, per_project
+        self.away = 1.0  # seconds between two tries of a job that lost the database
         self._running: set[str] = set()
+        self._unwritten: set[str] = set()
         self._suspects = threading.Lock()
         self._looked = 0.0
+        self._stopping = threading.Event()
         self._due, self._handed = Bell(poll, IDLE), [Bell(poll, 5 * IDLE) for _ in QUEUES]
         self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
         self._listener = None if db.is_sqlite else Listener(db.url, self._ring)
@@ -116,13 +124,9 @@ class DurableEngine:
         @DBOS.workflow(name="baekman_job", max_recovery_attempts=None)
         def run_job(job_id: str) -> None:
             # The whole task is one step of DBOS: tasks are idempotent and keep their own place in our tables.
-            with self._suspects if self._is_suspect(job_id) else nullcontext():
-                self._running.add(job_id)
-                try:
-                    execute(self.db, self.clock, self.tasks, job_id, self.rules)
-                finally:
-                    self._running.discard(job_id)
-                    self._ring_queues()  # a place is free, in a moment
+            while not self._done(job_id):
+                self._stopping.wait(self.away)
+            self._ring_queues()  # a place is free, in a moment
 
         self._workflow = run_job
 
@@ -164,6 +168,7 @@ class DurableEngine:
     def stop(self) -> None:
         """Stop the relay, wait a little for running jobs, close DBOS."""
         self._silence()
+        self._stopping.set()
         for bell in (self._due, *self._handed):
             bell.set()
         if self._listener is not None:
@@ -172,8 +177,53 @@ class DurableEngine:
             if thread.is_alive():
                 thread.join(timeout=10)
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=self.rest)
-        if begun := sorted(self._running):
+        if begun := sorted(self._running | self._unwritten):
             put_back(self.db, begun)
+
+    def _done(self, job_id: str) -> bool:
+        """Run the job; False where its end could not be written down, or the database went away while it ran: an error
+        would end it for DBOS, and its row would say for ever that it runs."""
+        self._running.add(job_id)
+        try:
+            if job_id in self._unwritten:
+                put_back(self.db, [job_id])  # it was not the worker that ended
+                self._unwritten.discard(job_id)
+            with self._suspects if self._is_suspect(job_id) else nullcontext():
+                execute(self.db, self.clock, self.tasks, job_id, self.rules)
+        except Exception as error:
+            if self._stopping.is_set():
+                raise
+            self._unwritten.add(job_id)
+            log.warning("job waits for the database", job=job_id, error=type(error).__name__)
+            return False
+        finally:
+            self._running.discard(job_id)
+        return True
+
+    def pick_up(self) -> int:
+        """Hand over anew what DBOS takes for ended, or knows nothing of, and our rows do not: it ended with an error of
+        ours, or its tables are not those of our rows. How many jobs."""
+        with self.db.read() as session:
+            begun = list(session.scalars(select(Job.id).where(Job.state.in_(("queued", "running")))))
+        known: dict[str, str] = {}
+        for start in range(0, len(begun), _AT_ONCE):
+            ids = begun[start : start + _AT_ONCE]
+            known |= {
+                one.workflow_id: one.status
+                for one in DBOS.list_workflows(workflow_id_prefix=ids, load_input=False, load_output=False)
+            }
+        alive = {id_.partition(_AGAIN)[0] for id_, status in known.items() if status in _ALIVE}
+        with self.db.read() as session:  # after DBOS was asked: a row ends before its workflow does
+            query = select(Job.id).where(
+                Job.id.in_(sorted(set(begun) - alive)), Job.state.in_(("queued", "running"))
+            )
+            lost = sorted(session.scalars(query)) if set(begun) - alive else []
+        for job_id in lost:
+            put_back(self.db, [job_id])
+            self._hand_over(job_id, f"{job_id}{_AGAIN}{secrets.token_hex(4)}")
+        if lost:
+            log.warning("picked up jobs that nobody ran", jobs=len(lost))
+        return len(lost)
 
     def _is_suspect(self, job_id: str) -> bool:
         """Whether a worker ended while the job ran. Such jobs run one after the other, so that the one that did it
@@ -194,8 +244,14 @@ class DurableEngine:
             break_off(job_id)
 
     def _run_relay(self) -> None:
+        picked_up = float("-inf")
         while not self._due.wait():
             try:
+                if time.monotonic() - picked_up >= PICKED_UP_EVERY:
+                    picked_up = time.monotonic()
+                    with self.db.alone("job pick up") as alone:
+                        if alone:
+                            self.pick_up()
                 self._break_off()
                 if _waiting(self.db, self.clock, self.per_project):
                     self._hand_over_in_turn()
@@ -208,13 +264,13 @@ class DurableEngine:
             for job_id in _waiting(self.db, self.clock, self.per_project) if alone else ():
                 self._hand_over(job_id)
 
-    def _hand_over(self, job_id: str) -> None:
+    def _hand_over(self, job_id: str, as_: str | None = None) -> None:
         with self.db.read() as session:
             job = session.get(Job, job_id)
             if job is None:
                 return
             queue = _lane(job.kind)
-        with SetWorkflowID(job_id), SetEnqueueOptions(priority=rank(job.kind)):
+        with SetWorkflowID(as_ or job_id), SetEnqueueOptions(priority=rank(job.kind)):
             DBOS.enqueue_workflow(queue, self._workflow, job_id)
         with self.db.unit_of_work() as session:
             job = session.get(Job, job_id)

@@ -18,10 +18,11 @@ from app.db import Database
 from app.errors import Problem
 from app.jobs.cancelling import LAST, cancelled, stoppable
 from app.jobs.enqueuing import enqueue
-from app.jobs.kinds import MUST_END, RANKS, SERVES_WITHDRAWAL, TELLS
+from app.jobs.kinds import ANSWERS, MUST_END, RANKS, SERVES_WITHDRAWAL, TELLS
 from app.jobs.parking import Rules, is_dangerous, lost, overtake, park
 from app.jobs.states import ENDED, step
 from app.models import Job
+from app.passing import PASSING, passing
 
 log = structlog.get_logger(__name__)
 LONGEST_WAIT = timedelta(hours=1)
@@ -41,6 +42,7 @@ class JobContext:
     db: Database
     kind: str = ""
     is_to_end: bool = False
+    is_last_try: bool = True
 
     def progress(self, **counts: Any) -> None:
         """Write how far the job is; counts and step names only, people read it while they wait. A Problem `cancelled`
@@ -55,9 +57,14 @@ class JobContext:
 
     def refusal(self, error: BaseException, detail: str) -> Problem:
         """What those who wait are told of an error: itself where it is ours, that it was cancelled where that was
-        asked, else `internal` with this detail."""
+        asked, else `internal` with this detail. Where it passes and the job is tried again, nobody is told yet: it is
+        raised."""
         if is_asked(self.db, self.id):
             return cancelled()
+        if (passes := passing(error)) is not None:
+            if not self.is_last_try or passes.code == "database_unavailable":
+                raise passes from None
+            return passes
         return error if isinstance(error, Problem) else Problem("internal", detail)
 
 
@@ -69,7 +76,8 @@ def execute(
 ) -> None:
     """Run one job to its end. A `Problem` is the job's failure; anything else is logged by its type alone.
 
-    A row that runs already lost its worker: it is begun again, or parked where too many were lost with it.
+    A row that runs already lost its worker: it is begun again, or parked where too many were lost with it. Where the
+    database goes away the error is raised and the row says that it runs: whoever called puts it back and tries again.
     """
     context = db.again(lambda: _begin(db, clock, job_id, rules))
     if context is None:
@@ -81,13 +89,18 @@ def execute(
         with stoppable(job_id):
             tasks[context.kind](context)
     except Problem as problem:
+        if problem.code == "database_unavailable":
+            raise
         failure = problem
     except Exception as error:
         # The message of a library may hold a value, so only the type and the place are logged.
         kind, name = context.kind, type(error).__name__
-        say = log.info if is_asked(db, job_id) else log.error
+        failure = passing(error)
+        if failure is not None and failure.code == "database_unavailable":
+            raise
+        say = log.info if is_asked(db, job_id) else log.error if failure is None else log.warning
         say("job failed", job=job_id, kind=kind, error=name, at=_place(error))
-        failure = Problem("internal", "The job failed on our side; it is recorded under its id.")
+        failure = failure or Problem("internal", "The job failed on our side; it is recorded under its id.")
     if failure and failure.code != "cancelled":
         failures.labels(context.kind).inc()
     db.again(lambda: _end(db, clock(), job_id, failure, rules))
@@ -112,7 +125,10 @@ def _begin(db: Database, clock: Clock, job_id: str, rules: Rules) -> JobContext 
                 return None
         job.state = step(job.state, "begin")
         asked = job.cancel_asked_at is not None
-        return JobContext(job.id, job.subject, dict(job.arguments), db, job.kind, asked)
+        last = (
+            job.attempt >= rules.most_tries or job.kind in ANSWERS
+        )  # somebody waits for an answer at this moment
+        return JobContext(job.id, job.subject, dict(job.arguments), db, job.kind, asked, last)
 
 
 def _end(db: Database, now: datetime, job_id: str, failure: Problem | None, rules: Rules) -> None:
@@ -129,7 +145,8 @@ def _end(db: Database, now: datetime, job_id: str, failure: Problem | None, rule
             job.state, job.failure = step(_ran(job), "cancel"), cancelled().to_dict()
             return
         job.failure = failure.to_dict()
-        if job.kind not in MUST_END:
+        passes = failure.code in PASSING and job.kind not in ANSWERS and job.attempt < rules.most_tries
+        if job.kind not in MUST_END and not passes:
             job.state = step(_ran(job), "fail")
         elif job.attempt >= rules.most_tries:
             job.state = _ran(job)

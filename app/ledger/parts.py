@@ -86,6 +86,16 @@ def publish(session: Session, extract_id: str, names: set[str]) -> None:
     session.flush()
 
 
+def unstage(session: Session, extract_id: str) -> list[str]:
+    """Take out of circulation what was staged for a generation that is never published; the names. The caller holds the
+    extract and knows that no build of it is on its way."""
+    dropped = [part for part in _of_extract(session, extract_id) if part.state == "staged"]
+    for part in dropped:
+        part.state, part.successor = "replaced", None
+    session.flush()
+    return [part.name for part in dropped]
+
+
 def block(
     session: Session, extract_id: str, places: Iterable[tuple[str, int]], reason: str, withdrawal_id: str
 ) -> list[str]:

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import CODES, Finding, Problem
+from app.passing import passing
 
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -147,10 +148,13 @@ class Envelope:
                 await self.app(scope, receive, sending)
             except Exception as error:
                 # The message of a library may hold a value, so only the type and the place are logged.
-                log.error("request failed", error=type(error).__name__, at=_place(error))
+                problem = passing(error)
+                say = log.error if problem is None else log.warning
+                say("request failed", error=type(error).__name__, at=_place(error))
                 if begun:
                     return  # an answer is under way: it ends short, which the client can see
-                problem = Problem("internal", "Give us the request id.", extra={"request_id": request_id})
+                if problem is None:
+                    problem = Problem("internal", "Give us the request id.", extra={"request_id": request_id})
                 await _answer(problem, scope["path"])(scope, receive, sending)
 
 

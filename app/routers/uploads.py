@@ -27,7 +27,7 @@ Uploads = Annotated[UploadService, Depends(upload_service)]
 Uploader = Annotated[Actor, Depends(requires(Scope.UPLOADS_WRITE))]
 ConsentUploader = Annotated[Actor, Depends(requires(Scope.CONSENTS_WRITE))]
 
-ANSWERS = problems_and(408, 411, 423, 460)
+ANSWERS = problems_and(408, 411, 423, 460, 507)
 speaking_tus = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=tus.TusRoute, responses=ANSWERS)
 router = APIRouter(tags=["uploads"], responses=ANSWERS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from app.storage.access import AMBIENT, Access
@@ -23,6 +24,10 @@ class Memory:
     def probe(self) -> None:
         """Whether the store keeps its promises; see `Store.probe`."""
         self._store.probe()
+
+    def sweep(self, before: datetime) -> int:
+        """Remove what a dead process left half stored before that moment; how many."""
+        return self._store.sweep(before)
 
     def put(self, path: Path, extract_id: str, generation: int) -> None:
         """Keep a copy of the file as what is remembered of the extract, in the place of all that was."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from app.storage.access import AMBIENT, Access
@@ -24,6 +25,10 @@ class Outbox:
     def probe(self) -> None:
         """Whether the store keeps its promises; see `Store.probe`."""
         self._store.probe()
+
+    def sweep(self, before: datetime) -> int:
+        """Remove what a dead process left half stored before that moment; how many."""
+        return self._store.sweep(before)
 
     def put_file(self, path: Path, name: str) -> Stored:
         """Keep a copy of the file under the name; the same bytes again are fine, others a `NameTaken`."""

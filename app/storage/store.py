@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from app.errors import Problem
+from app.passing import says_full, storage_full
 
 CHUNK = 1 << 20  # bytes; 1 MiB chunks are on par with nginx, 64 KiB chunks reach a quarter of it
 FETCH = 8 * CHUNK  # bytes asked of a server at once; a slow reader then holds no connection open
@@ -74,12 +75,13 @@ class Store:
     def _put_staged(self, reading: _Digest, name: str) -> None:
         staged = f"{STAGING}/{secrets.token_hex(16)}"
         self._make_folders(staged, name)
-        self._objects.put(staged, iter(reading), chunk_size=5 * CHUNK, max_concurrency=4)
         try:
+            self._objects.put(staged, iter(reading), chunk_size=5 * CHUNK, max_concurrency=4)
             self._seal(staged)
             self._objects.copy(staged, name, overwrite=False)
         finally:
-            self._objects.delete(staged)
+            with suppress(BaseError, FileNotFoundError):  # it never came to be, or the sweep comes again
+                self._objects.delete(staged)
 
     def adopt_file(self, path: Path, name: str) -> Stored:
         """Like `put_file`, but the store takes the file over: no copy where it lies on the store's own disk.
@@ -113,10 +115,11 @@ class Store:
             yield from _file_chunks(self._root / checked(name), start, end)
             return
         for position in range(start, end, FETCH):
+            reached = min(position + FETCH, end)
             with _speaking():
-                block = memoryview(
-                    self._objects.get_range(checked(name), start=position, end=min(position + FETCH, end))
-                )
+                block = memoryview(self._objects.get_range(checked(name), start=position, end=reached))
+            if len(block) != reached - position:
+                raise _silent()  # it ended short and said nothing
             for begin in range(0, len(block), CHUNK):
                 yield bytes(block[begin : begin + CHUNK])
 
@@ -191,7 +194,11 @@ class Store:
         return size, digest.hexdigest()
 
     def sweep(self, before: datetime) -> int:
-        """Remove what was staged before that moment and never finished (the process died); how many."""
+        """Remove what was staged before that moment and never finished (the process died); how many.
+
+        Where objects are files a write that broke off lies beside its name, and the library lists it nowhere."""
+        if self._root is not None:
+            return _sweep_folder(self._root / STAGING, before)
         with _speaking():
             batches = self._objects.list(STAGING)
             dead = [meta["path"] for batch in batches for meta in batch if meta["last_modified"] < before]
@@ -257,12 +264,16 @@ def _speaking() -> Iterator[None]:
         raise
     except NotFoundError:
         raise FileNotFoundError from None
-    except BaseError:
-        raise Problem(
-            "store_unavailable",
-            "The object store did not answer as it should; nothing was changed that is not whole.",
-            headers={"Retry-After": "30"},
-        ) from None
+    except BaseError as error:
+        raise storage_full() if says_full(str(error)) else _silent() from None
+
+
+def _silent() -> Problem:
+    return Problem(
+        "store_unavailable",
+        "The object store did not answer as it should; nothing was changed that is not whole.",
+        headers={"Retry-After": "30"},
+    )
 
 
 class _Digest:
@@ -283,6 +294,16 @@ class _Digest:
     @property
     def hex(self) -> str:
         return self._digest.hexdigest()
+
+
+def _sweep_folder(folder: Path, before: datetime) -> int:
+    limit, dead = before.timestamp(), 0
+    for path in folder.iterdir() if folder.exists() else ():
+        with suppress(FileNotFoundError):  # its writer has ended well this moment
+            if path.stat().st_mtime < limit:
+                path.unlink()
+                dead += 1
+    return dead
 
 
 def private(path: str, flags: int) -> int:

@@ -25,6 +25,10 @@ class Vault:
         """Whether the store keeps its promises; see `Store.probe`."""
         self._store.probe()
 
+    def sweep(self, before: datetime) -> int:
+        """Remove what a dead process left half stored before that moment; how many."""
+        return self._store.sweep(before)
+
     def put_file(self, path: Path, name: str) -> Stored:
         """Keep a copy of the file under the name; the same bytes again are fine, others a `NameTaken`."""
         return self._store.put_file(path, name)
