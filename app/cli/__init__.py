@@ -58,6 +58,7 @@ def serve(
     import uvicorn
 
     from app.main import create_app
+    from app.operating.listening import LIMITS
 
     settings = _settings()
     if "public_url" not in settings.model_fields_set:
@@ -68,7 +69,9 @@ def serve(
         typer.echo("First start: the platform's administration client, shown this once.")
         typer.echo(f"  client id      {first['client_id']}\n  client secret  {first['client_secret']}")
     typer.echo(f"Baekman serves {settings.public_url}  (API pages: {settings.public_url}/docs)")
-    uvicorn.run(create_app(settings), host=host, port=port, log_level="warning", server_header=False)
+    uvicorn.run(
+        create_app(settings), host=host, port=port, log_level="warning", server_header=False, **LIMITS
+    )
 
 
 @app.command()

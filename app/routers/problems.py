@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import CODES, Finding, Problem
 from app.passing import passing
+from app.routers.arriving import Arriving
 
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -64,8 +65,8 @@ _WORDS: dict[str, str] = {
     "less_than_equal": "is too large",
 }
 _CODES_BY_STATUS = {
-    400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large",
-    415: "unsupported_media_type", 422: "invalid_request", 429: "too_many_requests",
+    400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 408: "request_timeout",
+    413: "payload_too_large", 415: "unsupported_media_type", 422: "invalid_request", 429: "too_many_requests",
 }  # fmt: skip
 
 
@@ -119,6 +120,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(Arriving)
     app.add_middleware(Envelope)
 
 
@@ -181,7 +183,7 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     status = cast("HTTPException", error).status_code
     code = _CODES_BY_STATUS.get(status, "internal" if status >= 500 else "invalid_request")
-    problem = Problem(code, CODES[code][1] + ".")
+    problem = Problem(code, CODES[code][1] + ".", headers=dict(cast("HTTPException", error).headers or {}))
     if code == "method_not_allowed":
         problem.headers["Allow"] = ", ".join(_methods(request))
     return _answer(problem, request.url.path)
