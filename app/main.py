@@ -163,6 +163,10 @@ ROUTERS = (
 )
 
 
+DISK_SECONDS = 60.0
+"""How often a web beside workers looks for bytes on its disk whose upload a worker has ended."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A house, and what it stands on."""
@@ -197,15 +201,16 @@ def _measure(watching: WatchService, db: Database, clock: Clock) -> None:
 
 @dataclass(frozen=True)
 class Working:
-    """What runs beside the web."""
+    """What runs beside the web. A web beside workers runs no jobs, only what concerns its own disk."""
 
-    jobs: DurableEngine
     chores: Chores
+    jobs: DurableEngine | None = None
 
     def stop(self) -> None:
         """End after what is running, or give it up after a while."""
         self.chores.stop()
-        self.jobs.stop()
+        if self.jobs is not None:
+            self.jobs.stop()
 
 
 @dataclass(frozen=True)
@@ -353,8 +358,7 @@ def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> Fast
         try:
             yield
         finally:
-            if working is not None:
-                await run_in_threadpool(working.stop)
+            await run_in_threadpool(working.stop)
             built.db.dispose()
 
     return hang(built.house, FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, **_about()))
@@ -383,13 +387,16 @@ def _intake_limits(settings: Settings) -> IntakeLimits:
     )
 
 
-def _begin(built: Served) -> Working | None:
+def _begin(built: Served) -> Working:
     """Database up to date, an issuer that can sign, stores that keep their promises; jobs and chores running in this
     process, unless workers of their own do that."""
     probe_servers(built)
     prepare(built)
     if not isinstance(built, Built):
-        return None
+        every = min(built.settings.chores_seconds, DISK_SECONDS)
+        working = Working(Chores(chores_of_disk(built), every, built.db.alone))
+        working.chores.start()
+        return working
     wipe(built.settings.var / "spill")
     built.destruction.sweep(older_than=None)  # nothing is at work yet
     sweep_half_stored(built, older_than=timedelta())
@@ -413,7 +420,7 @@ def work(built: Built, executor_id: str, system_url: str) -> Working:
     jobs.start()
     chores = Chores(chores_of(built), settings.chores_seconds, built.db.alone)
     chores.start()
-    return Working(jobs, chores)
+    return Working(chores, jobs)
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -434,7 +441,8 @@ def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
         f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # two with one id would run jobs twice
     )
     working = work(built, worker_id, shared_system_url(settings.database))
-    life = Membership(built.db, clock, worker_id, working.jobs.take_over)
+    take_over = working.jobs.take_over if working.jobs is not None else lambda _: 0
+    life = Membership(built.db, clock, worker_id, take_over)
     life.start()
     return Worker(built, working, life)
 
@@ -493,6 +501,11 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "forget counts": built.counts.forget,
         "forget answers": lambda: forget_answers(built.db, built.clock),
     }
+
+
+def chores_of_disk(served: Served) -> dict[str, Chore]:
+    """What a web beside workers does itself: what arrives lies on its disk until it is whole, where no worker comes."""
+    return {"uploads on this disk": served.house.uploads.sweep_disk}
 
 
 def _about() -> dict[str, Any]:

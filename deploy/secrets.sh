@@ -15,6 +15,10 @@ for room in inbox vault outbox memory; do
     identities="$identities{\"name\":\"$room\",\"credentials\":[{\"accessKey\":\"$room\",\"secretKey\":\"$secret\"}],"
     identities="$identities\"actions\":[\"Read:$room\",\"Write:$room\",\"List:$room\"]},"
 done
+secret=$(word)
+echo "BAEKMAN_BACKUP_READER_SECRET=$secret"  # of the backup: reads vault and outbox, writes nothing there
+identities="$identities{\"name\":\"reader\",\"credentials\":[{\"accessKey\":\"reader\",\"secretKey\":\"$secret\"}],"
+identities="$identities\"actions\":[\"Read:vault\",\"List:vault\",\"Read:outbox\",\"List:outbox\"]},"
 identities="$identities{\"name\":\"admin\",\"credentials\":[{\"accessKey\":\"admin\",\"secretKey\":\"$(word)\"}],\"actions\":[\"Admin\"]}"
 printf '{"identities":[%s]}\n' "$identities" > "$folder/store_identities.json"
 echo "BAEKMAN_DATABASE_PASSWORD=$(word)"

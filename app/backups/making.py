@@ -24,6 +24,7 @@ from app.backups.place import OBJECTS, PROFILE, BackupError, Held, Kept, Manifes
 from app.backups.snapshots import Snapshot, kind_of
 from app.clock import Clock
 from app.db import Database, new_id
+from app.errors import Problem
 from app.models import AuditLine
 from app.models.wrapped import masters
 from app.settings import Settings
@@ -65,7 +66,8 @@ def backup(
     What the place holds is not read again, so that a second backup sends what is new. The line `backup.made` in the
     platform's chain tells the doctor. One backup of an installation at a time: a BackupError else.
     """
-    with _alone(settings, db), held_folder(settings.var.resolve() / "spill", "job-backup") as scratch:
+    spill = settings.var.resolve() / "spill"
+    with _speaking(), _alone(settings, db), held_folder(spill, "job-backup") as scratch:
         copying = _Copying(rooms, place, scratch)
         with kind_of(db).snapshot(db, scratch) as early:
             ours = _installation(early)
@@ -94,6 +96,14 @@ def backup(
             data=data,
         )  # fmt: skip
     return Made(manifest, copying.copied, copying.copied_bytes, pruned)
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    try:
+        yield
+    except Problem as problem:  # of a store that did not answer
+        raise BackupError(problem.detail) from None
 
 
 class _Copying:

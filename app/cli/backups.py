@@ -17,6 +17,7 @@ Where = Annotated[
     str | None,
     typer.Argument(help="A folder, or the URL of a store; where left out, BAEKMAN_BACKUP_URL."),
 ]
+_AGAIN = 1.0  # hours until a backup that failed is tried again
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
 
 
@@ -26,9 +27,30 @@ def backup(
         int | None,
         typer.Option(min=0, help="Leave so many backups there; 0: all. Default: BAEKMAN_BACKUP_KEEP."),
     ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Make one every so many hours until told to end (TERM), where nothing else does."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Copy database, vault and outbox as they are at one moment, while the service runs; only what is new is sent."""
+    if every is None:
+        raise typer.Exit(_back_up(place, keep, as_json=as_json))
+    import signal
+    import threading
+
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    while not ending.is_set():
+        failed = _back_up(place, keep, as_json=as_json)
+        ending.wait(min(every, _AGAIN if failed else every) * 3600)
+
+
+def _back_up(place: str | None, keep: int | None, *, as_json: bool) -> int:
+    """One backup, told; the exit code."""
     from app import backups as room
     from app.clock import utc_now
     from app.db import Database
@@ -42,26 +64,25 @@ def backup(
         left = settings.backup_keep if keep is None else keep
         made = room.backup(settings, db, rooms, where, utc_now, left)
     except room.BackupError as error:
-        _fail(error)
+        typer.echo(str(error), err=True)
+        return 1
     finally:
         db.dispose()
     told = {
         **_shown(made.manifest), "copied": made.copied, "copied_bytes": made.copied_bytes, "pruned": made.pruned,
     }  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(told))
-    else:
-        typer.echo(
-            f"{told['id']} as of {told['made_at']}: {told['objects']} objects, {made.copied} of them new"
-            f" ({made.copied_bytes} bytes); {made.pruned} old ones removed."
-            " Keep the master key and the journal elsewhere."
-        )
+    typer.echo(
+        json.dumps(told)
+        if as_json
+        else f"{told['id']} as of {told['made_at']}: {told['objects']} objects, {made.copied} of them new"
+        f" ({made.copied_bytes} bytes); {made.pruned} old ones removed. Keep the master key and the journal elsewhere."
+    )
     if made.missing:
         typer.echo(
             f"{len(made.missing)} objects that the database names are lost, such as {made.missing[0]}.",
             err=True,
         )
-        raise typer.Exit(1)
+    return 1 if made.missing else 0
 
 
 def backups(

@@ -140,17 +140,27 @@ class UploadService:
             self.terminate(actor, upload_id)
 
     def expire_due(self) -> int:
-        """End what has run out of time, finish what a dead process left, remove bytes nobody keeps; how many ended."""
-        now = self.clock()
+        """End what has run out of time, do what `sweep_disk` does, remove what the store holds and nobody keeps; how many
+        ended."""
         with self.db.read() as session:
-            due, stranded = queries.due(session, now), queries.stranded(session, now)
+            due = queries.due(session, self.clock())
         for upload_id in due:
             self._expire(upload_id)
+        self.sweep_disk()
+        self._remove_unkept(self.inbox.names())
+        self.inbox.sweep(self.clock() - timedelta(days=1))
+        return len(due)
+
+    def sweep_disk(self) -> None:
+        """What lies on this machine's disk, where no process of another one comes: finish what a dead process left, remove
+        bytes of uploads that have ended, wherever that was said, and of those that never had a row."""
+        now = self.clock()
+        with self.db.read() as session:
+            stranded = queries.stranded(session, now)
         for upload_id in stranded:
             with suppress(Busy, FileNotFoundError, Problem), self.inbox.writer(upload_id):
                 self._complete(upload_id)
-        self._sweep_bytes()
-        return len(due)
+        self._remove_unkept(self.inbox.partial_names())
 
     def end_for_destruction(self, cohort_id: str, before: datetime, also: Callable[[Session], None]) -> int:
         """Remove what has arrived for a cohort and may hold somebody who is destroyed: originals of every upload that
@@ -331,9 +341,8 @@ class UploadService:
                 upload.original = "removed"
         return len(lost)
 
-    def _sweep_bytes(self) -> None:
-        """Remove what rows call removed, and what never had a row (the process died while creating) for a day."""
-        names = self.inbox.names()
+    def _remove_unkept(self, names: list[str]) -> None:
+        """Of these, what rows call removed, and what has had no row for a day (the process died while creating)."""
         with self.db.read() as session:
             originals = queries.originals(session, names)
         yesterday = self.clock() - timedelta(days=1)

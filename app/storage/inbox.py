@@ -116,6 +116,10 @@ class Inbox:
         """Every upload of which something is held, sorted."""
         return sorted({path.name for path in self._spill.iterdir()} | set(self._store.names()))
 
+    def partial_names(self) -> list[str]:
+        """Uploads of which this machine's disk holds bytes, sorted."""
+        return sorted(path.name for path in self._spill.iterdir())
+
     def untouched_since(self, moment: datetime) -> list[str]:
         """Partial uploads that nobody wrote to since that moment, sorted."""
         limit = moment.timestamp()

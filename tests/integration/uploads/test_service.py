@@ -6,16 +6,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from app.cohorts.upload_states import TRANSITIONS, step
-from app.cohorts.uploads import Checksum, Interrupted
+from app.cohorts.uploads import Checksum, Interrupted, UploadService
 from app.errors import Problem
 from app.models import Quota, Upload
+from app.storage.inbox import Inbox
 from tests.databases import SQLITE_FIRST
-from tests.integration.uploads.world import ALICE, World, actor
+from tests.integration.uploads.world import ALICE, World, actor, on_complete
 
 DATA = os.urandom(300_000)
 
@@ -422,3 +424,17 @@ def _somebody_waits(world: World) -> bool:
         return False
     with world.db.engine.connect() as connection:
         return bool(connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar())
+
+
+def test_what_a_worker_ended_goes_from_the_disk_of_the_web(world: World) -> None:
+    """The web's spill is its own: a worker that ends an upload over the same database and store does not reach it."""
+    ended, kept = world.begin(10), world.begin(10)
+    inbox = Inbox.open((world.folder / "inbox").as_uri(), world.folder / "spill of the worker")
+    worker = UploadService(world.db, lambda: world.now, world.settings, inbox, on_complete)
+    world.pass_days(15)
+    world.change(kept, expires_at=world.now + timedelta(days=1))
+    assert worker.expire_due() == 1
+    assert (world.folder / "spill" / ended).exists()
+    world.service.sweep_disk()
+    assert not (world.folder / "spill" / ended).exists()
+    assert (world.folder / "spill" / kept).exists()

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[3]
 COMPOSE, KUBERNETES = ROOT / "docker-compose.yml", ROOT / "deploy" / "kubernetes"
 SCHEMA = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "compose-spec.json"
 OURS = "baekman"  # the image
+WITH_KEYS = ("worker", "restore")
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 
 
@@ -68,7 +69,9 @@ def _ours(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _pods() -> Iterator[tuple[str, dict[str, Any]]]:
     for path in sorted(KUBERNETES.glob("*.yaml")):
         for one in _documents(path):
-            if pod := one.get("spec", {}).get("template", {}).get("spec"):
+            spec = one.get("spec", {})
+            spec = spec.get("jobTemplate", {}).get("spec", spec)
+            if pod := spec.get("template", {}).get("spec"):
                 yield one["metadata"]["name"], pod
 
 
@@ -94,6 +97,7 @@ def test_every_manifest_keeps_its_schema_and_a_fault_is_found() -> None:
         "Deployment",
         "StatefulSet",
         "Job",
+        "CronJob",
         "NetworkPolicy",
         "Ingress",
         "Secret",
@@ -116,7 +120,7 @@ def _settings_named() -> Iterator[tuple[str, str]]:
 
 def test_every_setting_that_is_named_exists() -> None:
     # What compose itself fills in, and the shell that builds names of settings out of rooms.
-    of_compose = {"database_password", "secrets"}
+    of_compose = {"database_password", "secrets", "backup_reader_secret"}
     named = {name for _, name in _settings_named()} - of_compose
     assert len(named) > 20
     assert {name for name in named if name not in Settings.model_fields} == set()
@@ -125,12 +129,26 @@ def test_every_setting_that_is_named_exists() -> None:
 def test_every_command_answers(told: dict[str, str]) -> None:
     commands = {name: one["command"] for name, one in _ours(rendered(told)).items()}
     commands |= {f"pod {name}": pod["containers"][0]["args"] for name, pod in _pods()}
-    assert {command[0] for command in commands.values()} == {"serve", "worker", "migrate"}
+    assert {command[0] for command in commands.values()} == {
+        "serve", "worker", "migrate", "backup", "restore",
+    }  # fmt: skip
     for name, command in commands.items():
         answer = CliRunner().invoke(app, [command[0], "--help"])
         assert answer.exit_code == 0, name
         assert all(word in answer.output for word in command if word.startswith("--")), name
     assert 'ENTRYPOINT ["baekman"]' in (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
+
+
+def _only_reads(settings: Settings) -> None:
+    """Of a backup: it is given no master key, and has no way into what arrives or what builds remember."""
+    assert not settings.has_master
+    assert settings.backup_url is not None
+    assert {settings.store_key(room) for room in ("inbox", "memory")} == {(None, None)}
+    said = {f"{one.code}:{one.pointer}" for one in unaccepted(settings)}
+    # Its rooms may open with one key, since that only reads; it needs no master key, and nobody reaches it.
+    assert said <= {
+        "demo_key:BAEKMAN_MASTER_KEY", "plain_http:BAEKMAN_PUBLIC_URL", "shared_store_key:BAEKMAN_OUTBOX_KEY_ID",
+    }  # fmt: skip
 
 
 def test_what_compose_tells_the_service_is_fit_for_production(
@@ -142,8 +160,11 @@ def test_what_compose_tells_the_service_is_fit_for_production(
         secrets = {f"/run/secrets/{name}": f"{told['BAEKMAN_SECRETS']}/{name}" for name in one["secrets"]}
         for name, value in one["environment"].items():
             monkeypatch.setenv(name, secrets[value] if name.endswith("_KEY_FILE") else value)
-        settings, web = Settings(_env_file=None), service != "worker"
+        settings, web = Settings(_env_file=None), service not in WITH_KEYS
         assert settings.production
+        if service == "backup":
+            _only_reads(settings)
+            continue
         assert settings.is_bare_web == web
         assert unaccepted(settings, web=web) == []
     monkeypatch.setenv("BAEKMAN_PUBLIC_URL", "http://share.example.kr")
@@ -154,27 +175,29 @@ def test_what_kubernetes_tells_the_service_is_fit_for_production(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [one for path in KUBERNETES.glob("*.yaml") for one in _documents(path)]
+    kinds = {"ConfigMap": "configMapRef", "Secret": "secretRef"}
     held = {
-        one["metadata"]["name"]: one.get("data", {}) | one.get("stringData", {})
+        (kinds[one["kind"]], one["metadata"]["name"]): one.get("data", {}) | one.get("stringData", {})
         for one in found
-        if one["kind"] in ("ConfigMap", "Secret") and not one["metadata"]["name"].endswith("-key")
+        if one["kind"] in kinds
     }
-    held["baekman"] = {k: v for one in found if one["metadata"]["name"] == "baekman"
-                       for k, v in (one.get("data", {}) | one.get("stringData", {})).items()}  # fmt: skip
     key = tmp_path / "key"
     key.write_text("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQABEiM0RVZnc=")
     key.chmod(0o440)
     numbers = count(100)
     for part, pod in _pods():
         container = pod["containers"][0]
-        names = [next(iter(one.values()))["name"] for one in container["envFrom"]]
+        names = [(kind, told["name"]) for one in container["envFrom"] for kind, told in one.items()]
         given = {name: value for of in names for name, value in held[of].items()}
         given |= {one["name"]: one["value"] for one in container.get("env", ())}
         with monkeypatch.context() as told:
             for name, value in given.items():
                 filled = re.sub(r"<[^>]+>", lambda _: f"Hq7-2mZw-{next(numbers)}", value)
                 told.setenv(name, str(key) if name.endswith("_KEY_FILE") else filled)
-            settings, web = Settings(_env_file=None), part != "worker"
+            settings, web = Settings(_env_file=None), part not in WITH_KEYS
+            if part == "backup":
+                _only_reads(settings)
+                continue
             assert settings.is_bare_web == web, part
             assert unaccepted(settings, web=web) == [], part
 
@@ -211,7 +234,7 @@ def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "s").iterdir()} == {0o400}
     identities = json.loads((tmp_path / "s" / "store_identities.json").read_text())["identities"]
     secrets = [one["credentials"][0]["secretKey"] for one in identities]
-    assert len(set(secrets)) == len(identities) == 5
+    assert len(set(secrets)) == len(identities) == 6
     assert all(
         one["name"] == "admin" or f"={one['credentials'][0]['secretKey']}" in first.stdout
         for one in identities
