@@ -140,8 +140,9 @@ class UploadService:
             self.terminate(actor, upload_id)
 
     def expire_due(self) -> int:
-        """End what has run out of time, do what `sweep_disk` does, remove what the store holds and nobody keeps; how many
-        ended."""
+        """End what has run out of time, do what `sweep_disk` does, remove what the store holds and nobody keeps.
+
+        How many ended."""
         with self.db.read() as session:
             due = queries.due(session, self.clock())
         for upload_id in due:
@@ -152,7 +153,7 @@ class UploadService:
         return len(due)
 
     def sweep_disk(self) -> None:
-        """What lies on this machine's disk, where no process of another one comes: finish what a dead process left, remove
+        """On this machine's disk, where no process of another one comes: finish what a dead process left; remove
         bytes of uploads that have ended, wherever that was said, and of those that never had a row."""
         now = self.clock()
         with self.db.read() as session:
