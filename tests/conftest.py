@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import settings
+from sqlalchemy import Engine, event
 from starlette.testclient import TestClient
 
+from app import db
 from tests.postgres import NoPostgres, fresh_database, running_server
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 settings.register_profile("quick", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("thorough", derandomize=False, deadline=None, database=None, print_blob=True)
 settings.load_profile("quick")
+
+DATABASES = ("sqlite", "postgresql")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,7 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     both."""
     forms: dict[str, list[tuple[pytest.Item, str]]] = {}
     for item in items:
-        database = getattr(item, "callspec", None) and item.callspec.params.get("database_url")  # type: ignore[attr-defined]
+        given = (
+            item.callspec.params.values()
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else ()
+        )
+        database = next((one for one in given if isinstance(one, str) and one in DATABASES), None)
         if database and not item.get_closest_marker("long") and not item.get_closest_marker("both"):
             forms.setdefault(item.nodeid.replace(database, ""), []).append((item, database))
     for name, both in forms.items():
@@ -74,6 +83,23 @@ def one_event_loop() -> Iterator[None]:
         TestClient.portal = None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def power_that_stays() -> Iterator[None]:
+    """Nothing is written through to the disk: no test takes the power away, and a process that is killed loses nothing
+    that it gave to the system. Some seventy times a test with a release waited for the disk."""
+    engine_of = db._sqlite_engine
+
+    def relaxed(url: str) -> Engine:
+        engine = engine_of(url)
+        event.listen(engine, "connect", lambda raw, _record: raw.execute("PRAGMA synchronous=OFF"))
+        return engine
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _file: None)
+        patched.setattr(db, "_sqlite_engine", relaxed)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The maintenance database of this run's one PostgreSQL server. Where none can be had, tests fail."""
@@ -85,7 +111,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.fail(f"PostgreSQL is needed, not optional: {reason}")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database that exists and is empty; the test runs once on each engine."""
     if request.param == "sqlite":

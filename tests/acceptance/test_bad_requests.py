@@ -164,6 +164,7 @@ def test_a_decision_needs_reviews_a_dry_run_and_the_present_plan(service: Servic
     service.ids["permit"], service.ids["request"] = first
 
 
+@pytest.mark.again
 def test_a_dry_run_of_an_older_plan_does_not_count(service: Service) -> None:
     first = service.ids["permit"], service.ids["request"]
     request = service.request(WANTED)
@@ -223,6 +224,7 @@ def test_a_revoked_permit_stops_a_running_download_and_every_new_one(
     service.refused(403, "permit_not_live", "researcher", "POST", "/v1/extracts", order)
 
 
+@pytest.mark.again
 def test_a_suspended_permit_closes_its_extract_until_it_is_resumed(service: Service, delivered: str) -> None:
     permit = f"/v1/permits/{service.ids['permit']}"
     name = next(iter(service.parts(delivered)))
@@ -232,6 +234,7 @@ def test_a_suspended_permit_closes_its_extract_until_it_is_resumed(service: Serv
     assert service.fetch(delivered, name).status_code == 200
 
 
+@pytest.mark.again
 def test_an_extract_whose_time_is_over_is_gone_and_its_bytes_too(service: Service, delivered: str) -> None:
     parts = service.parts(delivered)
     name, began = next(iter(parts)), service.now.at
@@ -341,6 +344,7 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, frozenset[str], bool]]:
             yield method, path, scopes, every
 
 
+@pytest.mark.again
 def test_no_route_opens_to_a_role_without_its_scope(service: Service) -> None:
     """Each route by each role with all that the role can hold: without the scope 403 and nothing else, and no 5xx."""
     found = list(routes(service.app))

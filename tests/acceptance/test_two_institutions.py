@@ -138,6 +138,7 @@ def both(tmp_path: Path) -> Iterator[Both]:
         yield Both(service)
 
 
+@pytest.mark.again
 def test_one_request_over_two_institutions_from_mapping_to_withdrawal(both: Both) -> None:
     s = both.service
     s.ids["version"] = ""

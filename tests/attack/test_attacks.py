@@ -140,6 +140,7 @@ def test_footers_tell_of_no_dropped_column(survey: World, tmp_path: Path) -> Non
     assert attacked(bad, tmp_path, "footers")["footers"].figures["columns_differ"] == 1
 
 
+@pytest.mark.again
 def test_two_projects_share_no_name_and_no_place(small: World, tmp_path: Path) -> None:
     """Pseudonym overlap 0; a person's places in two projects are uncorrelated. Planted: one key for two projects."""
     one, first = _released(small, tmp_path / "a")
@@ -302,6 +303,7 @@ def _count(world: World, *conditions: dict[str, Any]) -> Any:
     return world.gate.count(question, READER)["value"]
 
 
+@pytest.mark.again
 def test_rephrasing_and_repeating_average_nothing_away(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred repeats and four wordings of one question have one answer. Planted: noise drawn anew."""
     bands = {**AGE, "values": ("[40, 60)",)}
@@ -369,6 +371,7 @@ def test_a_filter_that_shreds_classes_releases_nothing(small: World) -> None:
         small.release(small.permit(plan))
 
 
+@pytest.mark.again
 def test_two_recodings_of_the_same_people_are_told_to_the_steward(
     small: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

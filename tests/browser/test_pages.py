@@ -23,7 +23,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+# Again: what the pages hold and load is said by `tests/integration/auth/test_page.py`, without a browser.
+pytestmark = [
+    pytest.mark.again,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",

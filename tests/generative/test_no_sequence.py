@@ -506,6 +506,7 @@ def test_no_sequence_leaves_a_row_of_somebody_who_does_not_consent(rounds: int) 
     run(Sequence, rounds, 7)
 
 
+@pytest.mark.again
 def test_a_consent_that_is_narrowed_to_another_purpose_leaves_every_copy() -> None:
     """Found by the sequence: the next generation left them out, but nobody ordered it."""
     sequence = Sequence()

@@ -257,7 +257,7 @@ def _must_be_equal(shape: Shape, rounds: list[list[tuple[int, str, bool]]]) -> l
 
 
 @pytest.mark.faults
-@settings(max_examples=tries(2, 40), suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(1, 40), suppress_health_check=list(HealthCheck))
 @example(
     Shape(7, EVERYTHING, True, True, True, False, cap=2),
     [[(2, "clinical", False)], [(2, "clinical", True), (5, "clinical", False), (9, "lifelog", False)]],

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.workbench import deid_app
+from tests.amounts import first
 
 ROOT = Path(__file__).resolve().parents[2]
 SEXES, CITIES = ("F", "M"), ("Seoul", "Busan", "Daegu")
@@ -81,7 +82,7 @@ def released(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("method", ["local", "global"])
+@pytest.mark.parametrize("method", first(1, ["local", "global"]))
 def test_run_in_a_process_of_its_own(desk: Path, method: str):
     (desk / "p.json").write_text(json.dumps({"k": 5, "reserve": 1, "method": method}))
     given = ["--dictionary", desk / "d.json", "--privacy", desk / "p.json", "--out", desk / "out", "--json"]
@@ -125,6 +126,7 @@ def test_rows_are_in_the_order_of_fresh_pseudonyms(desk: Path):
     assert not set(orders[0]) & set(orders[1])
 
 
+@pytest.mark.again
 def test_equal_labels_whatever_the_order_of_the_file(desk: Path):
     assert usual(desk, "run", "one").exit_code == 0
     lines = (desk / "data.csv").read_text().splitlines()
@@ -147,6 +149,7 @@ def test_the_certificate_promises_what_was_verified(desk: Path):
     assert (desk / "out" / "people" / part["name"]).stat().st_size == part["bytes"]
 
 
+@pytest.mark.again
 def test_parquet_and_excel_s_korean_csv_give_the_same_release(desk: Path):
     assert usual(desk, "run", "csv").exit_code == 0
     table = pa.Table.from_pylist([person(i) | {"age": int(person(i)["age"])} for i in range(240)])
@@ -207,6 +210,7 @@ def test_a_tampered_folder_is_refused(desk: Path, spoil: Callable[[Path], None],
     assert code in codes(done)
 
 
+@pytest.mark.again
 def test_a_board_may_ask_for_more_than_the_plan(desk: Path):
     assert usual(desk, "run", "out").exit_code == 0
     (desk / "strict.json").write_text(json.dumps({"k": 200}))
@@ -240,6 +244,7 @@ def test_scan_finds_what_is_not_declared(desk: Path):
     assert json.loads(declared.stdout)["hits"] == []
 
 
+@pytest.mark.again
 def test_a_draft_can_be_run(desk: Path):
     done = deid("draft", desk / "data.csv", "--out", desk / "draft", "--json")
     assert done.exit_code == 0, done.output
@@ -255,6 +260,7 @@ def test_a_draft_can_be_run(desk: Path):
     assert run.exit_code == 0, run.output
 
 
+@pytest.mark.again
 def test_every_command_takes_dictionary_privacy_and_out_and_leaves_something_to_review(desk: Path):
     draft, out = desk / "draft", desk / "out"
     assert usual(desk, "scan", "seen").exit_code == 0
@@ -302,6 +308,7 @@ def test_a_draft_finds_the_delimiter_keeps_leading_zeros_and_takes_coordinates_f
     assert deid("run", tmp_path / "f.csv", *drafted).exit_code == 0
 
 
+@pytest.mark.again
 def test_a_draft_without_ids_says_so(desk: Path):
     rows = [line.split(",", 1)[1] for line in (desk / "data.csv").read_text().splitlines()]
     (desk / "data.csv").write_text("\n".join(rows) + "\n")
@@ -321,6 +328,7 @@ def test_a_draft_without_ids_says_so(desk: Path):
     assert json.loads((desk / "out/certificate.json").read_text())["people_are"] == "rows"
 
 
+@pytest.mark.again
 def test_dummy_data_without_a_file(desk: Path):
     done = deid("dummy", "--dictionary", desk / "d.json", "--out", desk / "dummy", "--people", 30, "--json")
     assert done.exit_code == 0
@@ -393,7 +401,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], object], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", first(4, [*BAD]))
 def test_a_bad_dictionary_is_refused_before_any_work(desk: Path, case: str):
     change, expected = BAD[case]
     edit(desk / "d.json", change)

@@ -45,6 +45,7 @@ def ours(db: Database) -> set[str]:
     return set(inspect(db.engine).get_table_names()) - {"alembic_version"}
 
 
+@pytest.mark.both
 def test_an_empty_database_is_brought_to_what_the_models_say(db: Database) -> None:
     assert not migrating.is_current(db)
     assert migrating.differences(db) != []

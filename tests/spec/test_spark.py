@@ -212,7 +212,7 @@ def test_whatever_the_rows_both_engines_release_the_same(tmp_path: Path) -> None
         session.lay("secrets", con, "FROM secrets")
 
         # Not made smaller where they differ: each try is a query of its own.
-        @settings(max_examples=tries(2, 40), suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @settings(max_examples=tries(1, 40), suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(st.lists(ROWS, min_size=40, max_size=60))
         def equal(rows: list[dict[str, Any]]) -> None:
             _fill(con, rows)
@@ -273,9 +273,9 @@ def on(gate: Gate, name: str, limits: Limits = LIMITS) -> Iterator[Gate]:
     yield replace(gate, engine=engine(name, chosen, gate.engine.vault))  # type: ignore[attr-defined]
 
 
-def _built(gate: Gate, plan: Plan, look: Callable[[Staged], Any]) -> Any:
+def _built(gate: Gate, plan: Plan, look: Callable[[Staged], Any], key: bytes = SECRET) -> Any:
     with spill_folder(gate.settings.var) as spill:
-        return look(build(gate, plan, worlds.PURPOSE, (None, SECRET), None, spill, lambda **_: None))
+        return look(build(gate, plan, worlds.PURPOSE, (None, key), None, spill, lambda **_: None))
 
 
 def _told(staged: Staged) -> dict[str, Any]:
@@ -330,6 +330,7 @@ def test_linked_people_of_two_institutions_come_out_alike(tmp_path: Path) -> Non
     db.dispose()
 
 
+@pytest.mark.again
 def test_the_whole_extract_of_the_demo_comes_out_alike(tmp_path: Path) -> None:
     """Its people, tables, dictionary, request and filter: seven tables of 2,694 people and their vocabulary."""
     made = sample.export(tmp_path / "export")
@@ -413,8 +414,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
 def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves(
     world: worlds.World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Verified, recorded, published; then reissued in its changed parts alone, to the bytes of a whole build. Meanwhile
-    the session is looked at: what it listens on, and that no plan, file or word of it tells a key or a name."""
+    """Verified, recorded, published, to the bytes that DuckDB gives; then reissued in its changed parts alone. The
+    session is looked at: what it listens on, and that no plan, file or word of it tells a key or a name."""
     plan = world.plan.model_copy(
         update={"tables": world.plan.tables[:3]}
     )  # of all, nothing is kept for the next
@@ -432,6 +433,8 @@ def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves
         assert first["manifest"]["engine"].startswith("spark 4.")
         (session,) = seen
         key = world.keyring.unwrap(world.key_of(extract))
+        ours = _built(world.gate, plan, lambda staged: {p.sha256 for p in staged.parts}, key)
+        assert {part["sha256"] for table in first["manifest"]["tables"] for part in table["parts"]} == ours
         names = set(world.pseudonyms(extract).values())
         shown = "\n".join(session.shown)
         assert "cross_" in shown

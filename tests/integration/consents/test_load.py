@@ -17,6 +17,7 @@ from sqlalchemy import select
 from app.db import Database
 from app.errors import Problem
 from app.models import Consent, ConsentChange, Participant, PersonChange
+from tests.amounts import first
 from tests.integration.consents.world import FIRST, RegisterWorld, csv_of, line
 
 CHILD = {"by_proxy": "yes", "given_at": "2024-05-10", "birth_month": "2010-08", "assent": "given"}
@@ -106,6 +107,7 @@ def test_three_formats_are_one_register(world: RegisterWorld) -> None:
         assert len(session.scalars(select(ConsentChange)).all()) == 9
 
 
+@pytest.mark.again
 def test_keys_follow_the_identities_and_none_is_drawn_in_vain(world: RegisterWorld) -> None:
     for _ in range(3):
         world.load([line(f"P{n}") for n in range(40)])
@@ -145,6 +147,7 @@ def test_destruction_follows_a_withdrawal_and_nothing_is_taken_back_twice(world:
     assert world.load([line("P1", "genomic", "withdrawn", withdrawal="destroy")]).changed == 0
 
 
+@pytest.mark.again
 def test_what_a_person_is_stays_until_it_is_said_otherwise(world: RegisterWorld) -> None:
     def person() -> tuple[bool, bool, bool]:
         with world.db.read() as session:
@@ -222,7 +225,7 @@ BAD: list[tuple[str, dict[str, Any], str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson"])
+@pytest.mark.parametrize("form", first(1, ["csv", "ndjson"]))
 def test_each_fault_of_a_line_is_told_with_all_the_others(
     embedded: RegisterWorld, tmp_path: Path, form: str
 ) -> None:
@@ -295,6 +298,7 @@ def test_a_register_grows_no_memory_bomb(embedded: RegisterWorld, tmp_path: Path
     assert [one.code for one in reader.findings] == ["bomb"]
 
 
+@pytest.mark.again
 def test_blank_lines_say_nothing_and_names_may_be_large(embedded: RegisterWorld) -> None:
     loaded = embedded.load(b'PARTICIPANT_ID,Domain,"STATE"\r\n\r\nP1,ALL,Granted\r\n,,\r\n')
     assert (loaded.lines, loaded.changed) == (1, 5)

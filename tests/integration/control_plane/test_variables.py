@@ -104,6 +104,7 @@ def test_a_variable_is_found_by_name_label_code_and_concept_in_both_languages(wo
     assert names(world, "수축기 diabetes") == []
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_a_field_and_the_beginning_of_a_word_narrow_what_is_found(world: World) -> None:
     published(world, PRESSURE, DIAGNOSIS)
@@ -135,6 +136,7 @@ def test_nothing_is_told_that_the_catalogue_does_not_show(world: World) -> None:
     world.problem(401, "invalid_token", None, "GET", "/v1/catalog/variables")
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_the_same_concept_in_two_cohorts_stands_together_with_its_versions(world: World) -> None:
     published(world, PRESSURE)
@@ -195,6 +197,7 @@ def test_the_share_of_people_with_a_value_hides_a_few(
     assert (other["people"], other["filled"]) == (None, None)  # nothing was counted
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_variables_come_in_pages_without_twins_or_gaps(world: World) -> None:
     published(world, PRESSURE, DIAGNOSIS)
@@ -213,6 +216,7 @@ def test_variables_come_in_pages_without_twins_or_gaps(world: World) -> None:
     assert world.ok("researcher", "GET", "/v1/catalog/variables?cursor=var_none")["items"] == []
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_what_the_index_lacks_is_caught_up_once(world: World) -> None:
     published(world, PRESSURE)
@@ -247,6 +251,7 @@ def test_the_page_is_closed_until_the_operator_opens_it(world: World) -> None:
     assert "No variable was found" in world.call(None, "GET", "/variables?q=nothing&lang=en").text
 
 
+@pytest.mark.again
 def test_the_shell_finds_what_the_web_finds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     published(world, PRESSURE, DIAGNOSIS)
     monkeypatch.setenv("BAEKMAN_DATABASE_URL", world.db.url)

@@ -50,6 +50,7 @@ def test_the_whole_way(shared: Site) -> None:
         service.contain(STEWARD, incident)
 
 
+@pytest.mark.again
 def test_clocks_that_nobody_answers_ring_once_and_stop_when_they_are_answered(site: Site) -> None:
     service, ringing = site.incidents, AlarmService(site.db, site.clock)
     incident = site.report(Target("project", site.project))
@@ -146,6 +147,7 @@ def test_whoever_exports_gets_the_chains_that_they_may_read(shared: Site) -> Non
     shared.incidents.dismiss(STEWARD, incident, "A drill.")
 
 
+@pytest.mark.again
 def test_lists_show_what_concerns_the_reader(site: Site) -> None:
     mine = site.report(Target("project", site.project), by=HOLDER)
     everywhere = site.report()

@@ -80,12 +80,14 @@ def test_a_version_with_gaps_is_quarantined_and_says_which(world: IntakeWorld) -
     assert codes(version.report) == [("table_missing", "visit"), ("upload_undecided", "bill")]
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_names_in_upper_case_are_matched_and_said(world: IntakeWorld) -> None:
     upload = world.upload("person", csv_bytes([[str(name).upper() for name in PEOPLE[0]], *PEOPLE[1:]]))
     assert (upload.state, (upload.report or {})["names_matched_ignoring_case"]) == ("accepted", 3)
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_a_stated_share_of_unknown_people_is_left_out_and_counted(world: IntakeWorld) -> None:
     document = copy.deepcopy(dictionary())
@@ -103,6 +105,7 @@ def test_a_stated_share_of_unknown_people_is_left_out_and_counted(world: IntakeW
     assert codes(world.upload("bill", bills([1, 2, 4711])).report) == [("no_parent", "bill")]
 
 
+@pytest.mark.again
 def test_replaced_parents_are_noticed_when_the_version_is_handed_in(world: IntakeWorld) -> None:
     furnish(world)
     assert world.submit().state == "ready"
@@ -131,6 +134,7 @@ def test_a_changed_dictionary_asks_for_the_table_again(world: IntakeWorld) -> No
     assert codes(world.submit().report) == [("dictionary_changed", "visit")]
 
 
+@pytest.mark.again
 def test_an_upload_superseded_while_it_is_checked_changes_nothing(
     world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +175,7 @@ def test_a_check_that_breaks_on_our_side_loses_nothing(
     assert "SECRET-VALUE" not in world.said()
 
 
+@pytest.mark.again
 def test_the_same_job_twice_decides_once(world: IntakeWorld) -> None:
     upload = world.upload("person", csv_bytes(PEOPLE))
     world.enqueue("check_upload", upload.id)

@@ -21,10 +21,11 @@ from app.db import Database
 from app.errors import Finding, Problem
 from app.jobs import JobContext, Task, enqueue
 from app.jobs.engine import DurableEngine
-from app.models import Base, Job, Worker
+from app.models import Job, Worker
 from tests.databases import SQLITE_FIRST
 from tests.integration.jobs.worker import engine
 from tests.postgres import fresh_database
+from tests.schema import with_tables
 
 SECRET = "880101-1234567"
 
@@ -75,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def db(place: Path) -> Iterator[Database]:
     made = Database(f"sqlite:///{place / 'baekman.db'}")
-    Base.metadata.create_all(made.engine)
+    with_tables(made)
     yield made
     made.dispose()
 
@@ -148,11 +149,12 @@ def test_a_kind_that_nobody_knows_fails_and_does_not_stop_the_relay(db: Database
     assert ended(db, insert(db, "quick")).state == "done"
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 @pytest.mark.faults
 def test_killed_in_the_middle_of_a_job_it_ends_after_a_restart(database_url: str, tmp_path: Path) -> None:
     database = Database(database_url)
-    Base.metadata.create_all(database.engine)
+    with_tables(database)
     job, next_job = insert(database, "slow"), insert(database, "slow")
     try:
         with _process(tmp_path, database_url) as worker:
@@ -175,7 +177,7 @@ def test_killed_in_the_middle_of_a_job_it_ends_after_a_restart(database_url: str
 def test_a_dead_workers_jobs_are_taken_over(postgres_url: str, tmp_path: Path) -> None:
     with fresh_database(postgres_url) as url:
         database = Database(url)
-        Base.metadata.create_all(database.engine)
+        with_tables(database)
         job = insert(database, "slow")
         try:
             with _process(tmp_path, url, "first") as first:
@@ -200,7 +202,7 @@ def test_a_worker_that_stood_still_and_was_taken_for_dead_ends_itself(
 ) -> None:
     with fresh_database(postgres_url) as url:
         database = Database(url)
-        Base.metadata.create_all(database.engine)
+        with_tables(database)
         job = insert(database, "slow")
         try:
             with _process(tmp_path, url, "first") as first, _process(tmp_path, url, "second") as second:

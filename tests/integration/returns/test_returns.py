@@ -214,6 +214,7 @@ def test_who_is_destroyed_is_destroyed_in_the_returned_data_too(rooms: Rooms) ->
         assert rooms.people(made["version_id"], table) == [one for one in keys if one != key]
 
 
+@pytest.mark.again
 def test_only_the_holder_under_a_live_permit_gives_back(rooms: Rooms) -> None:
     returns = rooms.built.house.returns
     with pytest.raises(Problem) as refused:
@@ -240,6 +241,7 @@ def test_only_the_holder_under_a_live_permit_gives_back(rooms: Rooms) -> None:
             session.get_one(Permit, permit.id).state = "active"
 
 
+@pytest.mark.again
 def test_the_dictionary_stays_within_what_was_handed_out(rooms: Rooms) -> None:
     wrong = rooms.body()
     wrong["dictionary"]["tables"][1]["domain"] = "genomic"

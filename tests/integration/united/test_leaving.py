@@ -128,6 +128,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         made.built.db.dispose()
 
 
+@pytest.mark.again
 def test_who_takes_back_linkage_is_parted_at_once_and_recalled_by_the_shared_pseudonym(site: Site) -> None:
     there, here = site.two.linked[3]
     [shared, same] = site.names(site.linked, [there, here])
@@ -160,6 +161,7 @@ def test_who_takes_back_linkage_is_parted_at_once_and_recalled_by_the_shared_pse
     assert site.sources(site.linked)[own[1]] == {"saebom"}
 
 
+@pytest.mark.again
 def test_who_is_destroyed_at_one_institution_keeps_nothing_there_and_everything_at_the_other(
     site: Site,
 ) -> None:
@@ -219,6 +221,7 @@ def test_an_institution_that_leaves_takes_its_rows_alone_and_the_permit_stays(si
         assert {one.state for one in session.scalars(select(Permit))} == {"revoked"}
 
 
+@pytest.mark.again
 def test_linked_people_are_moved_by_one_shift_to_the_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_names_codes_and_units_are_one_and_each_row_names_its_source(shared: Two
     ]  # fmt: skip
 
 
+@pytest.mark.again
 def test_equal_record_ids_of_two_sources_stay_two_records(shared: Two) -> None:
     extract = released(shared, linkage=True, holder="client:b")
     ((rows, ids),) = shared.rows(extract, "visits", "SELECT count(*), count(DISTINCT visit) FROM parts")
@@ -104,6 +105,7 @@ def test_linked_people_have_one_pseudonym_and_one_shift(shared: Two) -> None:
     assert all(len(seen[name]) == 1 for name, sources in found.items() if len(sources) == 2)
 
 
+@pytest.mark.again
 def test_two_projects_know_linked_people_by_nothing_in_common(shared: Two) -> None:
     one, other = (released(shared, linkage=True, holder=f"client:{name}") for name in "ef")
     assert not set(sources_by_person(shared, one)) & set(sources_by_person(shared, other))
@@ -119,6 +121,7 @@ def test_who_does_not_allow_linkage_in_either_cohort_is_two_people(two: Two) -> 
     assert len(found) == 202
 
 
+@pytest.mark.again
 def test_a_set_of_sources_that_too_few_have_in_common_is_not_linked(tmp_path: Path) -> None:
     db = Database(f"sqlite:///{tmp_path / 'few.db'}")
     few = united.make(db, tmp_path, both=6)  # k + reserve is 7
@@ -143,6 +146,7 @@ def smallest_class_of_people(two: Two, extract: str) -> int:
     return min(map(len, classes.values()))
 
 
+@pytest.mark.again
 def test_k_counts_people_not_their_participants_though_the_project_may_not_link_them(tmp_path: Path) -> None:
     db = Database(f"sqlite:///{tmp_path / 'k.db'}")
     # Everyone is in both cohorts: a class of sex and year has 6 participants of each source and 6 people in all.
@@ -196,6 +200,7 @@ def test_the_rows_of_a_linked_person_together_are_shared_by_k(
     assert "class_below_k" in {f.code for f in refused.value.findings}
 
 
+@pytest.mark.again
 def test_a_withdrawal_from_one_cohort_takes_its_rows_only(two: Two) -> None:
     extract = released(two, linkage=True, holder="client:a")
     before = sources_by_person(two, extract)
@@ -213,6 +218,7 @@ def test_a_withdrawal_from_one_cohort_takes_its_rows_only(two: Two) -> None:
     assert sources_by_person(two, extract, "visits")[told.pseudonym] == ["saebom"] * 2
 
 
+@pytest.mark.again
 @on_sqlite
 def test_someone_who_takes_back_linkage_during_the_build_is_not_released_linked(
     two: Two, monkeypatch: pytest.MonkeyPatch
@@ -231,6 +237,7 @@ def test_someone_who_takes_back_linkage_during_the_build_is_not_released_linked(
     assert sum(len(s) == 2 for s in sources_by_person(two, extract).values()) == 39
 
 
+@pytest.mark.again
 @on_sqlite
 def test_a_source_that_is_taken_out_of_use_stops_the_united_version(two: Two) -> None:
     extract = two.permit(two.plan())
@@ -245,6 +252,7 @@ def reader(name: str) -> Actor:
     return Actor(f"client:{name}", name, "researcher", None, frozenset(map(str, ROLE_SCOPES["researcher"])))
 
 
+@pytest.mark.again
 def test_counts_are_of_people_and_are_not_subtracted_from_those_of_a_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from app.cohorts.uploads import Checksum, Interrupted, UploadService
 from app.errors import Problem
 from app.models import Quota, Upload
 from app.storage.inbox import Inbox
+from tests.amounts import first
 from tests.databases import SQLITE_FIRST
 from tests.integration.uploads.world import ALICE, World, actor, on_complete
 
@@ -58,6 +59,7 @@ def test_pieces_become_one_object_and_one_job(world: World) -> None:
     refused("conflict", world.service.append, ALICE, upload, len(DATA), [b"more"])
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_an_upload_of_nothing_is_complete_at_once(world: World) -> None:
     upload = world.begin(0)
@@ -152,7 +154,7 @@ def test_bytes_beyond_the_acknowledged_offset_are_cut(world: World) -> None:
 
 
 @pytest.mark.parametrize("heal", ["status", "expire_due"])
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("sealed", first(1, [False, True]))
 def test_a_completion_that_lost_its_process_is_finished(world: World, heal: str, sealed: bool) -> None:
     upload = world.begin(len(DATA))
     with world.inbox.writer(upload) as writer:
@@ -171,6 +173,7 @@ def test_a_completion_that_lost_its_process_is_finished(world: World, heal: str,
     assert not list((world.folder / "spill").iterdir())
 
 
+@pytest.mark.again
 def test_a_job_that_cannot_be_added_leaves_the_upload_to_be_completed_again(world: World) -> None:
     upload = world.begin(len(DATA))
 
@@ -202,6 +205,7 @@ def test_the_upload_begun_last_that_completes_wins(world: World) -> None:
     assert world.events(older) == ["upload.created", "upload.expired"]
 
 
+@pytest.mark.again
 def test_an_older_upload_that_completes_first_gives_way_later(world: World) -> None:
     older, newer = world.begin(10), world.begin(10)
     world.service.append(ALICE, older, 0, [b"o" * 10])
@@ -212,6 +216,7 @@ def test_an_older_upload_that_completes_first_gives_way_later(world: World) -> N
     assert world.content(older) == b"o" * 10
 
 
+@pytest.mark.again
 def test_what_was_accepted_stays_when_the_next_upload_completes(world: World) -> None:
     accepted = world.begin(10)
     world.service.append(ALICE, accepted, 0, [b"a" * 10])
@@ -254,13 +259,16 @@ def test_time_ends_an_upload(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("state", "kept"),
-    [
-        ("complete", True),
-        ("checking", True),
-        ("quarantined", False),
-        ("rejected", False),
-        ("accepted", False),
-    ],
+    first(
+        2,
+        [
+            ("checking", True),
+            ("quarantined", False),
+            ("complete", True),
+            ("rejected", False),
+            ("accepted", False),
+        ],
+    ),
 )
 def test_originals_leave_with_time_unless_they_are_being_checked(
     world: World, state: str, kept: bool

@@ -77,6 +77,7 @@ def test_an_append_shares_what_was_there_and_is_told_in_rows_and_people(world: V
     assert set(held) | set(before) <= set(world.vault.list())
 
 
+@pytest.mark.again
 def test_people_come_with_an_append_and_children_find_parents_of_both(world: VersionsWorld) -> None:
     world.draft()
     people = csv_bytes([PEOPLE[0], [201, "1999-01-15", "서울"], [202, "1999-01-15", "서울"]])
@@ -105,6 +106,7 @@ def test_new_rows_are_checked_as_the_first_were(world: VersionsWorld) -> None:
     assert world.objects(world.version, "visit") == before
 
 
+@pytest.mark.again
 def test_an_append_that_overlaps_is_refused_by_line(world: VersionsWorld) -> None:
     published = world.version
     before = {name: row.sha256 for name, row in world.held().items()}
@@ -118,6 +120,7 @@ def test_an_append_that_overlaps_is_refused_by_line(world: VersionsWorld) -> Non
     assert {name: row.sha256 for name, row in world.held().items()} == before
 
 
+@pytest.mark.again
 def test_the_same_append_twice_counts_once(world: VersionsWorld) -> None:
     world.draft()
     assert world.upload("visit", visits(401, 410), mode="append").state == "accepted"
@@ -125,6 +128,7 @@ def test_the_same_append_twice_counts_once(world: VersionsWorld) -> None:
     assert ([one["code"] for one in problems(again)], world.held()["visit"].rows) == (["overlap"], 410)
 
 
+@pytest.mark.again
 def test_two_appends_that_are_sent_at_once_both_count(world: VersionsWorld) -> None:
     world.draft()
     sent = [
@@ -136,6 +140,7 @@ def test_two_appends_that_are_sent_at_once_both_count(world: VersionsWorld) -> N
     assert (world.held()["visit"].rows, len(world.objects(world.version, "visit"))) == (420, 3)
 
 
+@pytest.mark.again
 def test_a_partition_holds_its_rows_and_is_there_once(world: VersionsWorld) -> None:
     world.draft()
     part = {"column": "visit_id", "from": "401", "before": "411"}
@@ -176,6 +181,7 @@ def test_a_patch_replaces_rows_by_record_id_and_nothing_else(world: VersionsWorl
     assert world.table("visit").sort_by("visit_id")["cost"].to_pylist()[2] == 10.5
 
 
+@pytest.mark.again
 def test_a_patch_of_a_person_keeps_one_row_a_person(world: VersionsWorld) -> None:
     world.draft()
     assert (
@@ -187,6 +193,7 @@ def test_a_patch_of_a_person_keeps_one_row_a_person(world: VersionsWorld) -> Non
     assert (report["outcome"], report["people"]) == ("ready", 200)
 
 
+@pytest.mark.again
 def test_a_patch_for_unknown_records_tells_all_of_them_and_changes_nothing(world: VersionsWorld) -> None:
     world.draft()
     before = world.objects(world.version, "visit")
@@ -216,6 +223,7 @@ def test_a_replaced_table_is_compared_row_by_row(world: VersionsWorld) -> None:
     assert report["outcome"] == "ready"
 
 
+@pytest.mark.again
 def test_what_did_not_change_is_not_read_again_and_what_did_is(
     world: VersionsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +254,7 @@ def test_a_version_is_made_from_the_last_alone(world: VersionsWorld) -> None:
     assert (world.state(second), world.state(rival)) == ("published", "quarantined")
 
 
+@pytest.mark.again
 def test_two_drafts_of_one_version_end_in_one_successor(world: VersionsWorld) -> None:
     first = world.version
     drafts = []
@@ -288,6 +297,7 @@ def test_a_unit_that_changes_in_silence_is_refused_with_all_that_is_wrong(world:
     assert kinds == {("cost", "unit"): "breaking", ("note", "labels"): "breaking"}
 
 
+@pytest.mark.again
 def test_a_change_that_is_not_made_cannot_be_named(world: VersionsWorld) -> None:
     world.draft()
     said = [{"table": "visit", "column": "cost", "change": "unit", "reason": "x"}]
@@ -296,6 +306,7 @@ def test_a_change_that_is_not_made_cannot_be_named(world: VersionsWorld) -> None
     assert [(one.code, one.pointer) for one in refused.value.findings] == [("unknown_change", "/breaking/0")]
 
 
+@pytest.mark.again
 def test_a_new_column_comes_with_the_rows_that_have_it(world: VersionsWorld) -> None:
     world.draft()
     wider = copy.deepcopy(document())
@@ -324,6 +335,7 @@ def test_a_new_column_comes_with_the_rows_that_have_it(world: VersionsWorld) -> 
     assert [one["code"] for one in problems(again)] == ["dictionary_changed"]
 
 
+@pytest.mark.again
 def test_an_append_needs_rows_to_be_laid_onto(world: VersionsWorld) -> None:
     with pytest.raises(Problem) as closed:
         world.send("visit", visits(401, 410), mode="append")
