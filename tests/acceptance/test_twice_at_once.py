@@ -103,6 +103,7 @@ def test_two_uploads_of_one_table_end_in_one_content(service: Service) -> None:
     assert len({row.generation for row in rows}) == len(rows)
 
 
+@pytest.mark.again
 @POSTGRESQL_FIRST
 def test_decisions_orders_and_withdrawals_at_once_each_have_one_outcome(published: Service) -> None:
     service = published

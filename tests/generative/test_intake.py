@@ -100,6 +100,7 @@ def test_what_is_accepted_is_what_was_written(engine: IntakeEngine, rows: Any, e
     assert held == expected  # in the order of the people, whatever the order of the file
 
 
+@pytest.mark.again
 @settings(max_examples=tries(8, 60), suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=ROWS, bad=st.dictionaries(st.integers(0, 29), st.tuples(st.sampled_from([1, 2]), WRONG), min_size=1)

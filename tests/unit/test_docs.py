@@ -57,6 +57,7 @@ def test_a_page_that_was_edited_or_lost_is_found(fresh: Path):
     assert stale(fresh, pages()) == ["errors.md", "settings.md"]
 
 
+@pytest.mark.again
 def test_a_change_of_the_code_makes_a_page_stale(fresh: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(CODES, "not_found", (404, "Another title", "다른 제목"))
     assert stale(fresh, generate.pages()) == ["errors.md"]

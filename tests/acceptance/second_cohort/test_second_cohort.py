@@ -151,6 +151,7 @@ def test_consents_cover_by_domain_purpose_and_day(world: IntakeWorld, cohort: Se
         assert queries.counts(session, date(2026, 3, 2)).by_institution == {"ins_a": 8 * n // 10 + 1}
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_the_same_files_give_the_same_bytes(world: IntakeWorld, cohort: SecondCohort) -> None:
     before = {name: row.sha256 for name, row in world.held().items()}

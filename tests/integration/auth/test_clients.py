@@ -15,6 +15,7 @@ from oauthlib.oauth2 import BackendApplicationClient  # type: ignore[import-unty
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session as RequestsOAuth2Session  # type: ignore[import-untyped]
 
+from tests.amounts import first
 from tests.issuer import CALLBACK, PASSWORD, hidden, served
 
 
@@ -93,7 +94,7 @@ def test_authlib_by_secret(issuer, session, method):
 
 
 @pytest.mark.parametrize("audience", ["", "/oauth/token"], ids=["issuer", "token endpoint"])
-@pytest.mark.parametrize("algorithm", ["RS384", "ES384", "RS256", "ES256"])
+@pytest.mark.parametrize("algorithm", first(2, ["RS384", "ES256", "ES384", "RS256"]))
 def test_authlib_by_private_key(issuer, algorithm, audience):
     curve = {"ES256": "P-256", "ES384": "P-384"}.get(algorithm)
     key = ECKey.generate_key(curve) if curve else RSAKey.generate_key(2048)

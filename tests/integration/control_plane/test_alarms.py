@@ -77,6 +77,7 @@ def test_a_feed_that_does_not_come_raises_one_alarm_and_its_coming_resolves_it(
     assert events.count("alarm.raised") == events.count("alarm.resolved") == 1
 
 
+@pytest.mark.again
 def test_nothing_happened_is_news_and_silence_is_not(world: World, cohort: str) -> None:
     for _ in range(3):
         world.now.pass_days(7)
@@ -88,6 +89,7 @@ def test_nothing_happened_is_news_and_silence_is_not(world: World, cohort: str) 
     assert (feeds["withdrawals"]["overdue"], feeds["consents"]["overdue"]) == (True, False)
 
 
+@pytest.mark.again
 def test_an_empty_feed_resolves_the_alarm_at_once(world: World, cohort: str) -> None:
     world.now.pass_days(20)
     world.house.feeds.check()
@@ -129,6 +131,7 @@ def test_a_register_that_shrank_raises_an_alarm_until_one_of_the_old_size_comes(
     assert shrunken[0]["closed_by"] == "platform"
 
 
+@pytest.mark.again
 def test_a_shrunken_register_that_a_steward_accepts_is_the_new_measure(world: World, cohort: str) -> None:
     for people in (1000, 500):
         loads(world, cohort, people)
@@ -146,6 +149,7 @@ def test_a_shrunken_register_that_a_steward_accepts_is_the_new_measure(world: Wo
     assert world.house.feeds.check() == 0
 
 
+@pytest.mark.again
 def test_a_register_without_a_line_raises_an_alarm_until_a_whole_one_comes(world: World, cohort: str) -> None:
     loads(world, cohort, 100)
     world.house.feeds.check()
@@ -165,6 +169,7 @@ def test_a_register_without_a_line_raises_an_alarm_until_a_whole_one_comes(world
     assert living(world) == []
 
 
+@pytest.mark.again
 def test_an_alarm_that_is_closed_while_its_cause_lasts_comes_again(world: World, cohort: str) -> None:
     world.now.pass_days(9)
     world.house.feeds.check()
@@ -191,6 +196,7 @@ def test_what_another_institution_runs_into_does_not_exist(world: World, cohort:
     world.problem(403, "insufficient_scope", "researcher", "GET", "/v1/alarms")
 
 
+@pytest.mark.again
 def test_a_rhythm_that_makes_no_sense_is_refused(world: World, cohort: str) -> None:
     for kind, body in (
         ("withdrawals", {"every_days": 7, "min_share": 0.5}),
@@ -202,6 +208,7 @@ def test_a_rhythm_that_makes_no_sense_is_refused(world: World, cohort: str) -> N
     world.problem(409, "conflict", "holder", "POST", f"/v1/cohorts/{other}/feeds/consents/empty")
 
 
+@pytest.mark.again
 def test_alarms_come_in_pages(world: World, cohort: str) -> None:
     world.now.pass_days(40)
     assert world.house.feeds.check() == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree as xml
 
+import pytest
+
 from app.models import Account
 from app.portal import citing as cite_page
 from app.standards.datacite import SCHEMA
@@ -67,6 +69,7 @@ def test_a_version_is_cited_by_who_made_it_and_its_doi(world: World) -> None:
     assert world.ok("platform", "GET", f"/v1/institutions/{institution}")["ror"] == ROR
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_versions_name_each_other_and_one_doi_is_one_version(world: World) -> None:
     dataset, first = world.published()
@@ -117,6 +120,7 @@ def test_wrong_identifiers_are_refused_all_at_once(world: World) -> None:
     )
 
 
+@pytest.mark.again
 def test_the_orcid_of_an_account_is_set_by_the_platform(world: World) -> None:
     with world.db.unit_of_work() as session:
         session.add(
@@ -130,6 +134,7 @@ def test_the_orcid_of_an_account_is_set_by_the_platform(world: World) -> None:
     world.problem(404, "not_found", "platform", "PUT", "/v1/accounts/acc_2/orcid", {"orcid": ORCID})
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_a_project_tells_what_it_published_once(world: World) -> None:
     _dataset, version = world.published()
@@ -154,6 +159,7 @@ def test_a_project_tells_what_it_published_once(world: World) -> None:
     assert world.ok("other", "GET", f"/v1/versions/{version}/publications")["items"] == []
 
 
+@pytest.mark.again
 def test_a_doi_leads_to_a_page_that_stays(world: World) -> None:
     world.also(cite_page)
     _dataset, version = world.published()

@@ -1,5 +1,7 @@
 """From an institution to a published version: each step by whom it belongs to, and no other way."""
 
+import pytest
+
 from tests.integration.control_plane.world import FORM, ON_BOTH, World, dictionary, together
 
 
@@ -43,6 +45,7 @@ def test_what_another_institution_holds_does_not_exist(world: World):
     world.problem(404, "not_found", "neighbour", "POST", f"/v1/cohorts/{cohort}/datasets", {"name": "x"})
 
 
+@pytest.mark.again
 def test_a_steward_returns_a_version_with_a_note_and_it_is_a_draft_again(world: World):
     world.holder()
     _dataset, version = world.draft(world.cohort())
@@ -84,6 +87,7 @@ def test_a_dictionary_is_refused_with_everything_at_once_and_the_old_one_stays(w
     assert world.ok("holder", "GET", path) == before
 
 
+@pytest.mark.again
 def test_a_dictionary_is_frozen_once_it_is_handed_in(world: World):
     _dataset, version = world.published()
     world.problem(
@@ -91,6 +95,7 @@ def test_a_dictionary_is_frozen_once_it_is_handed_in(world: World):
     )
 
 
+@pytest.mark.again
 def test_a_version_without_a_dictionary_is_not_submitted(world: World):
     world.holder()
     cohort = world.cohort()
@@ -101,6 +106,7 @@ def test_a_version_without_a_dictionary_is_not_submitted(world: World):
     world.problem(404, "not_found", "holder", "GET", f"/v1/versions/{version}/report")
 
 
+@pytest.mark.again
 @ON_BOTH
 def test_names_are_taken_once(world: World):
     world.holder()

@@ -85,6 +85,7 @@ def test_whoever_declares_does_not_confirm_and_nothing_happens_before_its_day(tw
     assert two.ok("heir", "GET", "/v1/departures")["items"] == []
 
 
+@pytest.mark.again
 def test_all_that_is_wrong_is_told_at_once_and_one_departure_at_a_time(two: World) -> None:
     path = f"/v1/institutions/{home(two, 'holder')}/departures"
     body = {"reason": "x", "on": "2020-01-01", "successor_id": "ins_none"}
@@ -235,6 +236,7 @@ def test_nothing_is_half_done_where_a_part_fails_and_the_chore_does_it_later(
         assert session.get_one(Cohort, cohort).institution_id == home(two, "heir")
 
 
+@pytest.mark.again
 def test_what_people_of_who_left_hold_elsewhere_is_suspended(two: World) -> None:
     request = asked(two, "heir", "inside")
     plan = two.ok("inside", "POST", f"/v1/requests/{request}/submit")["plan_hash"]

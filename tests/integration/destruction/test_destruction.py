@@ -198,6 +198,7 @@ def test_the_extract_goes_on_without_them_and_its_old_bytes_are_gone(house: Hous
         assert refused.value.extra["receipt"] == taken["id"]
 
 
+@pytest.mark.again
 def test_under_an_ended_permit_the_closed_bytes_go_all_the_same(tmp_path: Path) -> None:
     house = make(tmp_path, people=120)
     one = house.someone()

@@ -133,6 +133,7 @@ def test_all_who_left_are_looked_for_at_once_and_one_generation_is_without_them(
     assert closed[taken[0]["id"]] > 0
 
 
+@pytest.mark.again
 def test_who_leaves_while_others_are_looked_for_is_carried_by_the_next_run(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -399,6 +399,7 @@ def test_from_the_next_request_on_nobody_reads_them_by_any_way(site: Site) -> No
         assert ways - answered == set()  # a way that answered nobody was not walked
 
 
+@pytest.mark.again
 def test_a_fault_on_a_way_out_is_seen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each question can fail: what it holds against is planted, one after the other."""
     who, everyone = leave(site), np.array(sorted(site.house.world.keys), dtype=np.int32)

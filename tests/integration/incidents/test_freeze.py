@@ -149,6 +149,7 @@ def test_everything_that_is_wrong_with_a_report_is_told_at_once(shared: Site) ->
     assert [one.pointer for one in told.value.findings] == ["/text", "/known_at", "/touches/0", "/touches/2"]
 
 
+@pytest.mark.again
 def test_who_left_while_it_was_frozen_is_out_before_it_flows_again(site: Site) -> None:
     incident = site.report(Target("project", site.project))
     site.incidents.contain(STEWARD, incident)
@@ -196,6 +197,7 @@ def test_the_shell_stops_it_with_the_store_down_and_no_web_process(
     }  # fmt: skip
 
 
+@pytest.mark.again
 def test_a_freeze_that_nobody_looks_at_would_be_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fault planted: were the byte check blind to freezes, the tests above would see bytes flow."""
     name = site.part()

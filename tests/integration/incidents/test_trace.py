@@ -78,6 +78,7 @@ def test_who_was_recalled_tells_how_old_a_copy_is(aged: Site, tmp_path: Path) ->
         assert only(aged.tracing().trace(tmp_path / "x.txt", "shell"))["generations"] == [1, last]
 
 
+@pytest.mark.again
 def test_each_project_is_told_from_the_other_and_a_mixture_names_both(aged: Site, tmp_path: Path) -> None:
     theirs = copy(aged, tmp_path / "theirs.csv", "SELECT pid FROM parts LIMIT 5", extract_id=aged.second)
     assert only(aged.tracing().trace(theirs, "shell"))["extract_id"] == aged.second
@@ -119,6 +120,7 @@ def test_what_is_told_and_written_down_names_no_person(aged: Site, tmp_path: Pat
     assert (line.object_id, line.data["origins"]) == (found["sha256"], [aged.extract])
 
 
+@pytest.mark.again
 def test_from_the_shell(aged: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leak = copy(aged, tmp_path / "x.csv", "SELECT * FROM parts LIMIT 30")
     monkeypatch.setenv("BAEKMAN_DATABASE_URL", aged.db.url)
@@ -135,6 +137,7 @@ def test_from_the_shell(aged: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert CliRunner().invoke(app, ["trace", str(tmp_path / "empty")]).exit_code == 1
 
 
+@pytest.mark.again
 def test_a_parquet_file_that_is_cut_off_is_looked_through_as_it_is(aged: Site, tmp_path: Path) -> None:
     table = pq.read_table(aged.paths()[0])
     pq.write_table(

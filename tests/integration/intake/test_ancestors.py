@@ -51,6 +51,7 @@ def test_a_circle_is_refused_when_the_version_is_handed_in(world: IntakeWorld) -
     assert told == [("hierarchy_cycle", "tree", "/hierarchies/of_bills")]
 
 
+@pytest.mark.again
 def test_a_good_one_is_read_from_the_vault_before_anything_is_fitted(
     world: IntakeWorld, tmp_path: Path
 ) -> None:

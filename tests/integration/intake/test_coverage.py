@@ -67,6 +67,7 @@ def test_values_that_no_hierarchy_covers_are_told_at_once_and_never_quoted(torn:
     assert "서울" not in json.dumps(torn.report, ensure_ascii=False)
 
 
+@pytest.mark.again
 def test_every_hierarchy_is_shown_level_by_level(whole: Any) -> None:
     assert whole.state == "ready"
     shown = {(h["table"], h["column"]): h["levels"] for h in whole.report["hierarchies"]}

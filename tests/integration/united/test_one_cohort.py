@@ -34,6 +34,7 @@ def alone(rooms: Rooms, sites: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.again
 def test_sites_with_different_codes_become_one_and_unmapped_ones_are_listed(rooms: Rooms) -> None:
     same = {"values": {"F": "F", "M": "M"}}
     unfinished = rooms.checked(alone(rooms, {"w0": same, "w1": same}))
