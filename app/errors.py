@@ -53,6 +53,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "이전 집계와 차이가 너무 작아 거부되었습니다",
     ),
     "database_unavailable": (503, "The database does not answer", "데이터베이스가 응답하지 않습니다"),
+    "data_damaged": (500, "Stored data are not as they were written", "저장된 데이터가 손상되었습니다"),
     "dictionary_invalid": (422, "The dictionary cannot be accepted", "데이터 사전을 받아들일 수 없습니다"),
     "dry_run_required": (
         409,
@@ -126,6 +127,7 @@ CODES: dict[str, tuple[int, str, str]] = {
         "결과가 심의된 내용보다 나쁩니다",
     ),
     "part_checking": (503, "A withdrawal is being carried to this extract", "동의 철회를 반영하고 있습니다"),
+    "part_damaged": (503, "The part was damaged and is made anew", "손상된 파일을 다시 만들고 있습니다"),
     "part_withdrawn": (
         410,
         "This part holds a person who has withdrawn",

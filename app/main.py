@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
@@ -22,6 +23,7 @@ from app.alarms.departing import end as end_alarms
 from app.alarms.feeds import FeedService
 from app.alarms.raising import hand_over as hand_over_alarms
 from app.alarms.service import AlarmService
+from app.audit import newest
 from app.auth.service import AuthService
 from app.catalog.asking import Counting, CountsByWorkers, CountTasks
 from app.catalog.asking import tasks as count_tasks
@@ -30,7 +32,7 @@ from app.catalog.indexing import tasks as catalog_tasks
 from app.catalog.service import CatalogService
 from app.catalog.watching import watch as watch_figures
 from app.citations.service import CitationService
-from app.clock import Clock, utc_now
+from app.clock import Clock, SteadyClock, utc_now
 from app.cohorts.departing import Ending as EndingCohorts
 from app.cohorts.departing import move as move_cohorts
 from app.cohorts.destruction import DestructionService
@@ -44,6 +46,7 @@ from app.db import Database
 from app.engines import Limits, engine
 from app.engines.destruction import DestructionEngine
 from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
+from app.extracts.mending import look_through
 from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
@@ -163,6 +166,8 @@ ROUTERS = (
 )
 
 
+log = structlog.get_logger(__name__)
+_A_LITTLE = timedelta(seconds=30)  # by which clocks of machines may differ
 DISK_SECONDS = 60.0
 """How often a web beside workers looks for bytes on its disk whose upload a worker has ended."""
 
@@ -347,10 +352,11 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
     )
 
 
-def create_app(settings: Settings | None = None, clock: Clock = utc_now) -> FastAPI:
+def create_app(settings: Settings | None = None, clock: Clock | None = None) -> FastAPI:
     """The application: brings the database up to date, then serves; and works, unless workers of their own do."""
     chosen = settings or Settings()
-    built = serving(chosen, clock) if chosen.jobs == "separate" else build(chosen, clock)
+    time = clock or SteadyClock()
+    built = serving(chosen, time) if chosen.jobs == "separate" else build(chosen, time)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -392,6 +398,7 @@ def _begin(built: Served) -> Working:
     process, unless workers of their own do that."""
     probe_servers(built)
     prepare(built)
+    go_on_from_the_last_line(built)
     if not isinstance(built, Built):
         every = min(built.settings.chores_seconds, DISK_SECONDS)
         working = Working(Chores(chores_of_disk(built), every, built.db.alone))
@@ -429,20 +436,22 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(*most, parked.parked, parked.overtaken, random.SystemRandom().random)
 
 
-def start_worker(settings: Settings, clock: Clock = utc_now) -> Worker:
+def start_worker(settings: Settings, clock: Clock | None = None) -> Worker:
     """A process that only works, beside others like it. `ValueError` where the database serves one process alone."""
-    built = build(settings, clock)
+    time = clock or SteadyClock()
+    built = build(settings, time)
     if built.db.is_sqlite:
         raise ValueError("separate workers need PostgreSQL (BAEKMAN_DATABASE_URL)")
     probe_servers(built)
     prepare(built)
+    go_on_from_the_last_line(built)
     wipe(settings.var / "spill")
     worker_id = (
         f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # two with one id would run jobs twice
     )
     working = work(built, worker_id, shared_system_url(settings.database))
     take_over = working.jobs.take_over if working.jobs is not None else lambda _: 0
-    life = Membership(built.db, clock, worker_id, take_over)
+    life = Membership(built.db, time, worker_id, take_over)
     life.start()
     return Worker(built, working, life)
 
@@ -452,6 +461,17 @@ def probe_servers(built: Served) -> None:
     for room in ROOMS:
         if room in built.probes and not built.settings.store_url(room).startswith("file:"):
             built.probes[room]()
+
+
+def go_on_from_the_last_line(built: Served) -> None:
+    """Where the machine's clock is behind what was written here before, time goes on from there: nothing that has ended
+    by its date begins again. The operator may say that the clock was wrong before (`clock_may_go_back`)."""
+    if not isinstance(built.clock, SteadyClock) or built.settings.clock_may_go_back:
+        return
+    with built.db.read() as session:
+        last = newest(session)
+    if last is not None and (behind := built.clock.not_before(last)) > _A_LITTLE:
+        log.error("the machine's clock is behind the audit chains", seconds=int(behind.total_seconds()))
 
 
 def prepare(built: Served, restored: str | None = None) -> Replayed:
@@ -491,6 +511,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "chase recalls": house.recalls.chase,
         "expire extracts": house.extracts.expire_due,
         "sweep the vault": built.destruction.sweep,
+        "read parts through": lambda: look_through(house.extracts),
         "drop what was half published": house.extracts.sweep_half_published,
         "sweep what was half stored": lambda: sweep_half_stored(built),
         "wipe spills of the dead": lambda: wipe(built.settings.var / "spill"),

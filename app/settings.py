@@ -240,6 +240,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Hours until the authority must be told of an incident (the same: 72); 0: no clock.",
     )
+    clock_may_go_back: bool = Field(
+        default=False,
+        description="Begin at the time of the machine although the audit chains hold later lines: once, after a clock "
+        "that ran ahead was set right. Else time goes on from the last line, so that nothing that ended begins again.",
+    )
     goal: int = Field(
         1_000_000, ge=1, description="The number of consenting people the platform works towards."
     )

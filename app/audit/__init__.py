@@ -1,5 +1,23 @@
 """The provable log: every state change adds one line to its stream's chain, in the same transaction."""
 
-from app.audit.chain import PLATFORM, Break, institution_stream, project_stream, record, record_each, verify
+from app.audit.chain import (
+    PLATFORM,
+    Break,
+    institution_stream,
+    newest,
+    project_stream,
+    record,
+    record_each,
+    verify,
+)
 
-__all__ = ["PLATFORM", "Break", "institution_stream", "project_stream", "record", "record_each", "verify"]
+__all__ = [
+    "PLATFORM",
+    "Break",
+    "institution_stream",
+    "newest",
+    "project_stream",
+    "record",
+    "record_each",
+    "verify",
+]

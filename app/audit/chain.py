@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -109,6 +109,12 @@ def verify(session: Session, stream: str) -> tuple[int, Break | None]:
     if head is not None and (head.number, head.digest) != (number, previous):
         return number, Break(stream, number, "head")
     return number, None
+
+
+def newest(session: Session) -> datetime | None:
+    """When the last line of any stream was written, by the clock of whoever wrote it; None where there is none."""
+    ends = (AuditLine.stream == AuditHead.stream) & (AuditLine.number == AuditHead.number)
+    return session.scalar(select(func.max(AuditLine.at)).join(AuditHead, ends))
 
 
 def _locked_head(session: Session, stream: str) -> AuditHead:

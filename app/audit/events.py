@@ -86,6 +86,7 @@ EVENTS = frozenset(
         "leak.traced",
         "monitor.looked",
         "part.blocked",
+        "part.damaged",
         "part.delivered",
         "participant.uses_listed",
         "permit.amended",

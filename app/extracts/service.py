@@ -20,7 +20,7 @@ from app.extracts.states import step
 from app.jobs import answers, enqueue, held_up
 from app.jobs.answers import Once
 from app.jobs.cancelling import cancel, cancelled, comes_to_rest
-from app.ledger.parts import PartState, listed, state_of, unstage
+from app.ledger.parts import DAMAGED, PartState, listed, state_of, unstage
 from app.models import AuditLine, Extract
 from app.permits import must_be_live, refusal
 from app.settings import Settings
@@ -208,6 +208,12 @@ def _must_flow(session: Session, extract_id: str, name: str, now: datetime, *rea
         raise not_found("part")
     if state.frozen:
         freezes.must_not_stop_release(session, state.permit_id, *readers)
+    if state.state == "blocked" and state.reason == DAMAGED:
+        raise Problem(
+            "part_damaged",
+            "Its bytes were found damaged and are made anew, as they were.",
+            headers={"Retry-After": "60"},
+        )
     if state.state in ("blocked", "replaced"):
         extra = {
             "reason": state.reason or "reissued",

@@ -14,6 +14,8 @@ from app.auth.freezes import anything_frozen
 from app.db import new_id
 from app.models import BlockMark, Extract, Part, Permit, Recoding
 
+DAMAGED = "damaged"
+
 
 @dataclass(frozen=True, slots=True)
 class NewPart:
@@ -94,6 +96,15 @@ def unstage(session: Session, extract_id: str) -> list[str]:
         part.state, part.successor = "replaced", None
     session.flush()
     return [part.name for part in dropped]
+
+
+def close_damaged(session: Session, extract_id: str, name: str) -> bool:
+    """Close a part whose bytes are no longer its own, until a build has made them anew; whether it was open."""
+    found = [part for part in _of_extract(session, extract_id) if (part.name, part.state) == (name, "ready")]
+    for part in found:
+        part.state, part.reason = "blocked", DAMAGED
+    session.flush()
+    return bool(found)
 
 
 def block(

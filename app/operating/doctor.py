@@ -13,7 +13,7 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.audit import PLATFORM, verify
+from app.audit import PLATFORM, newest, verify
 from app.db import Database
 from app.errors import Problem
 from app.jobs.kinds import SERVES_WITHDRAWAL
@@ -54,6 +54,7 @@ def examine(
         "keys": partial(_keys, settings, db),
         "jobs": partial(_jobs, db, at),
         "audit": partial(_audit, db),
+        "clock": partial(_clock, db, at),
         "journal": partial(_journal, settings, db),
         "backup": partial(_backup, settings, db, at),
         "disk": partial(_disk, settings),
@@ -164,6 +165,19 @@ def _audit(db: Database) -> Iterator[Check]:
                 yield Check("audit", "failed", f"The chain {stream} is broken.", "See GET /v1/audit/verify.")
                 return
     yield Check("audit", "ok", f"{len(streams)} chains of {lines} lines hold.")
+
+
+def _clock(db: Database, at: datetime) -> Iterator[Check]:
+    with db.read() as session:
+        last = newest(session)
+    if last is not None and last - at > timedelta(minutes=1):
+        minutes = int((last - at).total_seconds() // 60)
+        yield Check(
+            "clock", "failed", f"This machine's clock is {minutes} minutes behind the last line of the audit chains.",
+            "Set the clock; where it ran ahead before and is right now, start once with BAEKMAN_CLOCK_MAY_GO_BACK.",
+        )  # fmt: skip
+    else:
+        yield Check("clock", "ok", "It is not behind what was written here.")
 
 
 def _journal(settings: Settings, db: Database) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.auth.policy import Actor, Scope
+from app.extracts.mending import close_where_damaged
 from app.extracts.recalls import Answer
 from app.jobs.answers import Once
 from app.routers.files import deliver
@@ -88,6 +89,7 @@ def fetch(extract_id: str, name: PartName, request: Request, rooms: Rooms, actor
         request,
         filename=name,
         check=lambda: rooms.extracts.check_part(extract_id, name, actor),
+        damaged=lambda: close_where_damaged(rooms.extracts, extract_id, name),
     )
 
 

@@ -5,9 +5,11 @@ RFC 9110 sections 8.8.3 (ETag), 13 (conditions), 14 (ranges); RFC 9530 (Repr-Dig
 
 from __future__ import annotations
 
+import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 from urllib.parse import quote
 
@@ -38,12 +40,15 @@ def deliver(
     *,
     filename: str,
     check: Callable[[], None],
+    damaged: Callable[[], object] = bool,
     media_type: str = "application/vnd.apache.parquet",
 ) -> Response:
     """Answer GET or HEAD for the object `name` of `size` bytes; `etag` without quotes, `sha256` in hex.
 
     `check` raises a `Problem` when the bytes may not leave (any more). It is called here, so that the refusal is an
     answer, and before each chunk, where it cuts the connection: the client sees a short body, never a whole one.
+    Of a whole file the last chunk leaves only where all of them hash to `sha256`; else, and where bytes are missing,
+    `damaged` is called and the connection is cut. What the store cannot give at all is an answer, not a cut one.
     Raises `range_not_satisfiable`, and `precondition_failed` for an If-Match that names another ETag.
     """
     check()
@@ -63,7 +68,9 @@ def deliver(
     headers["Content-Length"] = str(end - start)
     if request.method == "HEAD":
         return Response(headers=headers, media_type=media_type)
-    body = _checked(parts.chunks(name, start, end), end - start, check)
+    chunks = _begun(parts.chunks(name, start, end), damaged, check) if end > start else iter(())
+    whole = sha256 if (start, end) == (0, size) else None
+    body = _checked(chunks, end - start, check, whole, damaged)
     return _Cut(body, status, headers, media_type)
 
 
@@ -117,16 +124,44 @@ class _Stopped(Exception):
     """The bytes may not go on."""
 
 
-def _checked(chunks: Iterator[bytes], length: int, check: Callable[[], None]) -> Iterator[bytes]:
-    """The chunks, each after its check; `_Stopped` where it refuses or where the object ends too early."""
-    sent = 0
+def _begun(
+    chunks: Iterator[bytes], damaged: Callable[[], object], check: Callable[[], None]
+) -> Iterator[bytes]:
+    """The chunks with the first of them read, so that a store that does not answer is told before anything is sent."""
+    try:
+        first = next(chunks)
+    except (StopIteration, FileNotFoundError):
+        damaged()
+        check()  # which tells why, now that it is known
+        raise Problem("part_damaged", "Its bytes are gone.", headers={"Retry-After": "60"}) from None
+    return chain((first,), chunks)
+
+
+def _checked(
+    chunks: Iterator[bytes],
+    length: int,
+    check: Callable[[], None],
+    whole: str | None,
+    damaged: Callable[[], object],
+) -> Iterator[bytes]:
+    """The chunks, each after its check; `_Stopped` where it refuses, where the object ends too early, or, where all of
+    it is asked for, before its last chunk if its digest is not `whole`."""
+    sent, digest = 0, hashlib.sha256()
     while sent < length:
         try:
             check()
             chunk = next(chunks)
-        except (Problem, StopIteration, FileNotFoundError):
+        except (StopIteration, FileNotFoundError):
+            damaged()
+            raise _Stopped from None
+        except Problem:
             raise _Stopped from None
         sent += len(chunk)
+        if whole is not None:
+            digest.update(chunk)
+            if sent >= length and digest.hexdigest() != whole:
+                damaged()
+                raise _Stopped
         yield chunk
 
 

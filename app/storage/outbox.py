@@ -42,6 +42,10 @@ class Outbox:
         """Bytes of the part; `FileNotFoundError` where there is none."""
         return self._store.size(name)
 
+    def digest(self, name: str) -> tuple[int, str]:
+        """Bytes and SHA-256 of what lies there, all of it read; `FileNotFoundError` where there is none."""
+        return self._store.digest(name)
+
     def exists(self, name: str) -> bool:
         """Whether the part is here."""
         return self._store.exists(name)

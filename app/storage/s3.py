@@ -19,11 +19,13 @@ if TYPE_CHECKING:  # types alone; the library has no such names when it runs
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 # A server that is down is told within half a minute: the callers' jobs try again later and for longer.
-_RETRY: RetryConfig = {
+RETRY: RetryConfig = {
     "max_retries": 4,
     "retry_timeout": timedelta(seconds=25),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=4), "base": 2},
 }
+
+CLIENT: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
 
 
 def open_bucket(url: str, access: Access) -> Store:
@@ -31,7 +33,7 @@ def open_bucket(url: str, access: Access) -> Store:
     parts = urlsplit(url)
     if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("an S3 store is s3://bucket or s3://bucket/prefix")
-    client: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
+    client = CLIENT.copy()
     config: S3Config = {"region": access.region or "us-east-1", "copy_if_not_exists": "multipart"}
     if access.endpoint is not None:
         config["endpoint"] = access.endpoint
@@ -45,5 +47,5 @@ def open_bucket(url: str, access: Access) -> Store:
     if access.kms_key is not None:
         config["sse_kms_key_id"] = access.kms_key
     prefix = parts.path.strip("/") or None
-    objects = S3Store(parts.netloc, prefix=prefix, config=config, client_options=client, retry_config=_RETRY)
+    objects = S3Store(parts.netloc, prefix=prefix, config=config, client_options=client, retry_config=RETRY)
     return Store(objects)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import time
 from datetime import datetime
 from pathlib import Path
 
+from app.errors import Finding, Problem
 from app.storage.access import AMBIENT, Access
 from app.storage.kinds import open_store
 from app.storage.store import Store, Stored
+
+_DIGEST = re.compile(r"(?:^|[./])([0-9a-f]{32}|[0-9a-f]{64})\.parquet$")
+_FRESH = 3600.0  # seconds
 
 
 class Vault:
@@ -15,6 +22,7 @@ class Vault:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._read: dict[str, float] = {}  # name -> when its bytes were last found to be its own
 
     @classmethod
     def open(cls, url: str, access: Access = AMBIENT) -> Vault:
@@ -34,8 +42,24 @@ class Vault:
         return self._store.put_file(path, name)
 
     def local_path(self, name: str, scratch: Path) -> Path:
-        """A file of one's own in `scratch`, to read and never to write; it outlives the object while it is needed."""
-        return self._store.local_path(name, scratch)
+        """A file of one's own in `scratch`, to read and never to write; it outlives the object while it is needed.
+
+        A Problem `data_damaged` where its bytes are not those that its name tells. What was read within the hour is not
+        read through again."""
+        path = self._store.local_path(name, scratch)
+        said, now = _DIGEST.search(name), time.monotonic()
+        if said is not None and now - self._read.get(name, -_FRESH) >= _FRESH:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if not digest.startswith(said[1]):
+                path.unlink()
+                raise Problem(
+                    "data_damaged",
+                    "A checked table is not as it was stored; the operator puts it back from a backup.",
+                    [Finding("object_damaged", "its bytes do not hash to its name", pointer=name)],
+                )
+            self._read[name] = now
+        return path
 
     def fetch(self, name: str, to: Path) -> None:
         """Copy the object to a new file; `FileNotFoundError` where there is none."""

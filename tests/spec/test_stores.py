@@ -341,7 +341,7 @@ def test_what_is_unsigned_or_signed_wrongly_is_refused(s3: s3_server.Server, tmp
 
 
 def test_a_server_that_is_gone_is_told_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(s3_store._RETRY, "max_retries", 0)
+    monkeypatch.setitem(s3_store.RETRY, "max_retries", 0)
     store = open_store("s3://vault/x", Access("http://127.0.0.1:1", "us-east-1", "key", "secret-word"))
     (tmp_path / "x").write_bytes(b"x")
     for act in (

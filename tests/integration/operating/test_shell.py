@@ -143,7 +143,7 @@ def test_the_doctor_finds_what_is_planted(
         session.execute(update(AuditLine).where(AuditLine.number == 1).values(actor="somebody else"))
     monkeypatch.setenv("BAEKMAN_VAULT_URL", "s3://vault/x")
     monkeypatch.setenv("BAEKMAN_S3_ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setitem(__import__("app.storage.s3", fromlist=["s3"])._RETRY, "max_retries", 0)
+    monkeypatch.setitem(__import__("app.storage.s3", fromlist=["s3"]).RETRY, "max_retries", 0)
     monkeypatch.setenv("BAEKMAN_JOURNAL", str(tmp_path / "absent" / "journal"))
     code, checks = _doctor()
     assert code == 1
@@ -225,7 +225,7 @@ def test_the_doctor_begins_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_nothing_is_served_over_a_store_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
 ) -> None:
-    monkeypatch.setitem(__import__("app.storage.s3", fromlist=["s3"])._RETRY, "max_retries", 0)
+    monkeypatch.setitem(__import__("app.storage.s3", fromlist=["s3"]).RETRY, "max_retries", 0)
     given: dict[str, Any] = {f"{room}_url": f"s3://{room}", f"{room}_key_id": "key", f"{room}_secret": "word"}
     settings = Settings(_env_file=None, var=tmp_path, s3_endpoint="http://127.0.0.1:1", **given)
     with pytest.raises(Problem, match="store_unavailable"), TestClient(create_app(settings)):
