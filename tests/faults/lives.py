@@ -155,15 +155,15 @@ class Round:
             self.http.close()
             self.http = httpx2.Client(base_url=f"http://127.0.0.1:{told['port']}", timeout=60)
 
-    def buried(self, role: str) -> bool:
-        """Whether the process has died; any end but by kill -9 is a failure."""
+    def buried(self) -> list[str]:
+        """The roles whose processes have died; any end but by kill -9 is a failure."""
         end = time.monotonic() + 10  # a broken connection is seen a little before the process is gone
-        while not _gone(self.pids[role]):
-            if time.monotonic() > end:
-                return False
+        while not (dead := [role for role, pid in self.pids.items() if _gone(pid)]):
+            assert time.monotonic() < end, self.log()
             time.sleep(0.02)
-        assert self.zygote.ask(wait=self.pids.pop(role))["status"] == -signal.SIGKILL, self.log()
-        return True
+        for role in dead:
+            assert self.zygote.ask(wait=self.pids.pop(role))["status"] == -signal.SIGKILL, self.log()
+        return dead
 
     def kill(self, role: str) -> None:
         """kill -9."""

@@ -117,8 +117,8 @@ def test_requests_are_told_and_go_on_by_themselves(server: Server, tmp_path: Pat
             with service.db.read() as session:
                 names = set(session.scalars(select(Institution.name)))
             assert names == {"before", "after"}
-            told = Acknowledged(rows=[(Institution, made["id"])])
-            must_be_sound(service.db, Places.under(service.settings.var), told)
+            acknowledged = Acknowledged(rows=[(Institution, made["id"])])
+            must_be_sound(service.db, Places.under(service.settings.var), acknowledged)
         finally:
             service.close()
 

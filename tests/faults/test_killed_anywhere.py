@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from app.db import Database
+from tests.faults.apart import installation, must_be_sound_tomorrow, played_apart
 from tests.faults.lives import SETTINGS, Round, Worlds, Zygote, played, worlds
 from tests.faults.sound import Places, must_be_sound
 
@@ -56,6 +57,18 @@ def test_the_one_process_of_a_small_installation(
         shutil.rmtree(var)
 
 
+@pytest.mark.long
+def test_web_and_worker_apart(zygote: Zygote, postgres_url: str, tmp_path: Path, rounds: int) -> None:
+    with played_apart(postgres_url, tmp_path / "world") as (moments, world):
+        for number in range(rounds):
+            chance, step = drawn(number, rounds)
+            moment = "before" if step in ("build", "upload") else "after"
+            with installation(moments, world, moment, tmp_path / str(number)) as settings:
+                with played(Round(zygote, world, settings, ("web", "worker"), chance)) as round_:
+                    dies(round_, step)
+                must_be_sound_tomorrow(settings, round_.told)
+
+
 def drawn(number: int, rounds: int) -> tuple[Random, str]:
     """The chance of a round and what is done in it; `make test` draws the same every time."""
     seed = FIRST_OF_BOTH if rounds <= 3 else secrets.randbits(32)
@@ -85,8 +98,7 @@ def dies(round_: Round, step: str) -> None:
                 round_.until(round_.drained)
                 break
             except httpx2.TransportError:
-                dead = [role for role in round_.roles if role in round_.pids and round_.buried(role)]
-                assert dead, round_.log()
+                dead = round_.buried()
                 lives += 1
                 if lives == 2 and chance.random() < 0.7:
                     round_.disarm()
@@ -95,5 +107,6 @@ def dies(round_: Round, step: str) -> None:
                     round_.begin(role, again)
     finally:
         timer.cancel()
-        timer.join() if by_moment else None
+        if by_moment:
+            timer.join()
     print(f"{step}: {victim} died at {'a moment' if by_moment else at}, {lives} lives")

@@ -85,11 +85,11 @@ def _job(session: Session) -> None:
     enqueue(session, "dry_run", subject="x", at=NOW)
 
 
-def _set(model: type, **values: object) -> Callable[[Session], None]:
-    return lambda session: session.execute(update(model).values(**values)) and None
+def _set(model: type, **values: object) -> Callable[[Session], object]:
+    return lambda session: session.execute(update(model).values(**values))
 
 
-ROWS: dict[str, tuple[Callable[[Session], None], str]] = {
+ROWS: dict[str, tuple[Callable[[Session], object], str]] = {
     "a job that waits": (_job, "undone: the job dry_run"),
     "a job that runs for ever": (_set(Job, state="running"), "undone: the job"),
     "a job that was given up": (_set(Job, state="parked"), "undone: the job"),

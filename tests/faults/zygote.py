@@ -94,7 +94,7 @@ class Death:
         event.listen(db.engine, "checkin", self)
 
 
-def live(settings: Settings, role: str, die_at: int | None, tell: Callable[[int], None]) -> None:
+def live(settings: Settings, role: str, die_at: int | None, tell: Callable[[int], object]) -> None:
     """One life, until it is killed."""
     death = Death(settings.var, die_at)
     for of, names in EFFECTS:
@@ -109,7 +109,7 @@ def live(settings: Settings, role: str, die_at: int | None, tell: Callable[[int]
 
     Database.__init__ = open_database  # type: ignore[method-assign]
     if role.startswith("worker"):
-        main.Membership = functools.partial(Membership, beat=0.2, dead_after=4.0)  # type: ignore[misc, assignment]
+        setattr(main, "Membership", functools.partial(Membership, beat=0.2, dead_after=4.0))  # noqa: B010
         main.start_worker(settings)
         tell(0)
         signal.pause()
@@ -144,9 +144,7 @@ def begin(said: dict[str, Any]) -> dict[str, Any]:
         os.dup2(log, 1)
         os.dup2(log, 2)
         try:
-            live(
-                settings, said["role"], said["die_at"], lambda port: os.write(write, b"%d\n" % port) and None
-            )
+            live(settings, said["role"], said["die_at"], lambda port: os.write(write, b"%d\n" % port))
         finally:
             logging.shutdown()
             os._exit(1)
