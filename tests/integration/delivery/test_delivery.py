@@ -152,9 +152,8 @@ def called(store: Store, size: int, field: str, method: str = "GET") -> tuple[Re
     """The answer of `deliver` and its whole body."""
     scope: Any = {"type": "http", "method": method, "headers": [(b"range", field.encode())], "path": "/"}
     free: Callable[[], None] = lambda: None  # noqa: E731
-    answer = deliver(
-        store, "part", size, "tag", "00" * 32, Request(scope), filename="part.parquet", check=free
-    )
+    digest = store.digest("part")[1]
+    answer = deliver(store, "part", size, "tag", digest, Request(scope), filename="part.parquet", check=free)
 
     async def drain() -> bytes:
         assert isinstance(answer, StreamingResponse)
