@@ -109,6 +109,7 @@ def test_a_database_without_room_takes_nothing_by_halves(service: Service) -> No
     service.ok("platform", "POST", "/v1/institutions", {"name": "there is room again"})
 
 
+@pytest.mark.long
 def test_a_build_without_room_is_tried_again_and_hands_out_nothing_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,9 @@ def store(s3: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator
     proxy.heal()
 
 
-@pytest.fixture(params=[SMALL, LARGE], ids=["small", "large"])
+@pytest.fixture(
+    params=[pytest.param(SMALL, id="small"), pytest.param(LARGE, id="large", marks=pytest.mark.long)]
+)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "table.parquet"
     path.write_bytes(os.urandom(request.param))
