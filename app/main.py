@@ -22,8 +22,10 @@ from app.alarms.departing import Moving as MovingAlarms
 from app.alarms.departing import end as end_alarms
 from app.alarms.feeds import FeedService
 from app.alarms.raising import hand_over as hand_over_alarms
+from app.alarms.raising import show as show_alarms
 from app.alarms.service import AlarmService
 from app.audit import newest
+from app.audit.measures import observe as observe_chain
 from app.auth.service import AuthService
 from app.catalog.asking import Counting, CountsByWorkers, CountTasks
 from app.catalog.asking import tasks as count_tasks
@@ -197,9 +199,13 @@ class Built(Served):
     """Of each store, what removes that which was half written before a moment."""
 
 
-def _measure(watching: WatchService, db: Database, clock: Clock) -> None:
-    """Set the metrics that are read from the database."""
+def _measure(watching: WatchService, recalls: RecallService, db: Database, clock: Clock) -> None:
+    """Set the metrics that are read from the database: whichever process works, the one that is asked tells them."""
     watching.observe()
+    recalls.observe()
+    with db.read() as session:
+        show_alarms(session)
+        observe_chain(session, clock)
     job_measures.observe(db, clock)
     request_measures.observe(db, clock)
 
@@ -318,6 +324,7 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
     settings, clock, db, keyring = ground.settings, ground.clock, ground.db, ground.keyring
     watching = WatchService(db, clock)
     feeds = FeedService(db, clock, settings)
+    recalls = RecallService(db, clock, settings.recall_days, settings.recall_grace_days)
     return House(
         auth=AuthService(db, clock, settings, keyring),
         uploads=ground.uploads,
@@ -328,7 +335,7 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
         citations=CitationService(db, clock, settings.public_url),
         requests=RequestService(db, clock, settings, gate, ground.journal),
         extracts=ExtractService(db, clock, ground.outbox, settings),
-        recalls=RecallService(db, clock, settings.recall_days, settings.recall_grace_days),
+        recalls=recalls,
         withdrawals=ground.withdrawals,
         receipts=ReceiptService(db),
         watch=watching,
@@ -348,7 +355,7 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
             journal=ground.journal,
         ),
         db=db,
-        measure=partial(_measure, watching, db, clock),
+        measure=partial(_measure, watching, recalls, db, clock),
     )
 
 
@@ -401,7 +408,7 @@ def _begin(built: Served) -> Working:
     go_on_from_the_last_line(built)
     if not isinstance(built, Built):
         every = min(built.settings.chores_seconds, DISK_SECONDS)
-        working = Working(Chores(chores_of_disk(built), every, built.db.alone))
+        working = Working(Chores(chores_of_web(built), every, built.db.alone))
         working.chores.start()
         return working
     wipe(built.settings.var / "spill")
@@ -524,9 +531,11 @@ def chores_of(built: Built) -> dict[str, Chore]:
     }
 
 
-def chores_of_disk(served: Served) -> dict[str, Chore]:
-    """What a web beside workers does itself: what arrives lies on its disk until it is whole, where no worker comes."""
-    return {"uploads on this disk": served.house.uploads.sweep_disk}
+def chores_of_web(served: Served) -> dict[str, Chore]:
+    """What a web beside workers does itself: what arrives lies on its disk until it is whole, where no worker comes;
+    its own metrics tell the figures of the day."""
+    house = served.house
+    return {"uploads on this disk": house.uploads.sweep_disk, "figures of the day": house.catalog.progress}
 
 
 def _about() -> dict[str, Any]:

@@ -112,11 +112,14 @@ class RecallService:
                 if permit.state == "active":
                     arguments = {"reason": "recalls_overdue"}
                     enqueue(session, "suspend_permit", subject=permit.id, arguments=arguments, at=now)
-            session.flush()
+        return len(thawed) + len(new)
+
+    def observe(self) -> None:
+        """Set the metric from the rows, so that any process of the service tells the same."""
+        with self.db.read() as session:
             open_, overdue = sql.unanswered(session)
         RECALLS.labels("no").set(open_ - overdue)
         RECALLS.labels("yes").set(overdue)
-        return len(thawed) + len(new)
 
     def _is_over(self, notice: RecallNotice, now: datetime) -> bool:
         due_at = notice.due_at or notice.at + timedelta(days=self.days)

@@ -18,8 +18,10 @@ OLDEST = Gauge("baekman_job_oldest_seconds", "Age of the oldest job that may beg
 SECONDS = Gauge(
     "baekman_job_seconds", "Seconds from order to end of the last 200 that ended well.", ("kind", "quantile")
 )
+FAILURES = Gauge("baekman_job_failures", "Jobs that ended badly, each try of its own.", ("kind",))
 BUILDS: Final = ("build_extract", "reissue_extract", "dry_run")
 _STATES = ("waiting", "queued", "running", "failed", "parked")
+_ENDED_BADLY = ("retried", "failed", "parked")
 _LAST = 200
 
 
@@ -32,6 +34,9 @@ def observe(db: Database, clock: Clock) -> None:
             select(Job.kind, Job.state, func.count())
             .where(Job.state.in_(_STATES))
             .group_by(Job.kind, Job.state)
+        ).all()
+        failures = session.execute(
+            select(Job.kind, func.count()).where(Job.state.in_(_ENDED_BADLY)).group_by(Job.kind)
         ).all()
         oldest: datetime | None = session.scalar(select(func.min(Job.created_at)).where(due))
         ended = {
@@ -46,6 +51,9 @@ def observe(db: Database, clock: Clock) -> None:
     DEPTH.clear()
     for kind, state, number in counts:
         DEPTH.labels(kind, state).set(number)
+    FAILURES.clear()
+    for kind, number in failures:
+        FAILURES.labels(kind).set(number)
     OLDEST.set((now - oldest).total_seconds() if oldest else 0)
     for kind, rows in ended.items():
         seconds = [(finished - created).total_seconds() for created, finished in rows if finished is not None]

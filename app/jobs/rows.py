@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import prometheus_client
 import structlog
 from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
@@ -27,9 +26,6 @@ from app.passing import PASSING, passing
 log = structlog.get_logger(__name__)
 LONGEST_WAIT = timedelta(hours=1)
 NO_RULES = Rules()
-failures = prometheus_client.Counter(
-    "baekman_job_failures", "Jobs that ended badly, each try of its own.", ("kind",)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +97,6 @@ def execute(
         say = log.info if is_asked(db, job_id) else log.error if failure is None else log.warning
         say("job failed", job=job_id, kind=kind, error=name, at=_place(error))
         failure = failure or Problem("internal", "The job failed on our side; it is recorded under its id.")
-    if failure and failure.code != "cancelled":
-        failures.labels(context.kind).inc()
     db.again(lambda: _end(db, clock(), job_id, failure, rules))
 
 

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Literal
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
-from app.audit import PLATFORM, newest, verify
+from app.audit import newest, verify
+from app.audit.measures import newest_backup
 from app.db import Database
 from app.errors import Problem
 from app.jobs.kinds import SERVES_WITHDRAWAL
 from app.keyring import KeyringError, open_keyring, open_web_keyring
-from app.models import AuditHead, AuditLine, Job, Withdrawal
+from app.models import AuditHead, Job, Withdrawal
 from app.models.migrating import differences, is_current
 from app.models.wrapped import OF_WEB, WRAPPED
 from app.operating.production import objections, unaccepted
@@ -208,22 +208,22 @@ def _has_newest(journal: Journal, db: Database) -> bool:
     """Whether this process reads the file that the others write. What is younger than the newest backup is asked for:
     whatever is older is in the backup."""
     with db.read() as session:
-        newest = session.scalar(
+        last = session.scalar(
             select(Withdrawal.id).order_by(Withdrawal.taken_at.desc(), Withdrawal.id.desc()).limit(1)
         )
-        taken = session.scalar(select(Withdrawal.taken_at).where(Withdrawal.id == newest))
-        made = _newest_backup(session)
-    if newest is None or (made is not None and taken is not None and taken < made.at):
+        taken = session.scalar(select(Withdrawal.taken_at).where(Withdrawal.id == last))
+        made = newest_backup(session)
+    if last is None or (made is not None and taken is not None and taken < made.at):
         return True
     return any(
-        entry.get("id") == newest or newest in entry.get("withdrawals", {}).values()
+        entry.get("id") == last or last in entry.get("withdrawals", {}).values()
         for entry in journal.entries()
     )
 
 
 def _backup(settings: Settings, db: Database, at: datetime) -> Iterator[Check]:
     with db.read() as session:
-        made = _newest_backup(session)
+        made = newest_backup(session)
     again = "Run `baekman backup`, and see to it that it is run every day."
     if made is None:
         yield Check("backup", "warning", "No backup was ever made.", again)
@@ -238,11 +238,6 @@ def _backup(settings: Settings, db: Database, at: datetime) -> Iterator[Check]:
         yield Check("backup", "warning", f"The newest backup is {hours} hours old.", again)
     else:
         yield Check("backup", "ok", f"The newest backup is {hours} hours old.")
-
-
-def _newest_backup(session: Session) -> AuditLine | None:
-    query = select(AuditLine).where(AuditLine.stream == PLATFORM, AuditLine.event == "backup.made")
-    return session.scalar(query.order_by(AuditLine.number.desc()).limit(1))
 
 
 def _disk(settings: Settings) -> Iterator[Check]:

@@ -10,10 +10,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from app.audit import PLATFORM, record
 from app.db import Database, new_id
 from app.jobs import enqueue
 from app.main import build, hang
-from app.models import Job
+from app.models import Alarm, Job
 from app.models.migrating import upgrade
 from app.settings import Settings
 
@@ -67,3 +68,24 @@ def test_the_queue_as_it_is(house: tuple[Database, TestClient]) -> None:
     told = _told(http)
     assert 'baekman_jobs{kind="dry_run",state="waiting"}' not in told
     assert told["baekman_job_oldest_seconds"] == 0
+
+
+def test_what_another_process_did_is_told_here(house: tuple[Database, TestClient]) -> None:
+    """Plant: rows that no code of this process wrote, as those of a worker are."""
+    db, http = house
+    assert "baekman_job_failures{" not in "".join(_told(http))
+    with db.unit_of_work() as session:
+        for state in ("retried", "parked", "cancelled", "done"):
+            job = enqueue(session, "dry_run", subject=state, at=NOW)
+            session.get_one(Job, job).state = state
+        session.add(
+            Alarm(id=new_id("alm"), kind="job_parked", subject="x", level="critical", institution_id=None, data={},
+                  state="open", raised_at=NOW)
+        )  # fmt: skip
+        record(session, stream=PLATFORM, event="backup.made", actor="shell", object_id="bak_x",
+               at=NOW - timedelta(hours=2), data={})  # fmt: skip
+    told = _told(http)
+    assert told['baekman_job_failures{kind="dry_run"}'] == 2
+    assert told['baekman_alarms{kind="job_parked",level="critical",state="open"}'] == 1
+    assert told["baekman_backup_age_seconds"] == 7200
+    assert told['baekman_recalls_unanswered{overdue="no"}'] == 0
