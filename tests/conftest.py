@@ -64,7 +64,15 @@ def _kind(nodeid: str) -> str:
 
 
 # Workers take modules in this order. The largest come first and the many small ones last, so that all end together.
-_ORDER = {"spec": 0, "acceptance": 1, "generative": 2, "browser": 3, "architecture": 5, "unit": 6}
+_ORDER = {
+    "spec": 0,
+    "acceptance": 1,
+    "faults": 2,
+    "generative": 2,
+    "browser": 3,
+    "architecture": 5,
+    "unit": 6,
+}
 
 
 @pytest.fixture(scope="session")
