@@ -18,6 +18,7 @@ DEV := $(VENV)/.dev
 WORKERS ?= 2
 ROUNDS ?= 100
 PROFILE ?= quick
+SIZE ?= not long and not again
 
 # A home that is unset or cannot be written must not matter: then the caches stay in .venv.
 ifeq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),)
@@ -47,7 +48,7 @@ migrate: $(RUNTIME)  ## bring the database up to the newest migration
 	$(PY) -m app.cli migrate $(ARGS)
 
 test: $(DEV)  ## run a test of every promise, in minutes (ARGS='tests/unit -k name' to choose)
-	$(PY) -m pytest -n $(WORKERS) -m "not long and not again" $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) -m "$(SIZE)" $(ARGS)
 
 test-again: $(DEV)  ## run what CI runs beside these: said at more length, or on the other database
 	$(PY) -m pytest -n $(WORKERS) -m "again and not long" $(ARGS)
