@@ -49,14 +49,14 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of the service: request after request."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if not await self._pass(head, reader, writer):
-                    break
-        with suppress(ConnectionError):
-            writer.close()
-            await writer.wait_closed()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    if not await self._pass(head, reader, writer):
+                        break
+        finally:
+            await _closed(writer)
 
     async def _pass(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         method = head.split(b" ", 1)[0].decode()
@@ -95,7 +95,15 @@ class Proxy:
                 return answer, await _chunked(upstream)
             return answer, await upstream.readexactly(_length(answer))
         finally:
-            to.close()
+            await _closed(to)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Let go of a connection for good: what is left open warns when it is collected, and a warning is an error."""
+    writer.close()
+    with suppress(ConnectionError, TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), 1.0)  # what was written is sent, where anybody reads it
+    writer.transport.abort()
 
 
 async def _chunked(upstream: asyncio.StreamReader) -> bytes:
@@ -133,9 +141,11 @@ def before(port: int, slow: float = 3.0) -> Iterator[Proxy]:
         server = loop.run_until_complete(listen())
         loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(loop):
+        left = asyncio.all_tasks(loop)
+        for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.05))
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
