@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from sqlalchemy import delete, select
@@ -55,31 +56,44 @@ def small(tmp_path: Path) -> Iterator[Small]:
 
 
 class Meddling(Store):
-    """A store in which something happens before the first object is read."""
+    """A store in which something happens before the first object is read, or before a certain one is."""
 
-    def __init__(self, store: Store, act: Callable[[], None]) -> None:
+    def __init__(self, store: Store, act: Callable[[], None], only: str | None = None) -> None:
         super().__init__(store._objects, store._root)
+        self._store, self._only = store, only
         self._act: Callable[[], None] | None = act
+        self._lock = Lock()
 
     def local_path(self, name: str, scratch: Path) -> Path:
-        act, self._act = self._act, None
-        if act is not None:
-            act()
-        return super().local_path(name, scratch)
+        with self._lock:
+            if self._act is not None and self._only in (None, name):
+                act, self._act = self._act, None
+                act()
+        return self._store.local_path(name, scratch)
 
 
 def test_an_object_that_goes_while_the_moment_is_copied_makes_the_next_moment_count(small: Small) -> None:
-    gone = small.objects()[0]
-    vault = small.rooms["vault"]
+    """Plant: while objects are copied a table comes; when its turn comes, within the moment, it has gone again."""
+    vault, came = small.rooms["vault"], small.settings.var / "came"
+    came.write_bytes(b"a table")
 
-    def remove() -> None:
+    def comes() -> None:
+        vault.put_file(came, "came")
         with small.db.unit_of_work() as session:
-            session.execute(delete(VaultTable).where(VaultTable.object_name == gone))
-        vault.delete(gone)
+            old = session.scalars(select(VaultTable).limit(1)).one()
+            told = {one.key: getattr(old, one.key) for one in VaultTable.__table__.columns}
+            sha256 = hashlib.sha256(came.read_bytes()).hexdigest()
+            session.add(VaultTable(**{**told, "generation": 9, "object_name": "came", "sha256": sha256}))
 
-    small.rooms["vault"] = Meddling(vault, remove)
+    def goes() -> None:
+        with small.db.unit_of_work() as session:
+            session.execute(delete(VaultTable).where(VaultTable.object_name == "came"))
+        vault.delete("came")
+
+    small.rooms["vault"] = Meddling(Meddling(vault, goes, only="came"), comes)
     made = small.back_up()
-    assert (made.missing, made.manifest.object_count) == ([], 2)
+    assert (made.missing, made.manifest.object_count) == ([], 3)
+    assert not small.place.store.exists("vault/came")
     assert small.doctor().state == "ok"
 
 
