@@ -31,6 +31,7 @@ _PLAIN = "0123456789@-"
 _WIDE_DIGITS = "[０-９]{2}|＠"
 _MANY = 4  # rows per distinct text from which on texts are counted before they are looked at
 _FIRST = 20_000  # rows that tell whether texts repeat; it decides the cost, never the answer
+_SEVENTHS = 0.9  # the share of first seven digits in a column from which on it is looked at more closely
 _BATCH = 50  # columns looked at in one query
 
 
@@ -143,8 +144,7 @@ def _whole_mark(number: str, kind: str, said: str | None) -> str:
         number = f"CASE WHEN {number} = floor({number}) AND {number} BETWEEN 1000 AND {_EXACT} THEN CAST({number} AS BIGINT) END"
         number = f"({number})"
     text = f"CAST({number} AS VARCHAR)"
-    month, day, last = f"{number} // 1000 % 100", f"{number} // 10 % 100", f"{number} % 10"
-    seven = f"{last} BETWEEN 1 AND 8 AND {month} BETWEEN 1 AND 12 AND {day} BETWEEN 1 AND 31"
+    seven = _first_seven(number)
     other = (
         f"CASE WHEN {number} BETWEEN 10000 AND 9999999999999999 THEN {_mark('serial')} ELSE 0 END"
         if named
@@ -162,6 +162,12 @@ def _whole_mark(number: str, kind: str, said: str | None) -> str:
         f" WHEN {_holds(text, p.LOST_ZEROS)} THEN {_mark('lost_zeros')}"
         f" ELSE {_mark('long_number')} END AS UTINYINT)"
     )
+
+
+def _first_seven(number: str) -> str:
+    """SQL of whether a whole number ends as the first seven digits of a resident number do: month, day, century."""
+    month, day, last = f"{number} // 1000 % 100", f"{number} // 10 % 100", f"{number} % 10"
+    return f"{last} BETWEEN 1 AND 8 AND {month} BETWEEN 1 AND 12 AND {day} BETWEEN 1 AND 31"
 
 
 def _either(kinds: dict[str, str]) -> str:
@@ -190,13 +196,14 @@ def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> 
     strays: dict[int, str] = {}
     wholes: dict[tuple[str, str | None], dict[int, str]] = {}
     for i, (source, seen) in enumerate(zip(sources, found, strict=True)):
-        seen.filled = row[2 * i]
-        if is_text(source.column) and seen.filled:
+        seen.filled, stray, longest = row[3 * i : 3 * i + 3]
+        if is_text(source.column) and longest >= _SHORTEST:
             texts[i] = source.value
         elif is_whole(source.column) and seen.filled:
             wholes.setdefault(_judged_alike(source.column), {})[i] = source.value
-        if source.stray is not None and row[2 * i + 1]:
+        if source.stray is not None and stray:
             strays[i] = source.stray
+    wholes = _worth_marking(ask, relation, wholes)
     for alike, values in wholes.items():
         for column, mark, cells, distinct in ask(_whole_query(relation, values, *alike)):
             _add(found[column], [(mark, cells, distinct)])
@@ -209,8 +216,36 @@ def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> 
         _note(ask, relation, sources[i], found[i])
 
 
+_SEVEN = 10_000_000  # what is smaller has seven digits at most
+
+
+def _worth_marking(
+    ask: Ask, relation: str, wholes: dict[tuple[str, str | None], dict[int, str]]
+) -> dict[tuple[str, str | None], dict[int, str]]:
+    """The columns of numbers without those that cannot hold an identifier: small numbers are only ever the first seven
+    digits of one, which a column is that holds hardly anything else (`columns.judge`). One plain pass tells both."""
+    asked = {i: v for (_, said), values in wholes.items() if said is None for i, v in values.items()}
+    if not asked:
+        return wholes
+    whole = {
+        i: f"CASE WHEN {v} BETWEEN 1000 AND {_SEVEN} THEN CAST(floor({v}) AS INTEGER) END"
+        for i, v in asked.items()
+    }
+    told = ", ".join(
+        f"coalesce(max({v}) < {_SEVEN}, true) AND count(*) FILTER ({_first_seven(f'({whole[i]})')}) < {_SEVENTHS} * count({v})"
+        for i, v in asked.items()
+    )
+    row = ask(f"SELECT {told} FROM {relation}")[0]
+    small = {i for i, is_small in zip(asked, row, strict=True) if is_small}
+    left = {alike: {i: v for i, v in values.items() if i not in small} for alike, values in wholes.items()}
+    return {alike: values for alike, values in left.items() if values}
+
+
 def _counts(source: Source) -> str:
-    return f"count({source.value}), {f'count({source.stray})' if source.stray else '0'}"
+    """Cells with a value, texts that are none, bytes of the longest text: short ones have no shape at all."""
+    stray = f"count({source.stray})" if source.stray else "0"
+    longest = f"coalesce(max(strlen({source.value})), 0)" if is_text(source.column) else "0"
+    return f"count({source.value}), {stray}, {longest}"
 
 
 def _judged_alike(column: Column) -> tuple[str, str | None]:

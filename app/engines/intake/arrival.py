@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from app.deid.dictionary_shape import near
 from app.deid.identifiers import looks_like
 from app.errors import Finding
-from app.schemas.dictionary import Table
+from app.schemas.dictionary import Column, Table
 
 if TYPE_CHECKING:
     import _csv
@@ -45,7 +45,8 @@ class Bounds:
 
 @dataclass
 class Arrival:
-    """A file that can be read: where, and which of its columns is which of the table's (None: it is not there)."""
+    """A file that can be read: where, and which of its columns is which of the table's (None: it is not there).
+    `native` are the columns of the table that the file holds in the very type the dictionary says."""
 
     path: Path
     kind: str
@@ -53,6 +54,7 @@ class Arrival:
     position: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     renamed: int = 0
+    native: frozenset[str] = frozenset()
 
 
 def receive(source: Path, target: Path, table: Table, bounds: Bounds) -> Arrival:
@@ -284,6 +286,10 @@ def _receive_parquet(source: Path, head: bytes, table: Table, bounds: Bounds) ->
         arrival.findings.append(Finding("bomb", detail, table.name))
         return arrival
     match(arrival, table, list(schema.names))
+    arrival.native = frozenset(
+        column.name for column in table.fields
+        if column.name in arrival.position and _is_native(column, schema.field(arrival.position[column.name]).type)
+    )  # fmt: skip
     for name, place in arrival.position.items():
         if any(test(schema.field(place).type) for test in _NESTED):
             detail = "the file holds lists, records or bytes here, not single values"
@@ -291,3 +297,18 @@ def _receive_parquet(source: Path, head: bytes, table: Table, bounds: Bounds) ->
     if meta.num_rows == 0 and not arrival.findings:
         arrival.findings.append(Finding("empty_file", "the file has no rows", table.name))
     return arrival
+
+
+def _is_native(column: Column, found: pa.DataType) -> bool:
+    """Whether a column's values are of the dictionary's type as they are; a format is one of texts."""
+    if column.format is not None:
+        return False
+    if column.type == "integer":
+        return bool(pa.types.is_integer(found)) and found != pa.uint64()
+    same = {
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "date": pa.date32(),
+        "datetime": pa.timestamp("us"),
+    }
+    return bool(found == same.get(column.type))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.deid.dictionary_links import own_participants
@@ -29,33 +30,45 @@ _BATCH = (
 )
 
 
-def column_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
-    """Values of the wrong type, values that must be there and are not."""
-    needed = {*table.primary_key, *(own_participants(table) if table.kind == "participant" else ())}
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Of one column of the stage: cells without a value, those of them that are not of the type."""
+
+    nulls: int
+    bad: int
+
+
+def counted(table: Table, ask: Ask) -> tuple[int, dict[str, Count]]:
+    """The rows of the stage, and the counts of every column that is read."""
+    rows, found = 0, dict[str, Count]()
     for batch in _batches(staged_columns(table)):
-        asked = ", ".join(
-            f"count(*) FILTER ({s.bad}), min(__row, {LINES}) FILTER ({s.bad}),"
-            f" count(*) FILTER ({s.value} IS NULL), min(__row, {LINES}) FILTER ({s.value} IS NULL)"
-            for s in batch
-        )
-        row = ask(f"SELECT {asked} FROM stage")[0]
+        asked = ", ".join(f"count({s.value}), count(*) FILTER ({s.bad})" for s in batch)
+        rows, *row = ask(f"SELECT count(*), {asked} FROM stage")[0]
         for i, staged in enumerate(batch):
-            bad, bad_rows, absent, absent_rows = row[4 * i : 4 * i + 4]
-            column = staged.column
-            if bad:
-                yield Finding(
-                    "wrong_type",
-                    f"values are not of the type {_told(column)}",
-                    table.name,
-                    column.name,
-                    lines(bad_rows),
-                    bad,
-                )
-            if (column.required or column.name in needed) and absent > bad:
-                yield Finding(
-                    "missing_value", "values are missing where one is required", table.name, column.name,
-                    lines(absent_rows), absent - bad,
-                )  # fmt: skip
+            found[staged.column.name] = Count(rows - row[2 * i], row[2 * i + 1])
+    return rows, found
+
+
+def column_findings(table: Table, counts: Mapping[str, Count], ask: Ask, lines: Lines) -> Iterator[Finding]:
+    """Values of the wrong type, values that must be there and are not. Rows are asked for where there are such."""
+    needed = {*table.primary_key, *(own_participants(table) if table.kind == "participant" else ())}
+    for staged in staged_columns(table):
+        column, count = staged.column, counts[staged.column.name]
+        if count.bad:
+            yield Finding(
+                "wrong_type", f"values are not of the type {_told(column)}", table.name, column.name,
+                lines(_first(staged.bad, ask)), count.bad,
+            )  # fmt: skip
+        if (column.required or column.name in needed) and count.nulls > count.bad:
+            yield Finding(
+                "missing_value", "values are missing where one is required", table.name, column.name,
+                lines(_first(f"{staged.value} IS NULL", ask)), count.nulls - count.bad,
+            )  # fmt: skip
+
+
+def _first(where: str, ask: Ask) -> list[int]:
+    """The first rows of which something holds."""
+    return [int(row[0]) for row in ask(f"SELECT __row FROM stage WHERE {where} ORDER BY __row LIMIT {LINES}")]
 
 
 def identifier_findings(table: Table, ask: Ask, lines: Lines) -> tuple[list[Finding], list[Finding]]:
@@ -110,6 +123,8 @@ def key_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
     key = ", ".join(_value(table, name) for name in table.primary_key)
     present = " AND ".join(f"{_value(table, name)} IS NOT NULL" for name in table.primary_key)
     groups = f"FROM stage WHERE {present} GROUP BY {key} HAVING count(*) > 1"
+    if not ask(f"SELECT 1 {groups} LIMIT 1"):
+        return  # which rows they are costs more, and hardly ever matters
     twice = f"SELECT min(__row, 2)[2] AS row, count(*) - 1 AS n {groups}"
     count, rows = ask(f"SELECT sum(n), min(row, {LINES}) FROM ({twice})")[0]
     if count:
@@ -195,19 +210,18 @@ def _mixed_units(table: Table, column: Column, ask: Ask) -> Iterator[Finding]:
         )
 
 
-def column_counts(table: Table, ask: Ask) -> list[dict[str, Any]]:
+def column_counts(table: Table, counts: Mapping[str, Count], ask: Ask) -> list[dict[str, Any]]:
     """Per column that is kept: how many values are null, and how many of these for each stated reason."""
-    counted = []
+    told = []
     for staged in staged_columns(table):
-        nulls = ask(f"SELECT count(*) FROM stage WHERE {staged.value} IS NULL")[0][0]
-        entry: dict[str, Any] = {"name": staged.column.name, "nulls": nulls}
+        entry: dict[str, Any] = {"name": staged.column.name, "nulls": counts[staged.column.name].nulls}
         if staged.column.missing:
             groups = (
                 f"SELECT {staged.reason}, count(*) FROM stage WHERE {staged.reason} IS NOT NULL GROUP BY ALL"
             )
             entry["missing"] = dict(sorted(ask(groups)))
-        counted.append(entry)
-    return counted
+        told.append(entry)
+    return told
 
 
 def hashed(value: str) -> str:

@@ -41,8 +41,8 @@ class Staged:
 
     @property
     def bad(self) -> str:
-        """Whether something stood there that is not of the type."""
-        return f"b{self.index}"
+        """Whether something stood there that is not of the type; every text is a text."""
+        return "false" if self.column.type == "string" else f"({self.stray} IS NOT NULL)"
 
     @property
     def stray(self) -> str:
@@ -66,22 +66,33 @@ def source_of(staged: Staged) -> Source:
     return Source(staged.column, staged.value, None if staged.column.type == "string" else staged.stray)
 
 
-def stage_query(table: Table, raw: str) -> str:
-    """Everything that is needed of a file, in one pass over its text: `raw` has `__row` and `c<index>` texts."""
-    parts = ["__row"]
+def stage_query(table: Table, raw: str, native: frozenset[str] = frozenset()) -> str:
+    """Everything that is needed of a file, in one pass: `raw` has `__row` and texts `c<index>`, or what is of the
+    column's own type already where `native` names it.
+
+    What is written as the engine writes it is read at once, all else by the strict patterns; they read that alike.
+    """
+    reasons, values, picked = [], [], ["__row"]
     for staged in scanned_columns(table):
-        text = f"c{staged.index}"
-        trimmed = f"nullif(trim({text}, ' \t\n\r\f\v'), '')"
-        reason = _reason(staged.column, trimmed)
-        value = _value(staged.column, trimmed)
-        if reason:
-            value = f"CASE WHEN {reason} IS NULL THEN {value} END"
-            parts.append(f"{reason} AS {staged.reason}")
-        bad = f"({trimmed} IS NOT NULL AND ({value}) IS NULL{f' AND {reason} IS NULL' if reason else ''})"
-        parts += [f"{value} AS {staged.value}", f"{bad} AS {staged.bad}"]
-        if staged.column.type != "string":
-            parts.append(f"CASE WHEN {staged.bad} THEN {trimmed} END AS {staged.stray}")
-    return f"SELECT {', '.join(parts)} FROM {raw}"
+        column, cell = staged.column, f"c{staged.index}"
+        text = f"CAST({cell} AS VARCHAR)" if column.name in native else _trimmed(cell)
+        value = _native(column, cell) if column.name in native else _read(column, cell, text)
+        gone = ""
+        if reason := _reason(column, text):
+            reasons.append(f"{reason} AS {staged.reason}")
+            value = f"CASE WHEN {staged.reason} IS NULL THEN {value} END"
+            gone = f" AND {staged.reason} IS NULL"
+            picked.append(staged.reason)
+        values.append(f"{value} AS {staged.value}")
+        picked.append(staged.value)
+        if column.type != "string":
+            picked.append(f"CASE WHEN {staged.value} IS NULL{gone} THEN {text} END AS {staged.stray}")
+    source = f"(SELECT *, {', '.join(reasons)} FROM {raw})" if reasons else raw
+    return f"SELECT {', '.join(picked)} FROM (SELECT *, {', '.join(values)} FROM {source})"
+
+
+def _trimmed(cell: str) -> str:
+    return f"nullif(trim({cell}, ' \t\n\r\f\v'), '')"
 
 
 def _reason(column: Column, text: str) -> str | None:
@@ -95,6 +106,36 @@ def _reason(column: Column, text: str) -> str | None:
             same += f" OR TRY_CAST({text} AS DOUBLE) = {float(code)!r}"
         cases.append(f"WHEN {same} THEN {literal(reason)}")
     return f"CASE {' '.join(cases)} END"
+
+
+def _read(column: Column, cell: str, text: str) -> str:
+    """The value of a cell: what is plain costs a cast, and the patterns are asked of the rest alone."""
+    strict, type_ = _value(column, text), VAULT_TYPES[column.type]
+    cast = f"TRY_CAST({cell} AS {type_})"
+    same = f"CAST({cast} AS VARCHAR) = {cell}"
+    if column.type == "integer":
+        plain = same
+    elif column.type == "number":
+        plain = rf"regexp_full_match({cell}, '-?[0-9]+\.?[0-9]*') AND isfinite({cast})"
+    elif column.type in ("date", "datetime") and column.format is None:
+        plain = f"strlen({cell}) = {10 if column.type == 'date' else 19} AND {same}"
+    else:
+        return strict
+    return f"CASE WHEN {plain} THEN {cast} ELSE {strict} END"
+
+
+def _native(column: Column, cell: str) -> str:
+    """The value of a cell that is of the type already; what its text would not be read as is none here either."""
+    if column.type == "integer":
+        return f"CAST({cell} AS BIGINT)"
+    if column.type == "number":
+        return f"CASE WHEN isfinite({cell}) THEN {cell} END"
+    if column.type == "date":
+        return f"CASE WHEN {cell} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' THEN {cell} END"
+    if column.type == "datetime":
+        last = "TIMESTAMP '9999-12-31 23:59:59.999999'"
+        return f"CASE WHEN {cell} BETWEEN TIMESTAMP '0001-01-01' AND {last} THEN {cell} END"
+    return cell
 
 
 def _value(column: Column, text: str) -> str:
@@ -143,13 +184,14 @@ def csv_source(arrival: Arrival, table: Table) -> str:
 
 
 def parquet_source(arrival: Arrival, table: Table) -> str:
-    """The rows of a Parquet file as texts, so that one strict reading holds for both formats."""
+    """The rows of a Parquet file as texts, so that one strict reading holds for both formats; columns that are of
+    their own type already (`arrival.native`) stay as they are."""
     source = f"read_parquet({literal(str(arrival.path))}, file_row_number = true)"
-    picked = ", ".join(
-        f"CAST({quoted(arrival.names[arrival.position[c.name]])} AS VARCHAR) AS c{i}"
-        for i, c in enumerate(table.fields)
-    )
-    return f"(SELECT file_row_number + 1 AS __row, {picked} FROM {source})"
+    picked = []
+    for i, column in enumerate(table.fields):
+        name = quoted(arrival.names[arrival.position[column.name]])
+        picked.append(f"{name if column.name in arrival.native else f'CAST({name} AS VARCHAR)'} AS c{i}")
+    return f"(SELECT file_row_number + 1 AS __row, {', '.join(picked)} FROM {source})"
 
 
 def scan(files: Sequence[Path]) -> str:

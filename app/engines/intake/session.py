@@ -154,8 +154,8 @@ class Intake:
         self._db = self._connection([arrival.path], local, left_out)
         try:
             report.findings += self._stage(arrival, table)
-            report.rows = self._db.one("SELECT count(*) FROM stage") if not self._unreadable(report) else 0
             if not self._unreadable(report):
+                report.rows, self._counts = checks.counted(table, self._db.ask)
                 progress(step="checking", rows=report.rows)
                 self._examine(report, table, local, left_out)
             if report.outcome == "accepted":
@@ -221,12 +221,9 @@ class Intake:
 
     def _stage(self, arrival: Arrival, table: Table) -> list[Finding]:
         raw = csv_source(arrival, table) if arrival.kind == "csv" else parquet_source(arrival, table)
-        path = self.folder / "stage.parquet"
         try:
-            self._db.ask(
-                f"COPY ({stage_query(table, raw)}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
-            )
-            self._db.ask(f"CREATE VIEW stage AS SELECT * FROM read_parquet({literal(str(path))})")
+            # What does not fit in memory goes to the folder; it is read several times and written once.
+            self._db.ask(f"CREATE TEMP TABLE stage AS {stage_query(table, raw, arrival.native)}")
         except duckdb.InterruptException:
             raise  # somebody ended the check; it says nothing of the file
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
@@ -251,7 +248,7 @@ class Intake:
     ) -> None:
         hits, doubts = checks.identifier_findings(table, self._db.ask, self._places.rows)
         report.findings += hits
-        report.findings += checks.column_findings(table, self._db.ask, self._places.rows)
+        report.findings += checks.column_findings(table, self._counts, self._db.ask, self._places.rows)
         report.findings += checks.key_findings(table, self._db.ask, self._places.rows)
         report.findings += checks.foreign_findings(table, local, left_out, self._db.ask, self._places.rows)
         report.warnings += doubts
@@ -276,7 +273,9 @@ class Intake:
                 return  # rows without a parent have no person either; they are told once
         else:
             people = None if table.kind == "participant" else local.get(dictionary.people.name)
-            self._by_id(table, resolve, people)
+            if self._by_id(table, resolve, people):
+                self._db.ask("CREATE VIEW known AS SELECT * FROM keyed")
+                return
         unknown = " OR ".join(f"{quoted(name)} IS NULL" for name in person_columns(table))
         count, rows = self._db.ask(f"SELECT count(*), min(__row, {LINES}) FROM keyed WHERE {unknown}")[0]
         report.left_out = int(count)
@@ -294,27 +293,41 @@ class Intake:
             )
         self._db.ask(f"CREATE VIEW known AS SELECT * FROM keyed WHERE NOT ({unknown})")
 
-    def _by_id(self, table: Table, resolve: Resolve, people: Files | None) -> None:
-        own = [
-            next(s.value for s in staged_columns(table) if s.column.name == name)
-            for name in own_participants(table)
-        ]
-        every = " UNION ALL ".join(
-            f"SELECT CAST({value} AS VARCHAR) AS source FROM stage WHERE {value} IS NOT NULL" for value in own
+    def _by_id(self, table: Table, resolve: Resolve, people: Files | None) -> bool:
+        """Make the view `keyed`; whether every row has all its people, without looking at the rows again."""
+        names = own_participants(table)
+        own = [next(s for s in staged_columns(table) if s.column.name == name) for name in names]
+        every = " UNION ".join(
+            f"SELECT CAST(v AS VARCHAR) AS source FROM (SELECT DISTINCT {staged.value} AS v FROM stage)"
+            " WHERE v IS NOT NULL"
+            for staged in own
         )
-        keys = resolve(self._db.batches(f"SELECT DISTINCT source FROM ({every})", _IDS))
+        asked = 0
+
+        def sources() -> Iterator[pa.Array]:
+            nonlocal asked
+            for batch in self._db.batches(every, _IDS):
+                asked += len(batch)
+                yield batch
+
+        keys = resolve(sources())
         self._db.register("resolved", keys)
         only = f"WHERE key IN (SELECT __participant FROM {scan(people)})" if people else ""
+        # Joined by numbers where the ids are numbers.
         self._db.ask(
-            f"CREATE TEMP TABLE keys AS SELECT source, CAST(key AS INTEGER) AS key FROM resolved {only}"
+            "CREATE TEMP TABLE keys AS SELECT source, TRY_CAST(source AS BIGINT) AS number, "
+            f"CAST(key AS INTEGER) AS key FROM resolved {only}"
         )
-        names = person_columns(table)
         joins = " ".join(
-            f"LEFT JOIN keys k{i} ON k{i}.source = CAST(stage.{value} AS VARCHAR)"
-            for i, value in enumerate(own)
-        )
-        picked = ", ".join(f"k{i}.key AS {quoted(name)}" for i, name in enumerate(names))
+            f"LEFT JOIN keys k{i} ON k{i}.number = stage.{staged.value}" if staged.column.type == "integer"
+            else f"LEFT JOIN keys k{i} ON k{i}.source = CAST(stage.{staged.value} AS VARCHAR)"
+            for i, staged in enumerate(own)
+        )  # fmt: skip
+        picked = ", ".join(f"k{i}.key AS {quoted(name)}" for i, name in enumerate(person_columns(table)))
         self._db.ask(f"CREATE VIEW keyed AS SELECT stage.*, {picked} FROM stage {joins}")
+        return not any(self._counts[name].nulls for name in names) and asked == self._db.one(
+            "SELECT count(DISTINCT source) FROM keys"
+        )
 
     def _by_parent(
         self, table: Table, local: Mapping[str, Files], left_out: Mapping[str, Files]
@@ -342,8 +355,8 @@ class Intake:
     # -- keeping
 
     def _keep(self, report: TableReport, table: Table, dictionary: Dictionary, place: str) -> None:
-        report.columns = checks.column_counts(table, self._db.ask)
-        report.own_rows = rows_kept = self._db.one("SELECT count(*) FROM known")
+        report.columns = checks.column_counts(table, self._counts, self._db.ask)
+        report.own_rows = rows_kept = report.rows - report.left_out
         people = person_columns(table)
         kept = [Staged(i, c) for i, c in enumerate(table.fields) if c in stored(table)]
         picked = [quoted(name) for name in people]
@@ -356,14 +369,19 @@ class Intake:
                     f"CAST({staged.reason} AS VARCHAR) AS {quoted(staged.column.name + '__missing')}"
                 )
         keys = [s.value for name in table.primary_key for s in kept if s.column.name == name]
-        # The rest of the columns makes the order total, so that the same upload gives the same bytes.
-        order = [*map(quoted, people), *keys, *(s.value for s in kept if s.value not in keys)] or ["__row"]
+        # The order is total, so that the same upload gives the same bytes: by the primary key, which is there and
+        # occurs once, or, where not all of it is kept, by all columns.
+        order = [*map(quoted, people), *keys]
+        if not keys or len(keys) < len(table.primary_key):
+            order += [s.value for s in kept if s.value not in keys]
+        order = order or ["__row"]
         path = self.folder / "table.parquet"
         self._db.ask(
             f"COPY (SELECT {', '.join(picked)} FROM known ORDER BY {', '.join(f'{o} NULLS FIRST' for o in order)})"
             f" TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
         )
-        every = " UNION ".join(f"SELECT DISTINCT {quoted(name)} AS k FROM known" for name in people)
+        # Of the rows that were written: they are clustered by the first of their people.
+        every = " UNION ".join(f"SELECT DISTINCT {quoted(name)} AS k FROM {scan((path,))}" for name in people)
         report.people = self._db.one(f"SELECT count(*) FROM ({every})") if people else 0
         keys_object = self._keep_left_out(table, dictionary, place) if report.left_out else None
         stored_as = self._put(path, f"{place}/{table.name}")
