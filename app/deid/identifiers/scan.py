@@ -196,14 +196,15 @@ def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> 
     strays: dict[int, str] = {}
     wholes: dict[tuple[str, str | None], dict[int, str]] = {}
     for i, (source, seen) in enumerate(zip(sources, found, strict=True)):
-        seen.filled, stray, longest = row[3 * i : 3 * i + 3]
-        if is_text(source.column) and longest >= _SHORTEST:
+        seen.filled, stray, largest = row[3 * i : 3 * i + 3]
+        if is_text(source.column) and largest >= _SHORTEST:
             texts[i] = source.value
-        elif is_whole(source.column) and seen.filled:
+        elif is_whole(source.column) and not largest < _SMALLEST:  # NaN is the largest of numbers
             wholes.setdefault(_judged_alike(source.column), {})[i] = source.value
         if source.stray is not None and stray:
             strays[i] = source.stray
-    wholes = _worth_marking(ask, relation, wholes)
+    largest_of = {i: row[3 * i + 2] for values in wholes.values() for i in values}
+    wholes = _worth_marking(ask, relation, wholes, largest_of)
     for alike, values in wholes.items():
         for column, mark, cells, distinct in ask(_whole_query(relation, values, *alike)):
             _add(found[column], [(mark, cells, distinct)])
@@ -216,36 +217,50 @@ def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> 
         _note(ask, relation, sources[i], found[i])
 
 
-_SEVEN = 10_000_000  # what is smaller has seven digits at most
+_SMALLEST, _SEVEN = 1000, 10_000_000  # what is smaller has no mark, or seven digits at most
 
 
 def _worth_marking(
-    ask: Ask, relation: str, wholes: dict[tuple[str, str | None], dict[int, str]]
+    ask: Ask,
+    relation: str,
+    wholes: dict[tuple[str, str | None], dict[int, str]],
+    largest: dict[int, float],
 ) -> dict[tuple[str, str | None], dict[int, str]]:
     """The columns of numbers without those that cannot hold an identifier: small numbers are only ever the first seven
-    digits of one, which a column is that holds hardly anything else (`columns.judge`). One plain pass tells both."""
-    asked = {i: v for (_, said), values in wholes.items() if said is None for i, v in values.items()}
-    if not asked:
+    digits of one, which a column is that holds hardly anything else (`columns.judge`). One plain pass tells it."""
+    small = {
+        i: value
+        for (_, said), values in wholes.items() if said is None
+        for i, value in values.items() if largest[i] < _SEVEN
+    }  # fmt: skip
+    if not small:
         return wholes
     whole = {
-        i: f"CASE WHEN {v} BETWEEN 1000 AND {_SEVEN} THEN CAST(floor({v}) AS INTEGER) END"
-        for i, v in asked.items()
+        i: f"(CASE WHEN {v} >= {_SMALLEST} THEN CAST(floor({v}) AS INTEGER) END)" for i, v in small.items()
     }
     told = ", ".join(
-        f"coalesce(max({v}) < {_SEVEN}, true) AND count(*) FILTER ({_first_seven(f'({whole[i]})')}) < {_SEVENTHS} * count({v})"
-        for i, v in asked.items()
+        f"count(*) FILTER ({_first_seven(whole[i])}) < {_SEVENTHS} * count({v})" for i, v in small.items()
     )
     row = ask(f"SELECT {told} FROM {relation}")[0]
-    small = {i for i, is_small in zip(asked, row, strict=True) if is_small}
-    left = {alike: {i: v for i, v in values.items() if i not in small} for alike, values in wholes.items()}
+    done = {i for i, few in zip(small, row, strict=True) if few}
+    left = {alike: {i: v for i, v in values.items() if i not in done} for alike, values in wholes.items()}
     return {alike: values for alike, values in left.items() if values}
 
 
 def _counts(source: Source) -> str:
-    """Cells with a value, texts that are none, bytes of the longest text: short ones have no shape at all."""
+    """Cells with a value, texts that are none; and bytes of the longest text, or the largest number: what is smaller
+    has no shape at all."""
     stray = f"count({source.stray})" if source.stray else "0"
-    longest = f"coalesce(max(strlen({source.value})), 0)" if is_text(source.column) else "0"
-    return f"count({source.value}), {stray}, {longest}"
+    largest = "0"
+    if is_text(source.column):
+        largest = f"coalesce(max(strlen({source.value})), 0)"
+    elif is_whole(source.column):
+        # Of a coordinate any number counts, of all else what has four digits.
+        any_counts = _judged_alike(source.column) == ("number", "coordinates")
+        largest = (
+            f"coalesce(max({source.value}), 0)" if not any_counts else f"count({source.value}) * {_SMALLEST}"
+        )
+    return f"count({source.value}), {stray}, {largest}"
 
 
 def _judged_alike(column: Column) -> tuple[str, str | None]:
