@@ -31,7 +31,7 @@ def active_client(session: Session, client_id: str, at: datetime) -> RegisteredC
     return RegisteredClient.of(row)
 
 
-def counts(row: Client | Account, at: datetime) -> bool:
+def counts(row: Client | Account | queries.Asker, at: datetime) -> bool:
     """Whether it is switched on, and the day (UTC) is one of its days."""
     on = at.astimezone(UTC).date()
     return row.active and (row.valid_from or on) <= on <= (row.valid_until or on)
@@ -51,19 +51,21 @@ def actor_of(session: Session, claims: AccessClaims, at: datetime) -> Actor | No
     Role and institution come from the row, not from the token, and the scopes are cut to what client and role may
     have now: a change of either acts on the next request.
     """
-    noted = {(REVOKED, claims.jti)} | ({(FAMILY, claims.family)} if claims.family else set())
-    if queries.any_remembered(session, noted):
+    kind, _, name = claims.subject.partition(":")
+    account = name if kind == "account" else None
+    noted = {(REVOKED, claims.jti), (FAMILY, claims.family or "")}
+    found = queries.asking(session, claims.client_id, account, noted)
+    if found is None or found.barred or not counts(found.client, at):
         return None
-    client = active_client(session, claims.client_id, at)
-    if client is None or claims.issued_at < client.tokens_from:
+    if found.tokens_from is not None and claims.issued_at < int(found.tokens_from.timestamp()):
         return None
-    who: Person | RegisteredClient | None = client
-    if claims.subject.startswith("account:"):
-        who = active_person(session, claims.subject.removeprefix("account:"), at)
-    if who is None or who.subject != claims.subject or who.role not in ROLE_SCOPES:
+    who = found.client if account is None else found.account
+    if who is None or not counts(who, at) or who.subject != claims.subject or who.role not in ROLE_SCOPES:
         return None
-    scopes = set(claims.scope.split()) & client.scopes & role_scopes(who.role)
-    return Actor(claims.subject, client.id, cast("Role", who.role), who.institution_id, frozenset(scopes))
+    scopes = set(claims.scope.split()) & found.scopes & role_scopes(who.role)
+    return Actor(
+        claims.subject, claims.client_id, cast("Role", who.role), who.institution_id, frozenset(scopes)
+    )
 
 
 def first_use(session: Session, kind: str, name: str, until: datetime) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from joserfc.jwk import KeySet, RSAKey
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Text, bindparam, cast, or_, select
 from sqlalchemy.orm import Session
 
 from app.keyring import Keyring
@@ -20,7 +19,7 @@ KEY_BITS = 2048
 _LENGTH_BYTES = 4
 # Put together once: of every request it is the first question.
 _VERIFYING = (
-    select(SigningKey.public_jwk)
+    select(cast(SigningKey.public_jwk, Text))
     .where(or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > bindparam("since")))
     .order_by(SigningKey.created_at.desc(), SigningKey.kid)
 )
@@ -65,22 +64,20 @@ def signing_key(session: Session, keyring: Keyring) -> RSAKey:
     return RSAKey.import_key(der, parameters={"kid": row.kid, "alg": row.algorithm, "use": "sig"})
 
 
-def public_keys(session: Session, at: datetime, token_life: timedelta) -> KeySet:
-    """The keys that verify at `at`: those that sign, and those retired less than a token's life ago."""
-    rows = session.execute(_VERIFYING, {"since": at - token_life})
-    return KeySet([_imported(json.dumps(row.public_jwk, sort_keys=True)) for row in rows])
+def public_keys(session: Session, at: datetime, token_life: timedelta) -> tuple[str, ...]:
+    """The keys that verify at `at`, as JSON: those that sign, and those retired less than a token's life ago."""
+    rows = session.connection().execute(_VERIFYING, {"since": at - token_life})
+    return tuple([row[0] for row in rows])
+
+
+def key_set(public: tuple[str, ...]) -> KeySet:
+    """The keys of `public_keys`, to verify with."""
+    return KeySet([RSAKey.import_key(json.loads(one)) for one in public])
 
 
 def jwks(session: Session, at: datetime, token_life: timedelta) -> dict[str, Any]:
     """The JWKS document (RFC 7517): public parts only."""
-    rows = session.execute(_VERIFYING, {"since": at - token_life})
-    return {"keys": [row.public_jwk for row in rows]}
-
-
-@lru_cache(maxsize=64)
-def _imported(public_jwk: str) -> RSAKey:
-    """A public key; which of them verify now is asked of the database every time."""
-    return RSAKey.import_key(json.loads(public_jwk))
+    return {"keys": [json.loads(one) for one in public_keys(session, at, token_life)]}
 
 
 def _padded(der: bytes) -> bytes:

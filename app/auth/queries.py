@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.models import Account, AuthorizationCode, Client, Institution, RefreshToken, SigningKey, UsedToken
+from app.models import (
+    Account,
+    AuthorizationCode,
+    Client,
+    Freeze,
+    Institution,
+    RefreshToken,
+    SigningKey,
+    UsedToken,
+)
 
 _FIRST_START_LOCK = 0x6261656B  # an arbitrary number, ours alone
 
@@ -113,6 +135,79 @@ def any_remembered(session: Session, pairs: Iterable[tuple[str, str]]) -> bool:
     wanted = set(pairs)
     rows = session.execute(_REMEMBERED, {"names": sorted({jti for _, jti in wanted})})
     return any((kind, jti) in wanted for kind, jti in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A client or an account, as far as it says whether a token of it counts."""
+
+    subject: str
+    role: str
+    institution_id: str | None
+    active: bool
+    valid_from: date | None
+    valid_until: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """All that decides whether a token counts now, read in one row. `barred`: it was taken back, or its client or
+    account is frozen."""
+
+    client: Asker
+    account: Asker | None
+    scopes: frozenset[str]
+    tokens_from: datetime | None
+    barred: bool
+
+
+def _columns(table: type[Client] | type[Account]) -> list[Any]:
+    return [table.id, table.role, table.institution_id, table.active, table.valid_from, table.valid_until]
+
+
+def _frozen(kind: str, name: str) -> ColumnElement[bool]:
+    return and_(Freeze.kind == kind, Freeze.subject == bindparam(name))
+
+
+_ASKING = (
+    select(
+        Client.scopes,
+        Client.tokens_from,
+        or_(
+            exists().where(tuple_(UsedToken.kind, UsedToken.jti).in_(bindparam("noted", expanding=True))),
+            exists().where(
+                Freeze.lifted_at.is_(None), or_(_frozen("client", "client"), _frozen("account", "account"))
+            ),
+        ),
+        *_columns(Client),
+        *_columns(Account),
+    )
+    .outerjoin(Account, Account.id == bindparam("account"))
+    .where(Client.id == bindparam("client"))
+)
+
+
+def asking(
+    session: Session, client_id: str, account_id: str | None, noted: Iterable[tuple[str, str]]
+) -> Asking | None:
+    """The client and, where a person asks through it, the account; None where there is no such client. `noted`: (kind,
+    jti), any of which takes the token back."""
+    values = {"client": client_id, "account": account_id, "noted": sorted(noted)}
+    row = session.connection().execute(_ASKING, values).one_or_none()
+    if row is None:
+        return None
+    client, account = row[3:9], row[9:]
+    return Asking(
+        _asker("client", client),
+        None if account[0] is None else _asker("account", account),
+        frozenset(row[0]),
+        row[1],
+        bool(row[2]),
+    )
+
+
+def _asker(kind: str, columns: Sequence[Any]) -> Asker:
+    return Asker(f"{kind}:{columns[0]}", *columns[1:])
 
 
 def sweep(session: Session, at: datetime) -> int:

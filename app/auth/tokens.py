@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from sqlalchemy.orm import Session
 
-from app.auth.keys import ALGORITHM, public_keys, signing_key
+from app.auth.keys import ALGORITHM, key_set, public_keys, signing_key
 from app.keyring import Keyring
 
 ROLE_CLAIM = "urn:baekman:role"
@@ -110,13 +111,7 @@ class TokenMint:
         """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise InvalidToken("too long")
-        try:
-            decoded = jwt.decode(token, public_keys(session, at, self.token_life), algorithms=[ALGORITHM])
-        except (JoseError, ValueError, TypeError, RecursionError) as error:
-            raise InvalidToken("signature") from error
-        if set(decoded.header) != _HEADER or str(decoded.header["typ"]).lower() not in _TYPES:
-            raise InvalidToken("header")
-        return self._checked(decoded.claims, int(at.timestamp()))
+        return self._checked(_signed(token, public_keys(session, at, self.token_life)), int(at.timestamp()))
 
     def _checked(self, claims: dict[str, Any], now: int) -> AccessClaims:
         if not isinstance(claims, dict) or any(
@@ -149,6 +144,19 @@ class TokenMint:
         return jwt.encode(
             {"alg": ALGORITHM, "typ": kind, "kid": key.kid}, claims, key, algorithms=[ALGORITHM]
         )
+
+
+@lru_cache(maxsize=512)
+def _signed(token: str, public: tuple[str, ...]) -> dict[str, Any]:
+    """The claims that one of these keys signed as an access token; nothing is said of whether they hold now. That a key
+    signed a text stays true, so it is remembered; which keys verify is asked of the database each time."""
+    try:
+        decoded = jwt.decode(token, key_set(public), algorithms=[ALGORITHM])
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise InvalidToken("signature") from error
+    if set(decoded.header) != _HEADER or str(decoded.header["typ"]).lower() not in _TYPES:
+        raise InvalidToken("header")
+    return decoded.claims
 
 
 def _moment(claims: dict[str, Any], name: str) -> int:

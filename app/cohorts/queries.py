@@ -13,6 +13,17 @@ from app.errors import not_found
 from app.jobs import parking
 from app.models import Cohort, Consent, Dataset, DatasetVersion, Institution, Job, Upload, VaultTable
 
+_DATASET = (
+    Dataset.id, Dataset.cohort_id, Dataset.name, Dataset.name_ko, Dataset.description, Dataset.keywords,
+    Dataset.created_at,
+)  # fmt: skip
+_SHOWN = (
+    DatasetVersion.id, DatasetVersion.dataset_id, DatasetVersion.number, DatasetVersion.state,
+    DatasetVersion.made_from, DatasetVersion.dictionary_digest, DatasetVersion.people, DatasetVersion.revision,
+    DatasetVersion.created_at, DatasetVersion.published_at,
+)  # fmt: skip
+_JOB = (Job.id, Job.kind, Job.state, Job.progress, Job.failure, Job.finished_at)
+
 
 def institution(session: Session, institution_id: str, *, lock: bool = False) -> Institution:
     """The institution; a Problem where there is none."""
@@ -51,6 +62,28 @@ def version(
     return found, held, of
 
 
+def held_by(session: Session, cohort_id: str) -> CohortFacts:
+    """What the policy needs to know of a cohort, without the cohort; a Problem where there is none."""
+    held = session.connection().scalar(select(Cohort.institution_id).where(Cohort.id == cohort_id))
+    if held is None:
+        raise not_found("cohort")
+    return CohortFacts(institution_id=held)
+
+
+def shown_version(session: Session, version_id: str) -> tuple[VersionFacts, Any]:
+    """What the policy needs to know of a version, and the version as `version_view` takes it: without dictionary and
+    report, which weigh more than all the rest. A Problem where there is none."""
+    query = (
+        select(*_SHOWN, Cohort.id.label("cohort_id"), Cohort.institution_id)
+        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+        .join(Cohort, Cohort.id == Dataset.cohort_id)
+        .where(DatasetVersion.id == version_id)
+    )
+    if (row := session.connection().execute(query).one_or_none()) is None:
+        raise not_found("dataset version")
+    return VersionFacts(institution_id=row.institution_id, state=row.state), row
+
+
 def version_facts(row: DatasetVersion, of: Cohort) -> VersionFacts:
     """What the policy needs to know of a version."""
     return VersionFacts(institution_id=of.institution_id, state=row.state)
@@ -76,11 +109,11 @@ def cohorts_seen_by(session: Session, actor: Actor, after: str | None, limit: in
     ).all()
 
 
-def datasets_of(session: Session, cohort_id: str, after: str | None, limit: int) -> Sequence[Dataset]:
-    """The datasets of a cohort, newest first."""
-    return session.scalars(
-        _page(select(Dataset).where(Dataset.cohort_id == cohort_id), Dataset.id, after, limit)
-    ).all()
+def datasets_of(session: Session, cohort_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:
+    """The datasets of a cohort as they are shown, newest first."""
+    query = select(*_DATASET).where(Dataset.cohort_id == cohort_id)
+    rows = session.connection().execute(_page(query, Dataset.id, after, limit))
+    return [dict(row) for row in rows.mappings()]
 
 
 def versions_of(session: Session, dataset_id: str, after: str | None, limit: int) -> Sequence[DatasetVersion]:
@@ -177,24 +210,29 @@ def cohort_view(row: Cohort) -> dict[str, Any]:
 
 def dataset_view(row: Dataset) -> dict[str, Any]:
     """A dataset."""
-    names = ("id", "cohort_id", "name", "name_ko", "description", "keywords", "created_at")
-    return {name: getattr(row, name) for name in names}
+    return {column.key: getattr(row, column.key) for column in _DATASET}
 
 
-def version_view(session: Session, row: DatasetVersion, of: Cohort) -> dict[str, Any]:
-    """A version with its checked tables; rows and people are shown to the holder and its stewards only."""
-    tables = tables_of(session, row.id)
+def version_view(session: Session, row: Any, cohort_id: str) -> dict[str, Any]:
+    """A version with its checked tables; rows and people are shown to the holder and its stewards only. `row`: of
+    DatasetVersion, or of `shown_version`."""
+    newest = (
+        select(VaultTable.table_name, VaultTable.rows, VaultTable.people)
+        .where(VaultTable.version_id == row.id)
+        .order_by(VaultTable.generation)
+    )
+    tables = {one[0]: one for one in session.connection().execute(newest)}
     return {
         "id": row.id,
         "dataset_id": row.dataset_id,
-        "cohort_id": of.id,
+        "cohort_id": cohort_id,
         "number": row.number,
         "state": row.state,
         "made_from": row.made_from,
         "dictionary_digest": row.dictionary_digest,
         "people": row.people,
         "revision": row.revision,
-        "tables": [{"table": t.table_name, "rows": t.rows, "people": t.people} for t in tables.values()],
+        "tables": [{"table": name, "rows": rows, "people": people} for name, rows, people in tables.values()],
         "progress": _progress(session, row.id),
         "created_at": row.created_at,
         "published_at": row.published_at,
@@ -211,8 +249,10 @@ def upload_view(row: Upload) -> dict[str, Any]:
 
 
 def _progress(session: Session, subject: str) -> dict[str, Any]:
-    query = select(Job).where(Job.subject == subject).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
-    job = session.scalar(query)
+    query = (
+        select(*_JOB).where(Job.subject == subject).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
+    )
+    job = session.connection().execute(query).one_or_none()
     return {"job": job.kind, "state": job.state, "failure": parking.why(job), **job.progress} if job else {}
 
 

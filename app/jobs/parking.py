@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.errors import Problem, not_found
@@ -76,7 +76,7 @@ def held_up(session: Session, *subjects: str) -> dict[str, Any] | None:
     return None if job is None else told(job)
 
 
-def told(job: Job) -> dict[str, Any]:
+def told(job: Job | Row[Any]) -> dict[str, Any]:
     """The words for whoever waits for a parked job."""
     code, at = reason(job)
     detail = f"The work stopped at the step `{at}`; the platform's operator has been told and decides how it goes on."
@@ -86,12 +86,12 @@ def told(job: Job) -> dict[str, Any]:
     ).to_dict()
 
 
-def why(job: Job) -> dict[str, Any] | None:
+def why(job: Job | Row[Any]) -> dict[str, Any] | None:
     """What a job's own view tells of its failure."""
     return told(job) if job.state == "parked" else job.failure
 
 
-def reason(job: Job) -> tuple[str, str]:
+def reason(job: Job | Row[Any]) -> tuple[str, str]:
     """(code, step) of why a job was parked."""
     why = job.failure or {}
     return str(why.get("code", "internal")), str(why.get("step", "begin"))
