@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
@@ -131,7 +131,12 @@ class ExtractService:
 
     def check_part(self, extract_id: str, name: str, reader: Actor | None = None) -> None:
         """Raise unless the next byte may leave: one row, read now, never cached; `reader`: to whom, where known."""
-        with self.db.read() as session:
+        with self.db.glance() as connection:
+            state = state_of(connection, extract_id, name)
+            if state is None or not state.frozen:
+                _must_be_open(connection, extract_id, state, self.clock())
+                return
+        with self.db.read() as session:  # something is frozen: whether it is this
             _must_flow(session, extract_id, name, self.clock(), *_readers(reader))
 
     @retried
@@ -203,11 +208,17 @@ def _readers(actor: Actor | None) -> tuple[str, ...]:
 
 
 def _must_flow(session: Session, extract_id: str, name: str, now: datetime, *readers: str) -> PartState:
-    state = state_of(session, extract_id, name)
+    state = state_of(session.connection(), extract_id, name)
+    if state is not None and state.state != "staged" and state.frozen:
+        freezes.must_not_stop_release(session, state.permit_id, *readers)
+    return _must_be_open(session.connection(), extract_id, state, now)
+
+
+def _must_be_open(
+    connection: Connection, extract_id: str, state: PartState | None, now: datetime
+) -> PartState:
     if state is None or state.state == "staged":
         raise not_found("part")
-    if state.frozen:
-        freezes.must_not_stop_release(session, state.permit_id, *readers)
     if state.state == "blocked" and state.reason == DAMAGED:
         raise Problem(
             "part_damaged",
@@ -232,7 +243,7 @@ def _must_flow(session: Session, extract_id: str, name: str, now: datetime, *rea
     if why := refusal(state.permit_state, state.permit_until, now.date()):
         raise Problem("permit_not_live", why)
     if state.extract_state != "ready":
-        line = _destroyed_by(session, extract_id) if state.extract_state == "destroyed" else None
+        line = _destroyed_by(connection, extract_id) if state.extract_state == "destroyed" else None
         told = {"receipt": line} if line else {}
         raise Problem("extract_expired", f"The extract is {state.extract_state}.", extra=told)
     if state.expires_on is not None and state.expires_on < now.date():
@@ -240,10 +251,12 @@ def _must_flow(session: Session, extract_id: str, name: str, now: datetime, *rea
     return state
 
 
-def _destroyed_by(session: Session, extract_id: str) -> str | None:
+def _destroyed_by(connection: Connection, extract_id: str) -> str | None:
     """The line of the audit chain that stands for a destroyed extract, as `stream#number`."""
-    query = select(AuditLine).where(AuditLine.object_id == extract_id, AuditLine.event == "extract.destroyed")
-    line = session.scalar(query.limit(1))
+    query = select(AuditLine.stream, AuditLine.number).where(
+        AuditLine.object_id == extract_id, AuditLine.event == "extract.destroyed"
+    )
+    line = connection.execute(query.limit(1)).first()
     return f"{line.stream}#{line.number}" if line else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import Connection, bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.auth.freezes import anything_frozen
@@ -132,31 +132,24 @@ def block_each(
     return closed
 
 
-def state_of(session: Session, extract_id: str, name: str) -> PartState | None:
-    """The one row that a byte check reads; None where there is no such part."""
-    marked = exists().where(BlockMark.extract_id == Extract.id, BlockMark.narrowed.is_(False))
-    query = (
-        select(
-            Part.name,
-            Part.sha256,
-            Part.bytes,
-            Part.state,
-            Part.reason,
-            Part.successor,
-            Part.withdrawal_id,
-            Extract.state,
-            Permit.state,
-            Permit.valid_until,
-            Extract.expires_at,
-            marked,
-            Permit.id,
-            anything_frozen(),
-        )
-        .join(Extract, Extract.id == Part.extract_id)
-        .join(Permit, Permit.id == Extract.permit_id)
-        .where(Part.extract_id == extract_id, Part.name == name)
+_STATE = (
+    select(
+        Part.name, Part.sha256, Part.bytes, Part.state, Part.reason, Part.successor, Part.withdrawal_id,
+        Extract.state, Permit.state, Permit.valid_until, Extract.expires_at,
+        exists().where(BlockMark.extract_id == Extract.id, BlockMark.narrowed.is_(False)),
+        Permit.id,
+        anything_frozen(),
     )
-    row = session.execute(query).one_or_none()
+    .join(Extract, Extract.id == Part.extract_id)
+    .join(Permit, Permit.id == Extract.permit_id)
+    .where(Part.extract_id == bindparam("extract"), Part.name == bindparam("part"))
+)  # fmt: skip
+# Put together once: it is asked before every MiB that leaves.
+
+
+def state_of(connection: Connection, extract_id: str, name: str) -> PartState | None:
+    """The one row that a byte check reads; None where there is no such part."""
+    row = connection.execute(_STATE, {"extract": extract_id, "part": name}).one_or_none()
     if row is None:
         return None
     return PartState(

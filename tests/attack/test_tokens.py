@@ -553,3 +553,15 @@ def test_an_old_key_does_not_verify_after_its_time(issuer, machine, key):
     issuer.clock.pass_by(seconds=life.total_seconds())
     refused(issuer, signed(key, claims(issuer, machine)))
     assert len(KeySet.import_key_set(issuer.auth.jwks()).keys) == 1
+
+
+def test_a_token_that_was_accepted_is_refused_once_its_key_is_gone(issuer, machine, key):
+    """That its signature held is remembered; whether its key verifies is not."""
+    life = timedelta(seconds=3600)
+    ends = int((issuer.clock() + 10 * life).timestamp())
+    token = signed(key, claims(issuer, machine) | {"exp": ends})
+    assert issuer.auth.authenticate(token)
+    issuer.auth.administration.rotate_key(issuer.admin)
+    assert issuer.auth.authenticate(token)
+    issuer.clock.pass_by(seconds=life.total_seconds())
+    refused(issuer, token)
