@@ -1,4 +1,4 @@
-"""Pseudonyms, date shifts and keyed ids: of random ids under a project's own random key, never of a person's data."""
+"""Pseudonyms and date shifts: of random ids under a project's own random key, never of a person's data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ SHIFT_WINDOW_DAYS = 182
 another; a longer window costs as many more weeks at both ends of every table (see `window`)."""
 
 _WORD = 8  # bytes of a pseudonym; its text has two characters a byte
-_BLOCK = 64  # bytes of SHA-256's block
 _BATCH = 65_536
-_SEPARATOR = b"\x1f"
 
 Ids = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -81,34 +79,18 @@ def shift_days(key: bytes, ids: Ids, window: int = SHIFT_WINDOW_DAYS) -> npt.NDA
     return ((steps + (steps >= 0)) * 7).astype(np.int32)
 
 
-def pads(key: bytes) -> tuple[bytes, bytes]:
-    """(ipad, opad): the two 64-byte blocks from which SQL builds the keyed ids of a project. Secret, like the key."""
-    block = subkey(key, "record").ljust(_BLOCK, b"\0")
-    return _xor(block, 0x36), _xor(block, 0x5C)
-
-
-def keyed_id(key: bytes, space: str, value: str) -> str:
-    """What `Rendering.keyed` computes in SQL: 16 lower-case hex characters of one id in one space."""
-    message = space.encode() + _SEPARATOR + value.encode()
-    return hmac.digest(subkey(key, "record"), message, "sha256").hex()[:16]
-
-
 def macs(key: bytes, ids: Ids) -> Words:
     """64 bits of each 16-byte row under `key`, big-endian: the first half of its block under AES-256 (FIPS 197).
 
-    Each id is one block of its own, random, secret and given once, so that the bare cipher is what is wanted of it: a
-    permutation that nobody without the key tells from chance; half of a block says nothing of the other half. Raises
+    Each id is one block of its own, so that the bare cipher is what is wanted of it: a permutation that nobody without
+    the key tells from chance; half of a block says nothing of the other half. Equal ids have equal bits. Raises
     PseudonymError on ids of another shape.
     """
     if ids.dtype != np.uint8 or ids.ndim != 2 or ids.shape[1] != ID_BYTES:
         raise PseudonymError(f"ids must be rows of {ID_BYTES} bytes")
     result = np.empty(len(ids), dtype=np.uint64)
-    cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 - blocks are random and never repeat
+    cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 - one block each
     for first in range(0, len(ids), _BATCH):
         blocks = cipher.update(np.ascontiguousarray(ids[first : first + _BATCH]).tobytes())
         result[first : first + _BATCH] = np.frombuffer(blocks, dtype=">u8")[::2]
     return result
-
-
-def _xor(block: bytes, mask: int) -> bytes:
-    return bytes(byte ^ mask for byte in block)

@@ -72,7 +72,8 @@ class Source:
     pseudonyms), pseudonym text, slice uint32 (its first 32 bits), shift_days int32, and one boolean
     `in_<domain>` a consent domain. Over several cohorts it has `counted` int32, the same for whom k counts once; and
     where they are linked `person` int32, the same for whom the project knows as one (each one of that person's keys).
-    `pads` key the ids of records, staff and families (`pseudonyms.pads`).
+    `record_key` is what the ids of records, staff and families are keyed under (`deid.keyed`), empty where
+    nothing is released.
     `forebears` names the vault objects that a table comes from by the destruction of people alone.
     `windows` are those pinned by an earlier release; None: the run finds them (see `deid.window`).
     `rendering` is the dialect that questions about the rows are written in.
@@ -82,7 +83,7 @@ class Source:
     plan: Plan
     tables: Mapping[str, tuple[str, ...]]
     crosswalk: pa.Table
-    pads: tuple[bytes, bytes]
+    record_key: bytes
     spill: Path
     forebears: Mapping[str, frozenset[str]] = field(default_factory=dict)
     windows: Windows | None = None

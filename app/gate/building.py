@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from app import crosswalk
 from app.consents.cohorts import behind
-from app.deid import deceased, fitting, pseudonyms, released, verify, window
+from app.deid import deceased, fitting, keyed, released, verify, window
 from app.engines import Classes, Groups, Kept, Run, Source, StagedPart
 from app.engines.ancestry import settled
 from app.errors import Problem
@@ -257,8 +257,8 @@ def source(
             with_deceased=deceased.may_be_in(gate.settings.deceased, plan, dictionary),
             linkage=linkage_of(session, plan, project_id),
         )
-    pads = pseudonyms.pads(project_key)
-    rows = Source(dictionary, plan, tables, walk.table, pads, spill / "engine", earlier, united=united)
+    record_key = keyed.record_key(project_key)
+    rows = Source(dictionary, plan, tables, walk.table, record_key, spill / "engine", earlier, united=united)
     return settled(gate.engine, rows), walk
 
 

@@ -144,7 +144,7 @@ def members(gate: Gate, of: Behind, dictionary: Dictionary, drafted: Plan, spill
         drafted,
         objects,
         pa.table({"key": anyone, **columns}),
-        (b"", b""),
+        b"",
         spill / "engine",
         united=united,
     )

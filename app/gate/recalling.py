@@ -133,5 +133,5 @@ def _readings(
     plan, dictionary = plan.model_copy(update={"version_id": version_id}), dictionary_of(session, version_id)
     tables, united = vault_objects(session, plan, dictionary), united_tables(session, plan, dictionary)
     pinned = pinned_recoding(session, extract.project_id, version_id)
-    source = Source(dictionary, plan, tables, nobody(set()), (b"", b""), Path(), united=united)
+    source = Source(dictionary, plan, tables, nobody(set()), b"", Path(), united=united)
     return source, pinned.parts if pinned else {}

@@ -62,7 +62,7 @@ class CheckService:
         spill.mkdir(parents=True, exist_ok=True, mode=0o700)
         plan = Plan(version_id="none", tables=(PlannedTable(name=dictionary.people.name, columns=()),))
         nobody = pa.table({"key": pa.array([], pa.int32())})
-        source = Source(dictionary, plan, {}, nobody, (b"", b""), spill, united=members)
+        source = Source(dictionary, plan, {}, nobody, b"", spill, united=members)
         try:
             return self.engine.unmapped(source)
         finally:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic_core import to_json
 
-from app.deid import fitting, hierarchies, pseudonyms, released, verify, window
+from app.deid import fitting, hierarchies, keyed, pseudonyms, released, verify, window
 from app.deid.choices import Chosen, chosen
 from app.deid.transforms import MISSING_SUFFIX, Rendering
 from app.deid.transforms.roll_up import RollUpParams, place
@@ -106,12 +106,7 @@ def _crosswalk(ready: Prepared) -> pa.Table:
         {"key": np.arange(ready.rows, dtype=np.int32), "pseudonym": names, "shift_days": shifts, "rank": rank}
     )
     _load(ready.con, "walk", walk)
-    ipad, opad = pseudonyms.pads(key)
-    _load(
-        ready.con,
-        "secrets",
-        pa.table({"ipad": pa.array([ipad], pa.binary()), "opad": pa.array([opad], pa.binary())}),
-    )
+    keyed.register(ready.con, keyed.record_key(key), keyed.spaces(ready.plan, ready.dictionary))
     return walk.select(["key", "pseudonym"])
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
@@ -13,8 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.deid.counts import NOISE_BOUND, CountRule, cell_key, mask_attrition, mask_plain, masked, record_keys
-from app.deid.pseudonyms import keyed_id, pads, pseudonyms, shift_days
+from app.deid.keyed import keyed_id, record_key, register
+from app.deid.pseudonyms import pseudonyms, shift_days
 from app.deid.transforms import Rendering, transforms
+from app.deid.transforms.rendering import keyed_name
 from app.deid.transforms.roll_up import RollUpParams, place
 from app.deid.transforms.shift_date import PLACEHOLDERS
 from app.schemas.dictionary import Column
@@ -48,9 +51,10 @@ def release(
     sql = transform.sql("rows.x", column, transform.Params.model_validate(params), Rendering())
     stored = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "date": "DATE"}[kind]
     connection = engine()
-    connection.execute(
-        "CREATE OR REPLACE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(key)]
-    )
+    if space := params.get("space"):
+        with suppress(duckdb.InvalidInputException):  # there is none yet
+            connection.remove_function(keyed_name(space))
+        register(connection, record_key(key), [space])
     connection.execute("CREATE OR REPLACE TABLE crosswalk AS SELECT ?::INTEGER AS shift_days", [shift])
     connection.execute(f"CREATE OR REPLACE TABLE rows (i INTEGER, x {stored})")
     connection.executemany("INSERT INTO rows VALUES (?, ?)", [*enumerate(values)])

@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.db import Database
+from app.deid import keyed
 from app.deid.plan import draft
-from app.deid.pseudonyms import pads
 from app.deid.roles import stored
 from app.deid.transforms import Rendering, transforms
 from app.deid.transforms.contract import STORED
@@ -78,6 +78,11 @@ def java() -> Iterator[None]:
 # ---- every transform -------------------------------------------------------------------------------------------------
 
 
+SPACES = {c.params["space"] for cases in CASES.values() for c in cases if "space" in c.params} | {
+    "record:it's"
+}
+
+
 def _kind(name: str, case: Case) -> str:
     kinds = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
     read_as_text = name in ("generalise", "roll_up", "label_missing")
@@ -90,7 +95,6 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.Duc
     con = duckdb.connect()
     known = [(name, case) for name, listed in CASES.items() for case in listed]
     most = max(len(case.values) for _, case in known)
-    con.execute("CREATE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(KEY)])
     con.execute(f"CREATE TABLE rows AS SELECT range::INTEGER AS i FROM range({most})")
     asked = []
     for n, (name, case) in enumerate(known):
@@ -109,7 +113,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.Duc
         asked.append(f"{transform.sql(f'rows.v{n}', case.column(), params, r)} AS c{n}")
     with opened(LIMITS, tmp_path_factory.mktemp("cases")) as session:
         session.lay("rows", con, "FROM rows")
-        session.lay("secrets", con, "FROM secrets")
+        session.lay_table("secrets", keyed.secrets(keyed.record_key(KEY), SPACES))
         session.fetch(f"SELECT i, {', '.join(asked)} FROM rows", con, "out")
     yield con, known
     con.close()
@@ -207,9 +211,9 @@ def test_the_generated_rows_go_through_every_transform() -> None:
 def test_whatever_the_rows_both_engines_release_the_same(tmp_path: Path) -> None:
     person = {"pseudonym": f"'{PSEUDONYM}'", "shift_days": "rows.shift", "anchor_date": "rows.anchor"}
     con = duckdb.connect()
-    con.execute("CREATE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(KEY)])
+    keyed.register(con, keyed.record_key(KEY), SPACES)
     with opened(LIMITS, tmp_path) as session:
-        session.lay("secrets", con, "FROM secrets")
+        session.lay_table("secrets", keyed.secrets(keyed.record_key(KEY), SPACES))
 
         # Not made smaller where they differ: each try is a query of its own.
         @settings(max_examples=tries(1, 40), suppress_health_check=list(HealthCheck), phases=[Phase.generate])
@@ -438,7 +442,9 @@ def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves
         names = set(world.pseudonyms(extract).values())
         shown = "\n".join(session.shown)
         assert "cross_" in shown
-        assert not any(secret in shown for pad in pads(key) for secret in (pad.hex(), pad.hex().upper()[:24]))
+        secret = keyed.record_key(key)
+        secrets = [key, secret, keyed.space_key(secret, "record:visit")]
+        assert not any(part in shown for one in secrets for part in (one.hex()[:24], one.hex().upper()[:24]))
         assert not any(name in shown for name in names)
         assert set(session.addresses) == {"127.0.0.1"}
         assert not [*(world.var / "spill").iterdir()]

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 import app.deid.transforms as folder
-from app.deid.pseudonyms import keyed_id, pads
+from app.deid.keyed import keyed_id, record_key, register, space_key
 from app.deid.transforms import Params, Rendering, Transform, transforms
 from app.deid.transforms.contract import ROLES, TYPES
 from app.schemas.dictionary import Column
@@ -46,6 +46,11 @@ VISIT = {"kind": "record_id", "of": "visit"}
 moment = datetime.fromisoformat
 
 
+# Of 15 bytes and fewer, of 16 and more; letters of one, three and four bytes; with what else fills a block.
+IDS = ("12", "방문-12", "a'b", "1" * 15, "1" * 16, "가" * 5, "가" * 5 + "1", "0f8fad5b-d9cb-469f-a165-70867728950e",
+       "😀" * 4, "a\x00", "a", "\xff" * 9)  # fmt: skip
+
+
 def keyed(space: str, *values: tuple[Any, str]) -> list[tuple[Any, Any]]:
     return [*((value, keyed_id(KEY, space, text)) for value, text in values), (None, None)]
 
@@ -65,7 +70,7 @@ CASES: dict[str, list[Case]] = {
     "keyed_id": [
         Case(
             "string",
-            [*keyed("record:visit", ("12", "12"), ("방문-12", "방문-12"), ("a'b", "a'b")), ("", None)],
+            [*keyed("record:visit", *((id_, id_) for id_ in IDS)), ("", None)],
             {"space": "record:visit"},
             VISIT,
         ),
@@ -221,7 +226,7 @@ def run_duckdb(transform: Transform[Any], case: Case) -> tuple[list[Any], str]:
         )
     row = "SELECT ? AS pseudonym, ?::INTEGER AS shift_days, ?::DATE AS anchor_date"
     connection.execute(f"CREATE TABLE crosswalk AS {row}", [PSEUDONYM, case.shift, case.anchor])
-    connection.execute("CREATE TABLE secrets AS SELECT ?::BLOB AS ipad, ?::BLOB AS opad", [*pads(KEY)])
+    register(connection, record_key(KEY), [case.params["space"]] if "space" in case.params else [])
     sql = transform.sql('rows."열"', column, params, Rendering())
     assert sql is not None
     relation = connection.sql(f"SELECT {sql} AS out FROM rows, crosswalk ORDER BY i")
@@ -285,7 +290,8 @@ def test_no_key_stands_in_the_sql(name: str):
         sql = (
             transform.sql("x", case.column(), transform.Params.model_validate(case.params), Rendering()) or ""
         )
-        assert not any(pad.hex()[:16] in sql or pad.decode("latin1") in sql for pad in pads(KEY))
+        secrets = (KEY, record_key(KEY), space_key(record_key(KEY), case.params.get("space", "")))
+        assert not any(one.hex()[:16] in sql.lower() or one.decode("latin1") in sql for one in secrets)
 
 
 def test_only_the_crosswalk_makes_dates_and_pseudonyms_depend_on_the_person():

@@ -18,7 +18,7 @@ class KeyedIdParams(Params):
 
 
 class KeyedId(Transform[KeyedIdParams]):
-    """HMAC-SHA256 under the project's own key. A missing or empty id stays missing."""
+    """AES-256 under the project's own key (see `deid.keyed`). A missing or empty id stays missing."""
 
     name = "keyed_id"
     Params = KeyedIdParams

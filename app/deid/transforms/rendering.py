@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from app.schemas.dictionary import FieldType
 
-_SEPARATOR = 31  # unit separator: a space name never holds it, so (space, value) cannot be read two ways
+
+def keyed_name(space: str) -> str:
+    """The name that a space's key goes by in SQL: a function in DuckDB, a column of `secrets` elsewhere."""
+    return f"keyed_{hashlib.sha256(space.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """The SQL of DuckDB, and the SQL under which a row finds its person and the project's key. Another engine overrides
-    what it says otherwise (`engines.spark.dialect`).
+    """The SQL of DuckDB, and the SQL under which a row finds its person. Another engine overrides what it says
+    otherwise (`engines.spark.dialect`).
 
     `pseudonym` (text), `shift_days` (integer) and `anchor_date` (date) are expressions over the crosswalk row of the
-    person; on a link table the engine makes one rendering per participant column. `ipad` and `opad` are expressions
-    over the two blobs of `pseudonyms.pads(project_key)`: a prepared parameter or a one-row table, so that no key
-    ever stands in SQL text.
+    person; on a link table the engine makes one rendering per participant column. No key ever stands in SQL text.
     """
 
     pseudonym: str = "crosswalk.pseudonym"
     shift_days: str = "crosswalk.shift_days"
     anchor_date: str = "crosswalk.anchor_date"
-    ipad: str = "(SELECT ipad FROM secrets)"
-    opad: str = "(SELECT opad FROM secrets)"
 
     def name(self, identifier: str) -> str:
         """A quoted identifier."""
@@ -90,10 +90,6 @@ class Rendering:
         return f"NULLIF(CAST({expression} AS VARCHAR), '')"
 
     def keyed(self, expression: str, space: str) -> str:
-        """16 lower-case hex characters of HMAC-SHA256 (RFC 2104) of the space and the text `expression`; NULL of NULL.
-
-        Equal to `pseudonyms.keyed_id`: 64 bits, so among 100 million ids two are alike with a chance of 0.0003.
-        """
-        message = f"encode({self.text(space)} || chr({_SEPARATOR}) || {expression})"
-        inner = f"unhex(sha256({self.ipad} || {message}))"
-        return f"substr(sha256({self.opad} || {inner}), 1, 16)"
+        """`deid.keyed.keyed_id` of the text `expression`, NULL of NULL: 16 lower-case hex characters, by a function
+        that `deid.keyed.register` made known. 64 bits: among 100 million ids two are alike with a chance of 0.0003."""
+        return f"{keyed_name(space)}({expression})"

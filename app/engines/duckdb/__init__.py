@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
+from app.deid import keyed
 from app.engines.duckdb import caps, keeping
 from app.engines.duckdb.again import DuckDbRerun
 from app.engines.duckdb.filters import Filters
@@ -170,11 +170,8 @@ class DuckDbEngine:
         same = "".join(f", key AS {name}" for name in sorted(absent))
         con.execute(f"CREATE TABLE x AS SELECT *{same} FROM crosswalk_in")
         con.unregister("crosswalk_in")
-        ipad, opad = source.pads
-        blobs = {"ipad": pa.array([ipad], pa.binary()), "opad": pa.array([opad], pa.binary())}
-        con.register("secrets_in", pa.table(blobs))
-        con.execute("CREATE TABLE secrets AS FROM secrets_in")
-        con.unregister("secrets_in")
+        if source.record_key:
+            keyed.register(con, source.record_key, keyed.spaces(source.plan, source.dictionary))
         return con
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from app.deid.keyed import cap_space
 from app.deid.transforms import Rendering
 from app.engines.duckdb.sql import DUCKDB, persons_of, quoted, scan, stored, text
 from app.schemas.dictionary import Table
@@ -61,7 +62,7 @@ def order(con: duckdb.DuckDBPyConnection, table: Table, r: Rendering = DUCKDB) -
     ]
     # Each with its length: two rows that differ are two texts.
     whole = " || ".join(f"coalesce({r.as_text(f'length({cell})')} || ':' || {cell}, '-')" for cell in cells)
-    first = r.keyed(f"{r.as_text('x0.slice')} || '|' || {whole}", f"cap:{table.name}")
+    first = r.keyed(f"{r.as_text('x0.slice')} || '|' || {whole}", cap_space(table.name))
     return [first, *(f"{number} NULLS LAST" for number in numbers)]
 
 

@@ -17,7 +17,7 @@ from app.engines.duckdb.columns import select
 from app.engines.duckdb.people import event_tables
 from app.engines.protocol import Kept, NotLocal, Place, Source
 
-FORM = 5
+FORM = 6
 """Of what is kept and of the rules that judge it. Raise it when either changes: the next build is then a whole one."""
 PEOPLE, LABELS = "people", "labels"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.deid.transforms import Rendering
+from app.deid.transforms.rendering import keyed_name
 from app.schemas.dictionary import FieldType
 
 NOT_A_PLAIN_ID = "an id with a fraction that has no short form"
@@ -67,7 +68,11 @@ class SparkRendering(Rendering):
         )
 
     def keyed(self, expression: str, space: str) -> str:
-        """HMAC-SHA256 as in DuckDB; `secrets` is a view of a file, so that no plan shows a key."""
-        message = f"encode({self.text(space)} || chr(31) || {expression}, 'UTF-8')"
-        inner = f"unhex(sha2({self.ipad} || {message}, 256))"
-        return f"substr(sha2({self.opad} || {inner}, 256), 1, 16)"
+        """The same id as in DuckDB (`deid.keyed`), by Spark's own AES; `secrets` is a view of a file, so that no plan
+        shows a key. Spark adds a block of padding to each, which is cut off."""
+        value, size = f"encode({expression}, 'UTF-8')", f"octet_length({expression})"
+        short = f"rpad({value}, 15, X'00') || unhex(lpad(hex({size}), 2, '0'))"
+        long = f"substr(unhex(sha2({value}, 256)), 1, 15) || X'FF'"
+        block = f"CASE WHEN {size} <= 15 THEN {short} ELSE {long} END"
+        key = f"(SELECT {keyed_name(space)} FROM secrets)"
+        return f"lower(substr(hex(aes_encrypt({block}, {key}, 'ECB')), 1, 16))"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 
+from app.deid import keyed
 from app.deid.choices import chosen
 from app.deid.window import Windows
 from app.engines.duckdb import codes as rare
@@ -51,7 +52,9 @@ class SparkRun(DuckDbRun):
             session.files(f"{VAULT}_{name}", held, "__row" if name in capped else None)
         session.lay("x", con, _walk("x"))
         session.lay("anyone", con, "SELECT key, CAST(slice AS BIGINT) AS slice, shift_days FROM anyone")
-        session.lay("secrets", con, "FROM secrets")
+        session.lay_table(
+            "secrets", keyed.secrets(source.record_key, keyed.spaces(source.plan, source.dictionary))
+        )
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple, then settle anchors and rare codes over those who leave."""

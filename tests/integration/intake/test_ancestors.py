@@ -60,7 +60,7 @@ def test_a_good_one_is_read_from_the_vault_before_anything_is_fitted(
     tables = {"tree": (str(world.held()["tree"].object_name),)}
     nobody = pa.table({"key": pa.array([], pa.int32())})
     plan = Plan.model_construct(version_id="ver_test", tables=())
-    source = Source(check_dictionary(document()), plan, tables, nobody, (b"", b""), tmp_path / "spill")
+    source = Source(check_dictionary(document()), plan, tables, nobody, b"", tmp_path / "spill")
     found = settled(engine("duckdb", Limits("1GB", 1, 1000), world.vault), source)
     spec = found.dictionary.hierarchies["of_bills"]
     assert hierarchies.preview(spec, 1, ["A1", "A2", "Z"]) == ["A", "A", "(none)"]

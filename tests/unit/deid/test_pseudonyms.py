@@ -4,19 +4,22 @@ import hashlib
 import hmac
 import tracemalloc
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from app.deid.keyed import keyed_id, keyed_ids, record_key, register, space_key
 from app.deid.pseudonyms import (
     SHIFT_WINDOW_DAYS,
     PseudonymError,
-    keyed_id,
     macs,
-    pads,
     pseudonyms,
     shift_days,
     subkey,
 )
+from app.deid.transforms.rendering import keyed_name
 
 KEY = bytes(range(32))
 
@@ -95,12 +98,47 @@ def test_shifts_and_pseudonyms_tell_nothing_of_each_other():
     assert abs(np.corrcoef(first, shift_days(KEY, ids))[0, 1]) < 0.05
 
 
-def test_keyed_ids_are_hmac_and_their_spaces_cannot_run_together():
-    inner, outer = pads(KEY)
-    message = b"record:visit\x1f12"
-    by_hand = hashlib.sha256(outer + hashlib.sha256(inner + message).digest()).hexdigest()[:16]
-    assert keyed_id(KEY, "record:visit", "12") == by_hand
-    assert keyed_id(KEY, "record:visit1", "2") != by_hand
+@pytest.mark.parametrize(
+    ("value", "block"),
+    [
+        ("12", b"12" + bytes(13) + b"\x02"),
+        ("1" * 15, b"1" * 15 + b"\x0f"),
+        ("1" * 16, hashlib.sha256(b"1" * 16).digest()[:15] + b"\xff"),
+        ("가" * 9, hashlib.sha256("가".encode() * 9).digest()[:15] + b"\xff"),
+    ],
+)
+def test_a_keyed_id_is_half_a_block_of_aes_256_under_the_key_of_its_space(value: str, block: bytes):
+    key = subkey(subkey(KEY, "record"), "space record:visit")
+    whole = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+    assert keyed_id(KEY, "record:visit", value) == whole.hex()[:16]
+
+
+def test_the_spaces_of_keyed_ids_cannot_run_together():
+    assert keyed_id(KEY, "record:visit1", "2") != keyed_id(KEY, "record:visit", "12")
+
+
+def test_ids_of_all_lengths_are_keyed_together_as_they_are_alone():
+    values = ["", "1", "\0", "1\0", "가나다라마", "x" * 300, "1234567", "1" * 15, "1" * 16, "1" * 255]
+    key = space_key(record_key(KEY), "s")
+    column = pa.chunked_array([pa.array(["?", *values]).slice(1), pa.array(values[:3])])
+    assert keyed_ids(key, column).to_pylist() == [keyed_id(KEY, "s", v) for v in [*values, *values[:3]]]
+    assert len(set(keyed_ids(key, pa.array(values)).to_pylist())) == len(values)
+    with pytest.raises(PseudonymError):
+        keyed_ids(key, pa.array(["1", None]))
+
+
+def test_a_connection_keys_whole_columns_and_holds_no_key():
+    with duckdb.connect() as con:
+        register(con, record_key(KEY), ["a", "b"])
+        con.execute(
+            "CREATE TABLE t AS SELECT CASE WHEN i % 3 > 0 THEN i::VARCHAR END AS v FROM range(5000) r(i)"
+        )
+        found = con.sql(
+            f"SELECT v, {keyed_name('a')}(v), {keyed_name('b')}(v) FROM t ORDER BY rowid"
+        ).fetchall()
+        assert con.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(1,)]
+    assert found[0] == (None, None, None)
+    assert found[4999] == ("4999", keyed_id(KEY, "a", "4999"), keyed_id(KEY, "b", "4999"))
 
 
 def test_many_ids_take_little_memory():
