@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.consents import linking
@@ -32,6 +32,8 @@ Keys = npt.NDArray[np.int32]
 Names = npt.NDArray[np.str_]
 _BATCH = 50_000
 _FEW = 5_000
+# A cohort's people are read by their keys, batch by batch; by an index of cohorts SQLite would go through all for each.
+_cohort = func.coalesce(Participant.cohort_id, "")
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def of_cohort(session: Session, cohort_id: str, keys: Keys) -> Keys:
     for start in range(0, len(keys), _BATCH):
         batch = keys[start : start + _BATCH]
         query = select(Participant.key).where(
-            Participant.cohort_id == cohort_id, Participant.key.between(int(batch[0]), int(batch[-1]))
+            _cohort == cohort_id, Participant.key.between(int(batch[0]), int(batch[-1]))
         )
         found.append(np.intersect1d(batch, np.fromiter(session.scalars(query), dtype=np.int32)))
     return np.concatenate([np.empty(0, dtype=np.int32), *found])
@@ -297,15 +299,14 @@ def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseud
         )
         query = (
             select(Participant.key, Participant.random_id)
-            .where(Participant.cohort_id.in_(cohort_ids), here)
+            .where(_cohort.in_(cohort_ids), here)
             .order_by(Participant.key)
         )
         rows = connection.execute(query).all()
-        read = np.fromiter((row[0] for row in rows), dtype=np.int32, count=len(rows))
-        ids = np.frombuffer(b"".join([row[1] for row in rows]), dtype=np.uint8).reshape(
-            -1, pseudonyms.ID_BYTES
-        )
-        found.append(ids[among(read, batch)])
+        if rows:
+            read, each = zip(*rows, strict=True)
+            ids = np.frombuffer(b"".join(each), dtype=np.uint8).reshape(-1, pseudonyms.ID_BYTES)
+            found.append(ids[among(np.array(read, dtype=np.int32), batch)])
     ids = np.concatenate(found)
     if len(ids) != len(keys):
         raise LookupError("a consent without its participant")

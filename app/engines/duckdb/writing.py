@@ -15,7 +15,9 @@ from app.engines.protocol import Progress, Source, StagedPart
 from app.schemas.dictionary import Table
 
 ROW_GROUP = 122_880
-LEVEL = 1  # of zstd: keyed ids are random letters, on which a higher level spends twice the time for larger files
+LEVEL = (
+    1  # of zstd: keyed ids are random letters, on which a higher level spends twice the time for larger files
+)
 SLICES = 2**32
 
 
