@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -46,7 +47,7 @@ def measure(folder: Path, minutes: float, people: int) -> list[dict[str, Any]]:
         begun = time.monotonic()
         asyncio.run(_play(clients, watched, minutes * 60))
         service.drain()
-        wall, failed = time.monotonic() - begun, Counter(str(one) for one in service.failed_jobs())
+        wall, failed = time.monotonic() - begun, _failed(service, folder / "log")
     return [*_of_clients(clients, wall, failed), *_of_memory(watched, wall)]
 
 
@@ -75,6 +76,15 @@ def _founded(service: Apart, cohort: SecondCohort) -> Ground:
     )  # fmt: skip
 
 
+def _failed(service: Apart, log: Path) -> Counter[str]:
+    """What jobs said when they failed, and every line of the log by which something broke inside, without its ids."""
+    told = Counter(f"job {kind} {(failure or {}).get('code')}" for kind, failure in service.failed_jobs())
+    for line in log.read_text("utf-8", "replace").splitlines():
+        if "[error" in line or "[critical" in line:
+            told[re.sub(r"^\S+ \S+ |[a-z]{3}_[0-9a-z]{20,}|request_id=\S+", "", line)] += 1
+    return told
+
+
 async def _play(clients: list[Client], watched: Watched, seconds: float) -> None:
     until = time.monotonic() + seconds
 
@@ -87,7 +97,7 @@ async def _play(clients: list[Client], watched: Watched, seconds: float) -> None
 
 
 def _of_clients(clients: list[Client], wall: float, failed: Counter[str]) -> list[dict[str, Any]]:
-    found, wrong = [], Counter({f"job {name}": n for name, n in failed.items()})
+    found, wrong = [], Counter(failed)
     for kind in KINDS:
         ours = [client for client in clients if client.kind == kind]
         times = sorted(took for client in ours for took in client.times)

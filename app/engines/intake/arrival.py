@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 LINES = 20  # line numbers told of one finding
 _CHUNK = 1 << 20
 _ROW_WEIGHT = 10  # bytes that a row of a Parquet file is taken to become, at least
+_LOOKS = 1000  # ends of values of a block that are looked at before it counts as one that has none
+_LONG = 1 << 12  # characters of a line that is looked at
+MOST_STRANGERS = 1000  # columns of a file that are in no dictionary and are told one by one
 LONGEST_LINE = 1 << 20  # bytes; a longer one is no row of a table
 # The first bytes of what is packed or is no text at all: a packed CSV is refused, so it cannot be a bomb.
 _MAGIC = {
@@ -35,12 +39,19 @@ _MAGIC = {
 _NESTED = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How large a file may become when it is read: times its size, and bytes in all."""
 
     ratio: int
     expanded_bytes: int
+
+    def most(self, size: int) -> int:
+        """Bytes that a file of this size may become."""
+        return min(self.ratio * size, self.expanded_bytes)
 
 
 @dataclass
@@ -55,6 +66,7 @@ class Arrival:
     findings: list[Finding] = field(default_factory=list)
     renamed: int = 0
     native: frozenset[str] = frozenset()
+    texts: list[str] = field(default_factory=list)  # columns of a Parquet file that hold text
 
 
 def receive(source: Path, target: Path, table: Table, bounds: Bounds) -> Arrival:
@@ -70,7 +82,13 @@ def receive(source: Path, target: Path, table: Table, bounds: Bounds) -> Arrival
     arrival = Arrival(target, "csv")
     arrival.findings += transcode(source, target, table)
     if not arrival.findings:
-        match(arrival, table, header(target, table))
+        try:
+            first = header(target, table)
+        except csv.Error:  # a quote that is opened and never closed
+            return _refused(
+                source, table, "no_header", "the first line does not name the columns of the table"
+            )
+        match(arrival, table, first)
     return arrival
 
 
@@ -95,7 +113,7 @@ def transcode(source: Path, target: Path, table: Table) -> list[Finding]:
     """Write the file as UTF-8 with plain line ends, chunk by chunk; every line that cannot be decoded is told."""
     notes: dict[str, list[int]] = {"encoding": [], "nul": []}
     counts = {"encoding": 0, "nul": 0, "other": 0}
-    line, rest, blank = 1, b"", True
+    line, rest, blank, outline = 1, b"", True, _Outline(table.delimiter, len(table.fields) + MOST_STRANGERS)
     with source.open("rb") as file, target.open("w", encoding="utf-8", newline="") as out:
         start = file.read(3)
         rest = b"" if start == b"\xef\xbb\xbf" else start
@@ -111,9 +129,76 @@ def transcode(source: Path, target: Path, table: Table) -> list[Finding]:
             blank = blank and not text.strip()
             line += text.count("\n")
             out.write(text)
+            outline.note(text)
             if not chunk:
                 break
-    return _transcode_findings(table, notes, counts, blank)
+    findings = _transcode_findings(table, notes, counts, blank)
+    if outline.suspicious and not findings:
+        findings += _looked_at(target, table, outline.most)
+    return findings
+
+
+@dataclass
+class _Outline:
+    """Whether a quoted value could go on for longer than any line may, or a row for ever. A reader that looks for the
+    end of a value reads on through all of the file, and ours needs all memory for that: such a file is looked at first.
+    """
+
+    delimiter: str
+    most: int  # values of a row
+    since: int = 0  # characters after what closes a value for certain
+    seen: bool = False
+    suspicious: bool = False
+
+    def note(self, text: str) -> None:
+        """One block of whole lines after the other."""
+        self.seen = self.seen or '"' in text
+        closed = self._last_closed(text) if self.seen else -1
+        self.since = len(text) - closed if closed >= 0 else self.since + len(text)
+        endless = self.seen and self.since > LONGEST_LINE
+        self.suspicious = self.suspicious or endless or self._wide(text)
+
+    def _wide(self, text: str) -> bool:
+        """Whether a line may have many more values than a row: our reader tells of each with all of the line."""
+        begin = 0
+        while begin + _LONG < len(text):
+            end = text.rfind("\n", begin, begin + _LONG)
+            if end < 0:
+                end = text.find("\n", begin)
+                end = len(text) if end < 0 else end
+                if text.count(self.delimiter, begin, end) > self.most:
+                    return True
+            begin = end + 1
+        return False
+
+    def _last_closed(self, text: str) -> int:
+        """Where an odd number of quotes stands before the end of a value (an even one is text), or -1."""
+        end = len(text)
+        for _ in range(_LOOKS):
+            at = max(text.rfind(f'"{self.delimiter}', 0, end), text.rfind('"\n', 0, end))
+            if at < 0:
+                break
+            first = at
+            while first and text[first - 1] == '"':
+                first -= 1
+            if (at - first) % 2 == 0:  # and this one is the odd one
+                return at
+            end = first
+        return -1
+
+
+def _looked_at(path: Path, table: Table, most: int) -> Iterator[Finding]:
+    """What must not be given to the engine: a value that goes on for longer than a line may, a row of far too many."""
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            for number, record in enumerate(records(file, table)):
+                if len(record) > most:
+                    code = "ragged_row" if number else "too_many_columns"
+                    yield Finding(code, f"a row has more than {most} fields", table.name)
+                    return
+        except csv.Error:
+            detail = f"a quote is opened and not closed within {LONGEST_LINE} characters"
+            yield Finding("bad_quotes", detail, table.name)
 
 
 def _transcode_findings(
@@ -202,7 +287,7 @@ def header(path: Path, table: Table) -> list[str]:
 
 def records(file: IO[str], table: Table) -> _csv.Reader:
     """The records of a transcoded file, read as the engine reads them."""
-    csv.field_size_limit(4 * LONGEST_LINE)
+    csv.field_size_limit(LONGEST_LINE)
     return csv.reader(file, delimiter=table.delimiter, strict=False)
 
 
@@ -220,6 +305,10 @@ def match(arrival: Arrival, table: Table, first: list[str]) -> None:
             arrival.renamed += wanted not in exact
     used = set(arrival.position.values())
     strangers = [i for i in range(len(names)) if i not in used]
+    if len(names) > len(table.fields) + MOST_STRANGERS:
+        detail = f"the file has more than {MOST_STRANGERS} columns that are not in the dictionary"
+        arrival.findings.append(Finding("too_many_columns", detail, table.name, count=len(names), lines=(1,)))
+        return
     if 2 * len(used) < min(len(names), len(table.fields)):
         # Without a header the first line is data, so not even the names may be told.
         detail = "the first line does not name the columns of the table"
@@ -291,6 +380,8 @@ def _receive_parquet(source: Path, head: bytes, table: Table, bounds: Bounds) ->
         if column.name in arrival.position and _is_native(column, schema.field(arrival.position[column.name]).type)
     )  # fmt: skip
     for name, place in arrival.position.items():
+        if any(test(schema.field(place).type) for test in _TEXTS):
+            arrival.texts.append(arrival.names[place])
         if any(test(schema.field(place).type) for test in _NESTED):
             detail = "the file holds lists, records or bytes here, not single values"
             arrival.findings.append(Finding("wrong_type", detail, table.name, name))

@@ -170,13 +170,16 @@ def _is_number(text: str) -> bool:
     return text.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity")
 
 
+MOST_REJECTS = 10_000  # rows that cannot be read and are remembered, each with up to ten kilobytes of it
+
+
 def csv_source(arrival: Arrival, table: Table) -> str:
     """The rows of a transcoded CSV as texts `c<index>`; what cannot be read goes to `reject_errors`."""
     columns = ", ".join(f"'f{i}': 'VARCHAR'" for i in range(len(arrival.names)))
     options = (
         f"columns = {{{columns}}}, auto_detect = false, header = true, delim = {literal(table.delimiter)},"
         " quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = true, new_line = '\\n', compression = 'none',"
-        " strict_mode = true, store_rejects = true, rejects_limit = 0"
+        f" strict_mode = true, store_rejects = true, rejects_limit = {MOST_REJECTS}"
     )
     source = f"read_csv({literal(str(arrival.path))}, {options})"
     picked = ", ".join(f"f{arrival.position[c.name]} AS c{i}" for i, c in enumerate(table.fields))

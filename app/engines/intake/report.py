@@ -11,7 +11,8 @@ from app.errors import Finding
 _REJECTS = frozenset(
     {
         "bomb", "duplicate_column", "empty_file", "identifier", "line_too_long", "missing_column", "no_header",
-        "not_csv", "not_parquet", "nul_byte", "truncated", "unexpected_column", "unreadable", "wrong_encoding",
+        "not_csv", "not_parquet", "nul_byte", "too_many_columns", "truncated", "unexpected_column", "unreadable",
+        "wrong_encoding",
     }
 )  # fmt: skip
 

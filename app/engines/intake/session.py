@@ -14,7 +14,7 @@ import pyarrow as pa
 from app.deid.dictionary_links import DROPPED, own_participants
 from app.deid.roles import person_columns, stored
 from app.engines.intake import checks
-from app.engines.intake.arrival import LINES, Arrival, Bounds, receive
+from app.engines.intake.arrival import LINES, LONGEST_LINE, Arrival, Bounds, receive
 from app.engines.intake.connection import Connection
 from app.engines.intake.coverage import Coverage, coverage
 from app.engines.intake.differences import TableChange, changes
@@ -220,6 +220,8 @@ class Intake:
     # -- reading
 
     def _stage(self, arrival: Arrival, table: Table) -> list[Finding]:
+        if arrival.kind == "parquet" and (bomb := self._bomb(arrival, table)) is not None:
+            return [bomb]
         raw = csv_source(arrival, table) if arrival.kind == "csv" else parquet_source(arrival, table)
         try:
             # What does not fit in memory goes to the folder; it is read several times and written once.
@@ -237,9 +239,33 @@ class Intake:
             findings.append(Finding("empty_file", "the file has no rows", table.name))
         return findings
 
+    def _bomb(self, arrival: Arrival, table: Table) -> Finding | None:
+        """A long value that stands once in the file and is named by every row is in no size that the file tells of
+        itself: the bytes of all values are summed, which copies none of them."""
+        if not arrival.texts:
+            return None
+        sizes = ", ".join(
+            f"sum(strlen({quoted(name)})), max(strlen({quoted(name)}))" for name in arrival.texts
+        )
+        try:
+            told = [
+                int(n or 0)
+                for n in self._db.ask(f"SELECT {sizes} FROM read_parquet({literal(str(arrival.path))})")[0]
+            ]
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            return _unreadable(table, error)
+        most = self.limits.bounds.most(arrival.path.stat().st_size)
+        if sum(told[::2]) > most:
+            return Finding("bomb", f"the values of the file have more than {most} bytes together", table.name)
+        if max(told[1::2]) > LONGEST_LINE:
+            return Finding("bomb", f"a value of the file has more than {LONGEST_LINE} bytes", table.name)
+        return None
+
     @staticmethod
     def _unreadable(report: TableReport) -> bool:
-        return any(finding.code in ("unreadable", "empty_file") for finding in report.findings)
+        return any(finding.code in ("bomb", "unreadable", "empty_file") for finding in report.findings)
 
     # -- checking
 
