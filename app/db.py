@@ -1,8 +1,8 @@
 """The only door to the database: one unit of work a command, committed here and nowhere else.
 
-Isolation: READ COMMITTED on PostgreSQL. What a command decides on is locked (SELECT ... FOR UPDATE) and read under the
-lock, in the order of `LOCKS`; on SQLite a command that writes is alone (BEGIN IMMEDIATE). What PostgreSQL gives up for
-another's sake is done anew by `retried`.
+Isolation: READ COMMITTED on PostgreSQL. What a command decides on is locked (SELECT ... FOR NO KEY UPDATE) and read
+under the lock, in the order of `LOCKS`; on SQLite a command that writes is alone (BEGIN IMMEDIATE). What PostgreSQL
+gives up for another's sake is done anew by `retried`.
 """
 
 from __future__ import annotations
@@ -205,7 +205,24 @@ def _lock_of(name: str) -> int:
 def _postgres_engine(url: str) -> Engine:
     # A server that cannot be reached is told within seconds, unless the URL says otherwise.
     told = {} if "connect_timeout" in url else {"connect_timeout": 10}
-    return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=told)
+    engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=told)
+    engine.dialect.statement_compiler = _weaker(engine.dialect.statement_compiler)
+    return engine
+
+
+def _weaker(compiler: Any) -> Any:
+    """The compiler with FOR NO KEY UPDATE wherever a row is locked.
+
+    Two commands exclude each other as with FOR UPDATE. But whoever writes a row that points at the locked one (its
+    foreign key is looked up FOR KEY SHARE, in no agreed order) waits for nobody; and no key of ours ever changes.
+    """
+
+    class Weaker(compiler):  # type: ignore[misc]  # of the dialect that the URL names
+        def for_update_clause(self, select: Any, **kw: Any) -> str:
+            told: str = super().for_update_clause(select, **kw)
+            return told.replace(" FOR UPDATE", " FOR NO KEY UPDATE")
+
+    return Weaker
 
 
 def _sqlite_engine(url: str) -> Engine:

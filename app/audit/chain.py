@@ -51,8 +51,8 @@ def record(
 ) -> None:
     """Add one line. `data` holds ids, digests and counts only; an event that is not in `EVENTS` is a KeyError.
 
-    The head row is locked (SELECT ... FOR UPDATE; on SQLite the writer lock is held already), so that lines of one
-    stream are numbered without gaps.
+    The head row is locked (on SQLite the writer lock is held already), so that lines of one stream are numbered without
+    gaps.
     """
     record_each(session, stream=stream, event=event, actor=actor, at=at, lines=[(object_id, data or {})])
 

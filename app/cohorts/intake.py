@@ -91,7 +91,7 @@ class IntakeService:
                 self.db, self.clock, self.inbox, self.engine, self.keyring, self.remove_original, self.leave
             ).check(job)
             return
-        work = self._begin(job)
+        work = self.db.again(lambda: self._begin(job))
         if work is None:
             return
         put: list[str] = []
@@ -104,9 +104,10 @@ class IntakeService:
             )
             if ended:
                 failed = Finding("check_cancelled", "the check was ended; upload the file again", work.table)
-            self._decide(work, TableReport(work.table, findings=[failed]), put)
+            told = TableReport(work.table, findings=[failed])
+            self.db.again(lambda: self._decide(work, told, put))
             raise
-        self._decide(work, report)
+        self.db.again(lambda: self._decide(work, report))
 
     # -- tables
 
@@ -201,6 +202,9 @@ class IntakeService:
             with self.db.read() as session:
                 hasher = register.hasher_of(self.keyring, session.get_one(Cohort, work.cohort_id))
                 return identities.keys_of(session, hasher, work.cohort_id, ids)
+        return self.db.again(lambda: self._enrolled(work, ids))
+
+    def _enrolled(self, work: _Work, ids: list[pa.Array]) -> pa.Table:
         with self.db.unit_of_work() as session:
             # Locked, for who loads a register meanwhile counts on it that nobody else makes people known.
             hasher = register.hasher_of(self.keyring, epochs.lock(session, work.cohort_id))

@@ -29,8 +29,6 @@ End = Callable[[Session, Leaving], dict[str, int]]
 Move = Callable[[Session, Merging], dict[str, int]]
 """A room's part of its going over into another."""
 View = dict[str, Any]
-# FOR NO KEY UPDATE: whoever writes a row that points at the institution does not wait for this.
-_ROW: Any = {"key_share": True}
 JOURNALED = ("kind", "institution_id", "successor_id", "reason", "declared_by", "confirmed_by")
 
 
@@ -61,7 +59,7 @@ class DepartureService:
         with self.db.unit_of_work() as session:
             if (answer := answers.earlier(session, once, now)) is not None:
                 return answer
-            row = session.get(Institution, institution_id, with_for_update=_ROW)
+            row = session.get(Institution, institution_id, with_for_update=True)
             if row is None:
                 raise not_found("institution")
             wrong = _unfit(session, row, successor_id)
@@ -152,7 +150,7 @@ class DepartureService:
             row = session.get_one(Departure, departure_id, with_for_update=True, populate_existing=True)
             if row.state != "confirmed":
                 return  # another process did it meanwhile
-            institution = session.get_one(Institution, row.institution_id, with_for_update=_ROW)
+            institution = session.get_one(Institution, row.institution_id, with_for_update=True)
             wrong = _unfit(session, institution, row.successor_id, itself=row.id)
             refuse_all("invalid_request", "It cannot depart so any more.", wrong)
             cohorts = lock_all(session, row.institution_id)
@@ -162,7 +160,7 @@ class DepartureService:
                 self.journal.add(_entry(row, withdrawals))
 
     def _again(self, session: Session, entry: Mapping[str, Any]) -> bool:
-        institution = session.get(Institution, entry["institution_id"], with_for_update=_ROW)
+        institution = session.get(Institution, entry["institution_id"], with_for_update=True)
         row = session.get(Departure, entry["departure"], with_for_update=True)
         if institution is None or institution.closed_at is not None:
             return False  # registered after the backup was made; or carried out

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.clock import utc_now
 from app.db import LOCKS, Database, retried
-from app.models import Cohort, Institution, Job, Worker
+from app.models import Cohort, Dataset, Institution, Job, Worker
 from tests import locks
 from tests.postgres import fresh_database
 from tests.schema import with_tables
@@ -124,4 +124,34 @@ def test_two_that_wait_for_each_other_both_end(postgres_url: str) -> None:
         failed.clear()
         at_once(lambda: db.again(lambda: lock("a", "b")), lambda: db.again(lambda: lock("b", "a")))
         assert (failed, len(tries)) == ([], 3)
+        db.dispose()
+
+
+def test_who_writes_a_row_that_points_at_a_locked_one_does_not_wait(postgres_url: str) -> None:
+    with fresh_database(postgres_url) as url:
+        db = Database(url)
+        with_tables(db)
+        with db.unit_of_work() as session:
+            session.add(Institution(id="ins_1", name="h", created_at=utc_now()))
+            session.flush()
+            session.add(
+                Cohort(
+                    id="coh_1", institution_id="ins_1", name="c", consent_form={}, duo=[],
+                    identity_key_wrapped=b"k", created_at=utc_now(),
+                )
+            )  # fmt: skip
+        with db.unit_of_work() as holder:
+            holder.get_one(Cohort, "coh_1", with_for_update=True)
+            with db.unit_of_work() as session:
+                session.execute(text("SET LOCAL lock_timeout = '2s'"))
+                session.add(
+                    Dataset(id="ds_1", cohort_id="coh_1", name="d", keywords=[], created_at=utc_now())
+                )
+                session.flush()  # its foreign key is looked up, and that is all
+            with db.unit_of_work() as session:
+                session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+                with pytest.raises(DBAPIError) as refused:
+                    session.get_one(Cohort, "coh_1", with_for_update=True)
+                session.rollback()
+            assert getattr(refused.value.orig, "sqlstate", None) == "55P03"  # another command does
         db.dispose()
