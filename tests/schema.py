@@ -79,3 +79,15 @@ def copy_into(template: sqlite3.Connection, db: Database) -> None:
         template.backup(raw)
     finally:
         connection.close()
+
+
+def copy_of(db: Database) -> sqlite3.Connection:
+    """What the database holds now, in memory: for `copy_into`."""
+    held = sqlite3.connect(":memory:", check_same_thread=False)
+    connection = db.engine.raw_connection()
+    try:
+        raw: Any = connection.driver_connection
+        raw.backup(held)
+    finally:
+        connection.close()
+    return held

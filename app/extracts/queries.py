@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import ProjectFacts
@@ -13,6 +13,7 @@ from app.errors import not_found
 from app.jobs import held_up
 from app.jobs.cancelling import ALIVE
 from app.models import Extract, Job, Part, Permit, Project
+from app.permits import ENDED
 
 
 def extract(session: Session, extract_id: str, *, lock: bool = False) -> Extract:
@@ -74,8 +75,14 @@ def half_published(session: Session) -> list[str]:
 
 
 def ready_and_past(session: Session, now: Any) -> list[str]:
-    """Extracts whose time is over."""
-    query = select(Extract.id).where(Extract.state == "ready", Extract.expires_at < now).order_by(Extract.id)
+    """Extracts whose time is over, or whose permit has ended: who left them waits for nothing that will be built."""
+    over = or_(Extract.expires_at < now, Permit.state.in_(ENDED))
+    query = (
+        select(Extract.id)
+        .join(Permit, Permit.id == Extract.permit_id)
+        .where(Extract.state == "ready", over)
+        .order_by(Extract.id)
+    )
     return list(session.scalars(query))
 
 

@@ -141,7 +141,7 @@ class ExtractService:
 
     @retried
     def expire_due(self) -> int:
-        """Close every extract whose time is over; how many."""
+        """Close every extract whose time is over or whose permit has ended; how many."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             due = queries.ready_and_past(session, now)

@@ -1,5 +1,5 @@
 """Permits: what was approved, and whether it is live at this moment. Read afresh each time, never cached."""
 
-from app.permits.live import LivePermit, must_be_live, refusal
+from app.permits.live import ENDED, LivePermit, must_be_live, refusal
 
-__all__ = ["LivePermit", "must_be_live", "refusal"]
+__all__ = ["ENDED", "LivePermit", "must_be_live", "refusal"]

@@ -13,6 +13,9 @@ from app.errors import Problem, not_found
 from app.models import Permit, Project
 from app.schemas.plan import Plan
 
+ENDED = frozenset({"expired", "revoked", "closed"})
+"""States that no permit comes back from: nothing is handed out under it any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class LivePermit:

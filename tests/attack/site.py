@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -70,7 +71,7 @@ class Site:
         method, _, path = route.partition(" ")
         query = self.queries.get(route, "")
         where = re.sub(r"\{(\w+)\}", lambda found: told[found[1]], path + query)
-        sent = _filled(self.bodies.get(route) if body is None else body, told)
+        sent = filled(self.bodies.get(route) if body is None else body, told)
         headers = {"Tus-Resumable": "1.0.0", **({"If-Match": '"1"'} if method == "PUT" else {})}
         more: dict[str, Any] = {"json": sent} if sent is not None else {}
         if method == "PUT" and path.endswith(("/consents", "/{table}")):
@@ -97,14 +98,24 @@ class Site:
         }  # fmt: skip
 
 
-def _filled(body: Any, ids: Mapping[str, str]) -> Any:
+def filled(body: Any, ids: Mapping[str, str]) -> Any:
+    """A body with the ids that it names in braces."""
     if isinstance(body, dict):
-        return {key: _filled(value, ids) for key, value in body.items()}
+        return {key: filled(value, ids) for key, value in body.items()}
     if isinstance(body, list):
-        return [_filled(value, ids) for value in body]
+        return [filled(value, ids) for value in body]
     if isinstance(body, str) and (found := re.fullmatch(r"\{(\w+)\}", body)):
         return ids[found[1]]
     return body
+
+
+@contextmanager
+def standing(folder: Path) -> Iterator[Site]:
+    """The site, until the end of the block."""
+    made = found(folder)
+    yield made
+    made.http.close()
+    made.house.world.db.dispose()
 
 
 def found(folder: Path) -> Site:

@@ -22,8 +22,8 @@ from app.models import Base
 from tests.acceptance.test_bad_requests import routes
 from tests.amounts import first as some
 from tests.attack import matrix
-from tests.attack.site import Site, found
-from tests.schema import copy_into
+from tests.attack.site import Site, filled, standing
+from tests.schema import copy_into, copy_of
 
 MARK = "kilroywashere"
 TEXTS: dict[str, str] = {
@@ -63,20 +63,13 @@ ANYTHING = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = found(tmp_path_factory.mktemp("injection"))
-    yield made
-    made.http.close()
-    made.house.world.db.dispose()
+    with standing(tmp_path_factory.mktemp("injection")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def before(site: Site) -> sqlite3.Connection:
-    held = sqlite3.connect(":memory:", check_same_thread=False)
-    connection = site.house.world.db.engine.raw_connection()
-    raw: Any = connection.driver_connection
-    raw.backup(held)
-    connection.close()
-    return held
+    return copy_of(site.house.world.db)
 
 
 @pytest.fixture
@@ -171,11 +164,6 @@ def sent(site: Site, who: str, route: str, text: str) -> Response:
     where = re.sub(r"\{(\w+)\}", lambda one: site.ids[one[1]], path)
     headers = {"Authorization": f"Bearer {who}", "Content-Type": "application/json", "If-Match": '"1"'}
     return site.http.request(method, where, content=text.encode("utf-8", "surrogatepass"), headers=headers)
-
-
-def filled(body: Any, ids: dict[str, str]) -> Any:
-    text = json.dumps(body)
-    return json.loads(re.sub(r'"\{(\w+)\}"', lambda one: json.dumps(ids[one[1]]), text))
 
 
 @pytest.mark.parametrize("turn", some(1, range(len(TEXTS))))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from httpx2 import Response
@@ -17,29 +16,22 @@ from app.models import DataReturn
 from tests.acceptance.test_bad_requests import routes
 from tests.attack import matrix
 from tests.attack.matrix import ELSEWHERE, LISTS, NOT_YET
-from tests.attack.site import Site, found
-from tests.schema import copy_into
+from tests.attack.site import Site, standing
+from tests.schema import copy_into, copy_of
 
 READS = ("GET ", "HEAD ", "OPTIONS ")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = found(tmp_path_factory.mktemp("matrix"))
-    yield made
-    made.http.close()
-    made.house.world.db.dispose()
+    with standing(tmp_path_factory.mktemp("matrix")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def first(site: Site) -> sqlite3.Connection:
     """What the database holds before anybody who may has changed something."""
-    held = sqlite3.connect(":memory:", check_same_thread=False)
-    connection = site.house.world.db.engine.raw_connection()
-    raw: Any = connection.driver_connection
-    raw.backup(held)
-    connection.close()
-    return held
+    return copy_of(site.house.world.db)
 
 
 def test_every_guarded_route_has_its_place() -> None:

@@ -21,7 +21,7 @@ from app.gate import Gate
 from app.jobs.chores import Chores
 from app.jobs.engine import InlineEngine
 from app.ledger.parts import listed
-from app.models import AuditLine, Consent, Extract, Job, Participant
+from app.models import AuditLine, Consent, Extract, Job, Participant, Permit, Withdrawal
 from app.storage.spill import held_folder, wipe
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.settling import tasks as withdrawal_tasks
@@ -136,6 +136,29 @@ def test_an_extract_expires_and_its_bytes_go(world: World, clock: Moving) -> Non
         "extract_expired",
         {"receipt": f"{line.stream}#{line.number}"},
     )
+
+
+def test_who_left_an_extract_whose_permit_has_ended_waits_for_nothing(world: World) -> None:
+    engine, withdrawals, extracts = engine_of(world)
+    extract, leaving = world.permit(), world.keys[2]
+    world.release(extract)
+    with world.db.unit_of_work() as session:
+        permit = session.get_one(Permit, session.get_one(Extract, extract).permit_id)
+        permit.state = "suspended"
+        session.get_one(Consent, (leaving, "clinical")).valid_until = date(2026, 10, 30)
+    assert withdrawals.end_by_date() == 1
+    engine.drain()
+
+    def state() -> str:
+        with world.db.read() as session:
+            return session.scalars(select(Withdrawal.state)).one()
+
+    assert (extracts.expire_due(), state()) == (0, "blocked")  # it may be resumed
+    with world.db.unit_of_work() as session:
+        session.get_one(Permit, permit.id).state = "revoked"
+    assert extracts.expire_due() == 1
+    engine.drain()
+    assert state() == "closed"
 
 
 def test_a_chore_that_fails_keeps_no_other_from_its_work() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from app.cohorts import states as versions
 from app.errors import Problem
+from app.permits import ENDED
 from app.requests import states
 
 TABLES = {
@@ -41,3 +42,7 @@ def test_nobody_publishes_what_was_not_reviewed_and_nothing_decided_is_decided_a
     assert {state for state, row in versions.TRANSITIONS.items() if "publish" in row} == {"in_review"}
     for state in ("approved", "rejected", "withdrawn_by_applicant"):
         assert states.TRANSITIONS[state] == {}
+
+
+def test_a_permit_has_ended_where_nothing_leads_on():
+    assert {state for state, verbs in states.PERMIT_TRANSITIONS.items() if not verbs} == ENDED
