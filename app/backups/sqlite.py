@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.backups.begun import begin_again
 from app.backups.place import BackupError, Kept, Manifest
 from app.db import Database
+from app.storage.store import sync
 
 FILE = "database"  # the one table of a backup: the whole file
 
@@ -86,9 +87,9 @@ class Sqlite:
         held.dispose()
         for suffix in ("-wal", "-shm"):
             Path(f"{staged}{suffix}").unlink(missing_ok=True)
-        _sync(staged)
+        sync(staged)
         staged.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
 
 
 def _path(db: Database) -> Path:
@@ -109,11 +110,3 @@ def _copy(source: Path, target: Path) -> None:
 def _drop(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.schemas.plan import canonical
+from app.storage.store import sync
 
 
 class JournalBroken(Exception):
@@ -42,7 +43,7 @@ class Journal:
                 view = view[file.write(view) :]
             os.fsync(file.fileno())
         if is_new:
-            _sync_folder(self.path.parent)
+            sync(self.path.parent)
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Every entry, oldest first; a torn line is left out where a crash can have torn it."""
@@ -57,11 +58,3 @@ class Journal:
                         continue
                     raise JournalBroken(f"line {number} cannot be read") from None
                 yield entry
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

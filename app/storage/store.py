@@ -248,11 +248,11 @@ class Store:
         """Where objects are files: readable by their owner only, and on the disk."""
         if self._root is not None:
             (self._root / name).chmod(0o600)
-            _sync(self._root / name)
+            sync(self._root / name)
 
     def _sync_folder(self, name: str) -> None:
         if self._root is not None:
-            _sync((self._root / name).parent)
+            sync((self._root / name).parent)
 
 
 @contextmanager
@@ -319,7 +319,8 @@ def _file_chunks(path: Path, start: int, end: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Let the disk have a file, or the names in a folder, before anything is acknowledged."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
