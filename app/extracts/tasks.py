@@ -77,7 +77,8 @@ class ExtractTasks:
     def reissue(self, job: JobContext) -> None:
         """Build the next generation without those who left; parts that are equal keep their name and bytes.
 
-        Where the permit is no longer live, or frozen, nothing is built: the closed parts stay closed."""
+        Where the permit is no longer live, or frozen, or the extract's time was over meanwhile, nothing is built: the
+        closed parts stay closed."""
         with self.service.db.read() as session:
             leaving = telling.untold(
                 session, job.subject
@@ -85,7 +86,8 @@ class ExtractTasks:
         try:
             self.gate.release(job.subject, job.progress)
         except Problem as problem:
-            if problem.code not in ("permit_not_live", "agreement_required", "frozen"):
+            stopped = problem.code in ("permit_not_live", "agreement_required", "frozen")
+            if not stopped and not self._is_over(job.subject):
                 if not self._goes_back(job.subject, problem.code):
                     raise
                 return
@@ -116,6 +118,10 @@ class ExtractTasks:
             row = queries.extract(session, job.subject, lock=True)
             self._order_reissue(session, row, row.version_id != queries.version_of(session, row))
         self._drop_closed(job.subject)
+
+    def _is_over(self, extract_id: str) -> bool:
+        with self.service.db.read() as session:
+            return queries.extract(session, extract_id).state in ("expired", "destroyed")
 
     def _goes_back(self, extract_id: str, code: str) -> bool:
         """Where the permit went on to a version that cannot be released, it stays on the one before; whoever left

@@ -79,6 +79,8 @@ def publish_generation(
     now, facts = gate.clock(), facts_of(staged)
     with gate.db.unit_of_work() as session:
         extract = session.get_one(Extract, extract_id, with_for_update=True, populate_existing=True)
+        if extract.state not in ("building", "ready"):  # its time was over meanwhile: it does not come back
+            raise Problem("conflict", f"The extract is {extract.state}.")
         if extract.generation >= generation:
             raise Problem("conflict", "Another build of this extract was published first.")
         ledger_parts.publish(session, extract_id, names)

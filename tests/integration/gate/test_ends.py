@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
 from app.gate import Gate
+from app.gate.recording import record_generation
 from app.jobs.chores import Chores
 from app.jobs.engine import InlineEngine
 from app.ledger.parts import listed
@@ -159,6 +161,40 @@ def test_who_left_an_extract_whose_permit_has_ended_waits_for_nothing(world: Wor
     assert extracts.expire_due() == 1
     engine.drain()
     assert state() == "closed"
+
+
+@pytest.mark.parametrize("when", ["before it is recorded", "before it is published"])
+def test_an_extract_whose_time_is_over_while_it_is_built_does_not_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    engine, withdrawals, extracts = engine_of(world)
+    extract, leaving = world.permit(), world.keys[2]
+    world.release(extract)
+    with world.db.unit_of_work() as session:
+        session.get_one(Consent, (leaving, "clinical")).valid_until = date(2026, 10, 30)
+
+    def over() -> None:
+        with world.db.unit_of_work() as session:
+            session.get_one(Permit, session.get_one(Extract, extract).permit_id).state = "revoked"
+        assert extracts.expire_due() == 1
+        with world.db.unit_of_work() as session:  # what the gate asks of the permit it has asked already
+            session.get_one(Permit, session.get_one(Extract, extract).permit_id).state = "active"
+
+    def record(*asked: Any) -> int:
+        if when == "before it is recorded":
+            over()
+        generation = record_generation(*asked)
+        if when == "before it is published":
+            over()
+        return generation
+
+    monkeypatch.setattr("app.gate.recording.record_generation", record)
+    assert withdrawals.end_by_date() == 1
+    engine.drain()
+    with world.db.read() as session:
+        assert session.get_one(Extract, extract).state == "destroyed"
+        assert session.scalars(select(Withdrawal.state)).one() == "closed"
+        assert {job.state for job in session.scalars(select(Job))} == {"done"}
 
 
 def test_a_chore_that_fails_keeps_no_other_from_its_work() -> None:
