@@ -24,6 +24,7 @@ from app.jobs.kinds import ANSWERS, CLOSING, rank
 from app.jobs.parking import Rules
 from app.jobs.rows import NO_RULES, Task, execute, put_back, waiting
 from app.models import Job
+from app.passing import passing
 
 log = structlog.get_logger(__name__)
 QUEUE = "baekman_jobs"
@@ -181,8 +182,9 @@ class DurableEngine:
             put_back(self.db, begun)
 
     def _done(self, job_id: str) -> bool:
-        """Run the job; False where its end could not be written down, or the database went away while it ran: an error
-        would end it for DBOS, and its row would say for ever that it runs."""
+        """Run the job; False where the database went away while it ran, or before its end was written down: it keeps
+        its place until the database is back. Any other error ends it for DBOS alone, and `pick_up` hands it over anew:
+        going round with it would hold the place of a worker for ever."""
         self._running.add(job_id)
         try:
             if job_id in self._unwritten:
@@ -191,7 +193,10 @@ class DurableEngine:
             with self._suspects if self._is_suspect(job_id) else nullcontext():
                 execute(self.db, self.clock, self.tasks, job_id, self.rules)
         except Exception as error:
-            if self._stopping.is_set():
+            away = (passes := passing(error)) is not None and passes.code == "database_unavailable"
+            if self._stopping.is_set() or not away:
+                if not away:
+                    log.error("job could not be ended", job=job_id, error=type(error).__name__)
                 raise
             self._unwritten.add(job_id)
             log.warning("job waits for the database", job=job_id, error=type(error).__name__)

@@ -150,3 +150,49 @@ def test_the_engine_goes_on_with_it_and_picks_up_what_was_lost(
             assert engine.pick_up() == 0
         finally:
             engine.stop()
+
+
+def test_what_cannot_be_written_down_for_another_reason_holds_no_place(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only place of the worker is free for the next, and the job is handed over anew."""
+    monkeypatch.setattr(
+        "app.jobs.engine.PICKED_UP_EVERY", float("inf")
+    )  # once, before anything is handed over
+    mended, fails = threading.Event(), Tells(*(ValueError() for _ in range(9)))
+
+    def tell(_session: object, _job: Job, _now: datetime) -> None:
+        if not mended.is_set():
+            raise KeyError("nobody to tell")
+
+    tasks: dict[str, Task] = {"destroy_extract": fails, "quick": lambda _job: None}
+    engine = DurableEngine(
+        db, utc_now, tasks, system_url=embedded_system_url(tmp_path), executor_id="x", poll=0.02,
+        rules=Rules(most_tries=1, parked=tell), at_once=1,
+    )  # fmt: skip
+    engine.away = 0.05
+    with capture_logs() as said:
+        engine.start()
+        try:
+            first = insert(db, "destroy_extract")
+            until(lambda: fails.ran > 0)
+            second = insert(db, "quick")
+            until(lambda: state(db, second) == "done")
+            assert (state(db, first), fails.ran) == ("running", 1)
+            until(lambda: DBOS.get_workflow_status(first).status == "ERROR")  # type: ignore[union-attr]
+            mended.set()
+            assert engine.pick_up() == 1
+            until(lambda: state(db, first) == "parked")
+        finally:
+            engine.stop()
+    assert {
+        "job": first,
+        "error": "KeyError",
+        "event": "job could not be ended",
+        "log_level": "error",
+    } in said
+
+
+def state(db: Database, job_id: str) -> str:
+    with db.read() as session:
+        return session.get_one(Job, job_id).state
