@@ -197,7 +197,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "version.published": "A steward published a version.",
     "version.quarantined": "The checks over all tables found faults.",
     "version.ready": "The checks over all tables found none.",
-    "version.reopened": "Its institution made a ready version a draft again.",
+    "version.reopened": "Its institution made a ready version a draft again, or one whose check was given up.",
     "version.returned": "A steward gave a version back.",
     "version.submitted": "A version was handed in.",
     "version.superseded": "A newer version of the dataset was published.",

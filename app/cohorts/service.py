@@ -322,11 +322,13 @@ class CohortService:
             return queries.version_view(session, row, of.id)
 
     def reopen(self, actor: Actor, version_id: str) -> View:
-        """The institution takes a version that passed the checks back into a draft, to change it."""
+        """The institution takes a version that passed the checks back into a draft, to change it; or one whose check
+        was given up, so that it need not wait for the operator."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             row, of = _changeable_version(session, actor, version_id)
-            row.state = step(row.state, "reopen")
+            given_up = row.state == "validating" and queries.check_is_parked(session, row.id)
+            row.state = step(row.state, "take_back" if given_up else "reopen")
             _note_version(session, row, of, "version.reopened", actor, now)
             return queries.version_view(session, row, of.id)
 

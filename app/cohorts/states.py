@@ -8,14 +8,17 @@ from app.errors import Problem
 TRANSITIONS: dict[str, dict[str, str]] = {
     "draft": {"edit": "draft", "submit": "validating", "end": "withdrawn"},
     # The checking job runs at least once: it may find its own outcome already written, and then does nothing.
-    "validating": {"accept": "ready", "quarantine": "quarantined", "end": "withdrawn"},
+    "validating": {
+        "accept": "ready", "quarantine": "quarantined", "end": "withdrawn",
+        "take_back": "draft",  # where its check was given up
+    },
     "quarantined": {"edit": "quarantined", "submit": "validating", "end": "withdrawn"},
     "ready": {"submit": "in_review", "reopen": "draft", "end": "withdrawn"},
     "in_review": {"publish": "published", "return": "draft", "end": "withdrawn"},
     "published": {"supersede": "superseded", "withdraw": "withdrawn", "end": "withdrawn"},
     "superseded": {"withdraw": "withdrawn", "end": "withdrawn"},
     "withdrawn": {},
-}
+}  # fmt: skip
 
 
 def step(state: str, verb: str) -> str:

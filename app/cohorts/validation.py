@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,10 @@ from app.schemas.dictionary import Dictionary
 from app.settings import Settings
 
 SYSTEM = "system"
+BROKEN_OFF: Final = {
+    "failed": Finding("check_failed", "the check failed on our side; hand the version in again"),
+    "cancelled": Finding("check_cancelled", "the check was ended; hand the version in again"),
+}
 # Of a table with one of these not even the columns may be as the dictionary says.
 _UNREADABLE = frozenset({"dictionary_changed", "table_missing", "upload_undecided"})
 
@@ -38,7 +43,22 @@ class ValidationService:
     engine: IntakeEngine
 
     def submit_version(self, job: JobContext) -> None:
-        """validating -> ready or quarantined, with a report; begun again after a crash it ends the same."""
+        """validating -> ready or quarantined, with a report; begun again after a crash it ends the same. A check that
+        broke off or was ended is told in the report, too: the version can be handed in again."""
+        try:
+            self._check(job)
+        except Exception as error:
+            told = BROKEN_OFF["cancelled" if job.refusal(error, "").code == "cancelled" else "failed"]
+            nothing = {"people": 0, "rows": 0, "left_out": 0, "tables": [], "hierarchies": [], "warnings": []}
+            report = {
+                "outcome": "quarantined",
+                "problems": [told.to_dict()],
+                "min_cell": self.settings.min_cell,
+            }
+            self.db.again(lambda: self._decide(job.subject, report | nothing, [told]))
+            raise
+
+    def _check(self, job: JobContext) -> None:
         with self.db.read() as session:
             found = version_and_cohort(session, job.subject)
             if found is None or found[0].state != "validating" or found[0].dictionary is None:
@@ -69,15 +89,15 @@ class ValidationService:
             job.progress(step="comparing", tables=len(dictionary.tables))
             moved = self.engine.differences(job.id, dictionary, parents, earlier)
         people = held[dictionary.people.name].people if not findings else 0
-        self._decide(job.subject, report, findings, people, moved or [])
+        self._decide(job.subject, report, findings, people, moved or ())
 
     def _decide(
         self,
         version_id: str,
         report: dict[str, Any],
         findings: list[Finding],
-        people: int,
-        moved: list[TableChange],
+        people: int = 0,
+        moved: Sequence[TableChange] | None = None,
     ) -> None:
         with self.db.unit_of_work() as session:
             found = version_and_cohort(session, version_id)
@@ -88,7 +108,8 @@ class ValidationService:
             if version.state != "validating":
                 return
             version.state = step(version.state, "quarantine" if findings else "accept")
-            if (before := succession.predecessor(session, version)) is not None:
+            before = succession.predecessor(session, version)
+            if before is not None and moved is not None:
                 report["changes"] = succession.written(session, version, before, moved)
             version.report, version.people = report, people
             record(

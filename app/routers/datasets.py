@@ -164,7 +164,7 @@ def send_back(version_id: Id, body: Returned, rooms: Rooms, actor: Publisher) ->
 
 @router.post("/versions/{version_id}/reopen", response_model=VersionView)
 def reopen(version_id: Id, rooms: Rooms, actor: Writer) -> dict[str, Any]:
-    """Make a ready version a draft again, to change it."""
+    """Make a ready version, or one whose check was given up, a draft again, to change it."""
     return rooms.cohorts.reopen(actor, version_id)
 
 
