@@ -25,12 +25,13 @@ class Bell(threading.Event):
     """An event that ends a thread, as `threading.Event`, whose `wait` also ends where the bell is rung.
 
     `least`: seconds between two looks at least; `most`: at most. After a ring the looks go on for a while, further and
-    further apart, for what was rung for may lie a moment ahead.
+    further apart, for what was rung for may lie a moment ahead. `may_look` can put a look off, by `most` seconds.
     """
 
-    def __init__(self, least: float, most: float) -> None:
+    def __init__(self, least: float, most: float, may_look: Callable[[], bool] = lambda: True) -> None:
         super().__init__()
         self.least, self.most = least, max(least, most)
+        self._may_look = may_look
         self._heard = threading.Condition()
         self._rung = False
         self._pause = least
@@ -55,7 +56,12 @@ class Bell(threading.Event):
             self._pause = self.least if self._rung else min(self.most, 2 * self._pause)
             # Many rings in a row are one look.
             self._heard.wait_for(self.is_set, max(0.0, self._looked + self.least - time.monotonic()))
-            self._rung, self._looked = False, time.monotonic()
+            self._rung = False
+        put_off = time.monotonic() + self.most
+        while not self.is_set() and not self._may_look() and time.monotonic() < put_off:
+            super().wait(self.least)
+        with self._heard:
+            self._looked = time.monotonic()
             return self.is_set()
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions
 from dbos._queue import queue_worker_thread
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.db import Database
@@ -97,13 +99,15 @@ class DurableEngine:
         self.db, self.clock, self.tasks, self.poll, self.rules = db, clock, tasks, poll, rules
         self.rest = rest  # seconds that running jobs are given to come to rest at `stop`
         self.at_once, self.per_project = at_once, per_project
+        self._executor_id = executor_id
         self.away = 1.0  # seconds between two tries of a job that lost the database
         self._running: set[str] = set()
         self._unwritten: set[str] = set()
         self._suspects = threading.Lock()
         self._looked = 0.0
         self._stopping = threading.Event()
-        self._due, self._handed = Bell(poll, IDLE), [Bell(poll, 5 * IDLE) for _ in QUEUES]
+        self._due = Bell(poll, IDLE)
+        self._handed = [Bell(poll, 5 * IDLE, partial(self._has_begun, name)) for name in QUEUES]
         self._relay = threading.Thread(target=self._run_relay, name="job-relay", daemon=True)
         self._listener = None if db.is_sqlite else Listener(db.url, self._ring)
         self._queues: list[threading.Thread] = []
@@ -153,6 +157,22 @@ class DurableEngine:
         if self._listener is not None:
             self._listener.start()
         self._relay.start()
+
+    def _has_begun(self, queue: str) -> bool:
+        """Whether all that was taken from a queue has begun. DBOS counts what has begun against its places, each one
+        in its own thread: were it to look again before these begin, it would take more than there are places. A
+        database that is away has DBOS itself waiting for it."""
+        try:
+            taken = DBOS.list_workflows(
+                status=["PENDING"],
+                queue_name=queue,
+                executor_id=self._executor_id,
+                load_input=False,
+                load_output=False,
+            )
+        except SQLAlchemyError:
+            return True
+        return {one.workflow_id for one in taken} <= set(self._dbos._active_workflows_set.activeList())
 
     def take_over(self, worker: str) -> int:
         """Put what a dead worker had begun back into the queue; how many jobs. May be repeated."""

@@ -102,6 +102,26 @@ def test_many_rings_are_one_look() -> None:
     assert HOUR - 600 < recorded.pauses[-1] <= HOUR  # the second look is put off
 
 
+def test_a_look_is_put_off_until_it_may_be_and_no_longer_than_most() -> None:
+    answers = iter([False, False, True])
+    bell = Bell(1e-6, HOUR, lambda: next(answers))
+    bell.ring()
+    assert answered(bell.wait) is False
+    assert next(answers, None) is None
+    asked = 0
+
+    def never() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    assert answered(Bell(1e-6, 0.01, never).wait) is False
+    assert asked > 0
+    bell = Bell(1e-6, HOUR, never)
+    threading.Timer(0.05, bell.set).start()
+    assert answered(bell.wait) is True
+
+
 def test_a_commit_rings_and_a_reader_does_not(db: Database) -> None:
     told = Told()
     silence = db.on_commit(told.ring)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -126,7 +128,55 @@ def test_the_durable_engine_keeps_ranks_and_projects(db: Database, tmp_path: Pat
     assert ran == [reissue, check, builds[0], other, builds[1], chore]
 
 
-def until(done: object, seconds: float = 60) -> None:
+def test_no_more_is_taken_than_there_are_places_where_threads_are_slow_to_begin(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DBOS counts what has begun, so that it must not look again before what it took begins."""
+    jobs = [_insert(db, "check_upload") for _ in range(4)]
+    together: list[int] = []
+    running = 0
+    counting = threading.Lock()
+
+    def task(_job: JobContext) -> None:
+        nonlocal running
+        with counting:
+            running += 1
+            together.append(running)
+        time.sleep(0.3)
+        with counting:
+            running -= 1
+
+    submit = ThreadPoolExecutor.submit
+
+    def slow(
+        self: ThreadPoolExecutor, begin: Callable[..., object], *given: object, **named: object
+    ) -> object:
+        def later() -> object:
+            time.sleep(0.3)
+            return begin(*given, **named)
+
+        return submit(self, later)
+
+    engine = DurableEngine(
+        db, utc_now, {"check_upload": task}, system_url=embedded_system_url(tmp_path), executor_id="slow", poll=0.02,
+        rules=Rules(), at_once=1,
+    )  # fmt: skip
+    engine.start()
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", slow)
+    try:
+        until(lambda: all(_state(db, job) == "done" for job in jobs))
+    finally:
+        monkeypatch.undo()
+        engine.stop()
+    assert together == [1, 1, 1, 1]
+
+
+def _state(db: Database, job_id: str) -> str:
+    with db.read() as session:
+        return session.get_one(Job, job_id).state
+
+
+def until(done: object, seconds: float = 120) -> None:
     assert callable(done)
     end = time.monotonic() + seconds
     while not done():
