@@ -8,7 +8,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import httpx2
@@ -32,6 +32,13 @@ class Ground:
     table: bytes
     people: list[str]
     asking: dict[str, Any]
+    taken: list[tuple[float, float]] = field(default_factory=list)
+    """When each withdrawal was said, and answered."""
+
+    def closed_a_part(self, begun: float, ended: float) -> bool:
+        """Whether a withdrawal was taken in between: every extract that holds the person is closed at once, and opened
+        again but for their parts."""
+        return any(said < ended and begun < answered for said, answered in self.taken)
 
 
 class Stopped(Exception):
@@ -81,8 +88,10 @@ class Client(ABC):
         try:
             answer = await self.http.request(method, path, json=body, headers=headers, **more)
         except httpx2.RemoteProtocolError as error:
-            # A part that is withdrawn while it is sent ends short; what it says when asked again shows whether it was.
-            if "/files/" in path and (await self._again(path, headers)) in (410, 503):
+            # A part that is closed while it is sent ends short; asked again it says whether it is closed still.
+            ended = time.perf_counter()
+            closed = "/files/" in path and (await self._again(path, headers)) in (410, 503)
+            if closed or ("/files/" in path and self.ground.closed_a_part(begun, ended)):
                 self.answers[CUT] += 1
             else:
                 self.answers[f"no answer: {type(error).__name__} {method} {_shape(path)}"] += 1
@@ -224,7 +233,13 @@ class Withdrawing(Client):
             return
         body = {"participant": mine[self.rounds], "kind": "no_further_use"}
         path = f"/v1/cohorts/{self.ground.ids['cohort']}/withdrawals"
-        taken = (await self.ask("hospital", "POST", path, body)).json()
+        said = time.perf_counter()
+        self.ground.taken.append((said, float("inf")))
+        try:
+            taken = (await self.ask("hospital", "POST", path, body)).json()
+        finally:
+            self.ground.taken.remove((said, float("inf")))
+            self.ground.taken.append((said, time.perf_counter()))
         await self.watched("hospital", f"/v1/withdrawals/{taken['id']}", ("closed",))
 
 

@@ -86,6 +86,28 @@ def test_every_answer_is_counted_once_without_ids(status, body, counted):
     assert len(client.times) == 1
 
 
+@pytest.mark.parametrize(
+    ("taken", "again", "error"),
+    [([], 200, True), ([], 410, False), ([(0.0, 1.0)], 200, True), ([(0.0, float("inf"))], 200, False)],
+)
+def test_a_download_that_ends_short_is_an_error_unless_a_withdrawal_closed_it(taken, again, error):
+    client = Reading(Ground("http://x", {"researcher": "t"}, {}, [], b"", [], {}, taken), 0)
+
+    def answer(request):
+        if request.method == "GET":
+            raise httpx2.RemoteProtocolError("ended short", request=request)
+        return httpx2.Response(again)
+
+    async def asked():
+        transport = httpx2.MockTransport(answer)
+        async with httpx2.AsyncClient(base_url="http://x", transport=transport) as client.http:
+            with pytest.raises(Stopped):
+                await client.ask("researcher", "GET", f"/v1/extracts/ext_1/files/{'a' * 64}.parquet")
+
+    asyncio.run(asked())
+    assert [is_error(name) for name in client.answers] == [error]
+
+
 def test_there_are_the_four_kinds():
     assert set(KINDS) == {"reading", "uploading", "extracting", "withdrawing"}
     assert (Path(__file__).parents[2] / "benchmarks" / "load.py").exists()
