@@ -84,6 +84,8 @@ from app.requests import measures as request_measures
 from app.requests.departing import end as end_requests
 from app.requests.departing import move as move_requests
 from app.requests.handing_over import hand_over as hand_over_requests
+from app.requests.holding import PermitService
+from app.requests.oversight import OversightService
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -272,7 +274,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> Built:
         **catalog_tasks(indexing),
         **count_tasks(counts),
         **integration_tasks(CheckService(db, clock, settings, running)),
-        **request_tasks(house.requests),
+        **request_tasks(house.requests, house.permits),
         **extract_tasks(ExtractTasks(house.extracts, gate, settings.recall_days)),
         **withdrawal_tasks(house.withdrawals),
         **finding_tasks(FindingTasks(house.findings, gate)),
@@ -333,7 +335,9 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
         integrations=IntegrationService(db, clock, settings),
         returns=ReturnService(db, clock),
         citations=CitationService(db, clock, settings.public_url),
-        requests=RequestService(db, clock, settings, gate, ground.journal),
+        requests=RequestService(db, clock, settings, gate),
+        permits=PermitService(db, clock, ground.journal),
+        oversight=OversightService(db, clock),
         extracts=ExtractService(db, clock, ground.outbox, settings),
         recalls=recalls,
         withdrawals=ground.withdrawals,
@@ -491,7 +495,7 @@ def prepare(built: Served, restored: str | None = None) -> Replayed:
             built.house.uploads.end_lost()
         built.house.auth.bootstrap()
         built.house.departures.replay()
-        built.house.requests.replay()
+        built.house.permits.replay()
         return built.house.withdrawals.replay(restored)
 
 

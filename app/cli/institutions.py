@@ -130,7 +130,7 @@ def quote(permit: Annotated[str, typer.Argument(help="The permit, prm_...")], as
                   ("rows", "bytes", "minutes"))  # fmt: skip
         return f"{one['permit_id']}  " + ", ".join(ranges) + f"; known from {one['builds']} builds"
 
-    _tell([_run(lambda built: built.house.requests.quote(_actor("steward"), permit))], as_json, line)
+    _tell([_run(lambda built: built.house.permits.quote(_actor("steward"), permit))], as_json, line)
 
 
 @institutions.command()

@@ -114,9 +114,9 @@ def sections(house: Any, actor: Actor) -> Iterator[Section]:
 
 def _quotes(house: Any, actor: Actor) -> Iterator[View]:
     """Of each permit under which something may still be ordered, as low, expected and high."""
-    for permit in house.requests.permits(actor, None, MOST):
+    for permit in house.permits.held(actor, None, MOST):
         if permit["state"] in _LIVE:
-            found = house.requests.quote(actor, permit["id"])
+            found = house.permits.quote(actor, permit["id"])
             ranges = {
                 name: " – ".join(str(found[name][one]) for one in ("low", "expected", "high"))
                 for name in ("rows", "bytes", "minutes")

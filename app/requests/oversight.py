@@ -1,7 +1,8 @@
-"""Reading and checking the audit chains: who may see a stream, its lines in order, and where it breaks."""
+"""Answers to those who look on: may I, and why not; the lines of an audit stream, and where its chain breaks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -10,10 +11,36 @@ from sqlalchemy.orm import Session
 from app.audit import PLATFORM, verify
 from app.auth import policy
 from app.auth.policy import Actor, AuditFacts
+from app.clock import Clock
 from app.consents.cohorts import behind
 from app.consents.custody import heirs
+from app.db import Database
 from app.errors import not_found
 from app.models import AuditHead, AuditLine, Permit, Project
+from app.requests import why
+
+
+@dataclass(frozen=True)
+class OversightService:
+    """Reads alone; nothing here changes anything."""
+
+    db: Database
+    clock: Clock
+
+    def why(self, actor: Actor, verb: str, object_id: str) -> dict[str, Any]:
+        """May I? Which conditions are met, which are not, and who can mend the rest."""
+        with self.db.read() as session:
+            return why.answer(session, actor, verb, object_id, self.clock())
+
+    def audit(self, actor: Actor, stream: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """The lines of one audit stream after a number."""
+        with self.db.read() as session:
+            return lines(session, actor, stream, after, limit)
+
+    def verify_audit(self, actor: Actor, stream: str) -> dict[str, Any]:
+        """Whether the chain of a stream holds, and where it breaks first."""
+        with self.db.read() as session:
+            return verified(session, actor, stream)
 
 
 def lines(session: Session, actor: Actor, stream: str, after: int, limit: int) -> list[dict[str, Any]]:

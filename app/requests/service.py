@@ -18,8 +18,8 @@ from app.db import Database, new_id, retried
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
 from app.jobs.answers import Once, earlier, keep
-from app.models import AccessRequest, DryRun, Permit, Review
-from app.requests import decisions, following, oversight, permit_journal, permits, queries, quoting, why
+from app.models import AccessRequest, DryRun, Review
+from app.requests import decisions, queries
 from app.requests.asking import judged, must_be_a_purpose, must_lie_ahead, must_not_be_denied, planned
 from app.requests.decisions import Decided
 from app.requests.dummies import made_up
@@ -27,7 +27,6 @@ from app.requests.states import BOARDS, REVIEWABLE, step
 from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan, plan_hash
 from app.settings import Settings
-from app.storage.journal import Journal
 
 View = dict[str, Any]
 
@@ -43,13 +42,12 @@ class DryRunning(Protocol):
 
 @dataclass(frozen=True)
 class RequestService:
-    """What applicants, stewards and holders do. Dry runs are jobs (`requests/tasks.py`)."""
+    """What applicants and stewards do. Dry runs are jobs (`requests/tasks.py`)."""
 
     db: Database
     clock: Clock
     settings: Settings
     gate: DryRunning | None  # none in a web without workers' keys: dry runs are jobs
-    journal: Journal | None = None
 
     @retried
     def create(self, actor: Actor, body: Mapping[str, Any], once: Once | None = None) -> View:
@@ -263,89 +261,6 @@ class RequestService:
             _note(session, row, of, decisions.EVENTS[decided.decision], actor, now, data)
             issued = {"permit_id": permit.id, "project_id": permit.project_id} if permit else {}
             return keep(session, once, 200, {**_receipt(row), **issued})
-
-    def permit(self, actor: Actor, permit_id: str) -> View:
-        """One permit."""
-        with self.db.read() as session:
-            return permits.view(session, actor, permit_id)
-
-    def permits(self, actor: Actor, after: str | None, limit: int) -> list[View]:
-        """The permits that the actor holds."""
-        with self.db.read() as session:
-            return permits.held(session, actor, after, limit)
-
-    def agreement(self, actor: Actor, permit_id: str) -> View:
-        """The text of the agreement and its digest."""
-        with self.db.read() as session:
-            return permits.agreement(session, actor, permit_id)
-
-    def quote(self, actor: Actor, permit_id: str) -> View:
-        """What the extract of a permit will cost, and how sure that is."""
-        with self.db.read() as session:
-            return quoting.quote(session, actor, permit_id)
-
-    @retried
-    def accept(self, actor: Actor, permit_id: str, digest: str) -> View:
-        """The holder accepts the agreement of this digest: the permit is active."""
-        with self.db.unit_of_work() as session:
-            return permits.accept(session, actor, permit_id, digest, self.clock())
-
-    @retried
-    def manage(self, actor: Actor, permit_id: str, verb: str, note: str) -> View:
-        """A steward suspends, resumes or revokes a permit; it holds from the next byte on."""
-        with self.db.unit_of_work() as session:
-            now = self.clock()
-            view = permits.manage(session, actor, permit_id, verb, note, now)
-            self.write_down(session, permit_id, now)
-            return view
-
-    def write_down(self, session: Session, permit_id: str, now: datetime) -> None:
-        """The last step before the commit: what the journal cannot take of a permit's state is not done at all."""
-        if self.journal is not None:
-            state = session.get_one(Permit, permit_id).state
-            self.journal.add(permit_journal.entry_of(permit_id, state, now))
-
-    def replay(self) -> int:
-        """Stop every permit that was stopped after the backup which was put back; called before anything is served."""
-        return 0 if self.journal is None else permit_journal.replay(self.db, self.journal, self.clock())
-
-    @retried
-    def amend(self, actor: Actor, permit_id: str, version_id: str | None, note: str) -> View:
-        """A steward lets a permit go on to a version, or says that it stays on its own (no version)."""
-        with self.db.unit_of_work() as session:
-            if version_id is None:
-                return following.stay(session, actor, permit_id, note, self.clock())
-            return following.amend(session, actor, permit_id, version_id, note, self.clock())
-
-    def asked(self, actor: Actor, after: str | None, limit: int) -> list[View]:
-        """For a steward: permits that follow, whose next version breaks what their plan uses."""
-        with self.db.read() as session:
-            return following.asked(session, actor, after, limit)
-
-    def correct(self, permit_id: str, erratum_id: str) -> None:
-        """Let a permit on a version with wrong values go on to the one that corrects it."""
-        with self.db.unit_of_work() as session:
-            following.correct(session, permit_id, erratum_id, self.clock())
-
-    def follow(self, permit_id: str, version_id: str) -> None:
-        """Let a permit go on to a version that was published, or ask its steward."""
-        with self.db.unit_of_work() as session:
-            following.follow(session, permit_id, version_id, self.clock())
-
-    def why(self, actor: Actor, verb: str, object_id: str) -> View:
-        """May I? Which conditions are met, which are not, and who can mend the rest."""
-        with self.db.read() as session:
-            return why.answer(session, actor, verb, object_id, self.clock())
-
-    def audit(self, actor: Actor, stream: str, after: int, limit: int) -> list[View]:
-        """The lines of one audit stream after a number."""
-        with self.db.read() as session:
-            return oversight.lines(session, actor, stream, after, limit)
-
-    def verify_audit(self, actor: Actor, stream: str) -> View:
-        """Whether the chain of a stream holds, and where it breaks first."""
-        with self.db.read() as session:
-            return oversight.verified(session, actor, stream)
 
     def _asked(
         self, session: Session, actor: Actor, version_id: str, body: Mapping[str, Any], now: datetime

@@ -12,7 +12,9 @@ from app.audit import institution_stream, record
 from app.errors import Problem
 from app.jobs import JobContext, Task
 from app.models import AccessRequest, DryRun
-from app.requests import batches, permits, queries
+from app.requests import batches, queries
+from app.requests.holding import PermitService
+from app.requests.permits import suspend_by_platform
 from app.requests.service import RequestService
 from app.schemas.plan import Plan
 
@@ -22,6 +24,7 @@ class RequestTasks:
     """The tasks, each safe to run again."""
 
     service: RequestService
+    permits: PermitService
 
     def dry_run(self, job: JobContext) -> None:
         """queued -> ready with its numbers, or failed with the reason."""
@@ -47,10 +50,10 @@ class RequestTasks:
 
     def suspend_permit(self, job: JobContext) -> None:
         """A permit whose holder leaves recalls unanswered is suspended."""
-        with self.service.db.unit_of_work() as session:
-            now = self.service.clock()
-            if permits.suspend_by_platform(session, job.subject, job.arguments["reason"], now):
-                self.service.write_down(session, job.subject, now)
+        with self.permits.db.unit_of_work() as session:
+            now = self.permits.clock()
+            if suspend_by_platform(session, job.subject, job.arguments["reason"], now):
+                self.permits.write_down(session, job.subject, now)
 
     def _finish(self, run_id: str, state: str, result: dict[str, Any], basis: bytes | None = None) -> None:
         now = self.service.clock()
@@ -85,12 +88,12 @@ class RequestTasks:
         )
 
 
-def tasks(service: RequestService) -> dict[str, Task]:
+def tasks(service: RequestService, permits: PermitService) -> dict[str, Task]:
     """The tasks by the kind of their job."""
-    made = RequestTasks(service)
+    made = RequestTasks(service, permits)
     return {
         "dry_run": made.dry_run,
         "suspend_permit": made.suspend_permit,
-        "correct_permit": lambda job: service.correct(job.subject, str(job.arguments["erratum_id"])),
-        "follow_version": lambda job: service.follow(job.subject, str(job.arguments["version_id"])),
+        "correct_permit": lambda job: permits.correct(job.subject, str(job.arguments["erratum_id"])),
+        "follow_version": lambda job: permits.follow(job.subject, str(job.arguments["version_id"])),
     }

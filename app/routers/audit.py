@@ -34,7 +34,7 @@ def lines(
     cursor: Annotated[int, Query(ge=0, le=2**53, description="`next_cursor` of the page before.")] = 0,
 ) -> dict[str, Any]:
     """The lines of one stream, oldest first."""
-    found = rooms.requests.audit(actor, stream, cursor, limit + 1)
+    found = rooms.oversight.audit(actor, stream, cursor, limit + 1)
     shown = found[:limit]
     return {"items": shown, "next_cursor": str(shown[-1]["number"]) if len(found) > limit else None}
 
@@ -42,4 +42,4 @@ def lines(
 @router.get("/verify", response_model=AuditVerdict)
 def verify(rooms: Rooms, actor: Inspector, stream: Stream) -> dict[str, Any]:
     """Whether the chain of a stream holds, and where it breaks first."""
-    return rooms.requests.verify_audit(actor, stream)
+    return rooms.oversight.verify_audit(actor, stream)

@@ -25,6 +25,8 @@ from app.institutions.inspection import InspectionService
 from app.institutions.quotas import QuotaService
 from app.institutions.staff import StaffService
 from app.integrations.service import IntegrationService
+from app.requests.holding import PermitService
+from app.requests.oversight import OversightService
 from app.requests.service import RequestService
 from app.withdrawals.receipts import ReceiptService
 from app.withdrawals.service import WithdrawalService
@@ -44,6 +46,8 @@ class House:
     citations: CitationService
     returns: ReturnService
     requests: RequestService
+    permits: PermitService
+    oversight: OversightService
     extracts: ExtractService
     recalls: RecallService
     withdrawals: WithdrawalService

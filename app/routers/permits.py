@@ -42,7 +42,7 @@ Reader = Annotated[
 @router.get("", response_model=PageOf[PermitView])
 def list_held(rooms: Rooms, actor: Holder, page: Paged) -> dict[str, Any]:
     """Your permits, newest first."""
-    return page.of(rooms.requests.permits(actor, page.after, page.take))
+    return page.of(rooms.permits.held(actor, page.after, page.take))
 
 
 @router.get("/recalls", response_model=PageOf[OpenRecalls])
@@ -54,52 +54,52 @@ def open_recalls(rooms: Rooms, actor: Steward, page: Paged) -> dict[str, Any]:
 @router.get("/asked", response_model=PageOf[AskedPermit])
 def asked(rooms: Rooms, actor: Steward, page: Paged) -> dict[str, Any]:
     """For stewards: permits that follow, whose next version breaks what their plan uses."""
-    return page.of(rooms.requests.asked(actor, page.after, page.take))
+    return page.of(rooms.permits.asked(actor, page.after, page.take))
 
 
 @router.get("/{permit_id}", response_model=PermitView)
 def read(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     """One permit."""
-    return rooms.requests.permit(actor, permit_id)
+    return rooms.permits.get(actor, permit_id)
 
 
 @router.get("/{permit_id}/quote", response_model=QuoteView)
 def quote(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     """What the extract will cost: rows, bytes and minutes, each with how sure that is."""
-    return rooms.requests.quote(actor, permit_id)
+    return rooms.permits.quote(actor, permit_id)
 
 
 @router.get("/{permit_id}/agreement", response_model=AgreementView)
 def agreement(permit_id: Id, rooms: Rooms, actor: Reader) -> dict[str, Any]:
     """The data use agreement, in Korean and English, and its digest."""
-    return rooms.requests.agreement(actor, permit_id)
+    return rooms.permits.agreement(actor, permit_id)
 
 
 @router.post("/{permit_id}/agreement", response_model=PermitView)
 def accept(permit_id: Id, body: Acceptance, rooms: Rooms, actor: Holder) -> dict[str, Any]:
     """Accept the agreement of this digest; the permit is active from now on."""
-    return rooms.requests.accept(actor, permit_id, body.digest)
+    return rooms.permits.accept(actor, permit_id, body.digest)
 
 
 @router.post("/{permit_id}/amend", response_model=PermitView)
 def amend(permit_id: Id, body: Amendment, rooms: Rooms, actor: Steward) -> dict[str, Any]:
     """Let a permit go on to a version of its dataset, or say that it stays: a following one may not decide itself."""
-    return rooms.requests.amend(actor, permit_id, body.version_id, body.note)
+    return rooms.permits.amend(actor, permit_id, body.version_id, body.note)
 
 
 @router.post("/{permit_id}/suspend", response_model=PermitView)
 def suspend(permit_id: Id, body: Returned, rooms: Rooms, actor: Steward) -> dict[str, Any]:
     """Stop everything under a permit for now."""
-    return rooms.requests.manage(actor, permit_id, "suspend", body.note)
+    return rooms.permits.manage(actor, permit_id, "suspend", body.note)
 
 
 @router.post("/{permit_id}/resume", response_model=PermitView)
 def resume(permit_id: Id, body: Returned, rooms: Rooms, actor: Steward) -> dict[str, Any]:
     """Let a suspended permit live again."""
-    return rooms.requests.manage(actor, permit_id, "resume", body.note)
+    return rooms.permits.manage(actor, permit_id, "resume", body.note)
 
 
 @router.post("/{permit_id}/revoke", response_model=PermitView)
 def revoke(permit_id: Id, body: Returned, rooms: Rooms, actor: Steward) -> dict[str, Any]:
     """End a permit for good."""
-    return rooms.requests.manage(actor, permit_id, "revoke", body.note)
+    return rooms.permits.manage(actor, permit_id, "revoke", body.note)

@@ -31,4 +31,4 @@ def why(
     object_id: Annotated[str, Query(alias="object", pattern=r"^[a-z0-9_]{1,40}$", description="Its id.")],
 ) -> dict[str, Any]:
     """May I do this with that?"""
-    return rooms.requests.why(actor, verb, object_id)
+    return rooms.oversight.why(actor, verb, object_id)

@@ -262,7 +262,7 @@ def test_a_permit_that_was_stopped_after_the_backup_stays_stopped(
         permit = session.get_one(Extract, site.extract).permit_id
     folder = site.back_up()
     for verb in verbs:
-        site.built.house.requests.manage(steward, permit, verb, "why")
+        site.built.house.permits.manage(steward, permit, verb, "why")
     readable = site.readable()
     assert bool(readable) == (after == "active")
     site.destroy()
@@ -275,7 +275,7 @@ def test_a_permit_that_was_stopped_after_the_backup_stays_stopped(
         assert session.get_one(Permit, permit).state == after
     prepare(site.built)  # and once more it changes nothing
     if after == "suspended":
-        site.built.house.requests.manage(steward, permit, "resume", "heard")
+        site.built.house.permits.manage(steward, permit, "resume", "heard")
         prepare(site.built)
         assert site.readable()
 

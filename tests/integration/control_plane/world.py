@@ -49,6 +49,8 @@ from app.models import AuditLine, Cohort, Consent, Dataset, DatasetVersion, Part
 from app.requests.departing import end as end_requests
 from app.requests.departing import move as move_requests
 from app.requests.handing_over import hand_over
+from app.requests.holding import PermitService
+from app.requests.oversight import OversightService
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.routers import (
@@ -196,6 +198,8 @@ class World:
             returns=ReturnService(self.db, clock),
             citations=CitationService(self.db, clock, "https://baekman.example"),
             requests=RequestService(self.db, clock, settings, self.gate),
+            permits=PermitService(self.db, clock),
+            oversight=OversightService(self.db, clock),
             extracts=cast("Any", None),
             recalls=RecallService(self.db, clock, settings.recall_days, settings.recall_grace_days),
             withdrawals=cast("Any", None),
@@ -239,7 +243,7 @@ class World:
         self.people["other"] = person("other", "researcher")
         self.indexing = VariableIndexing(self.db, clock, self)
         tasks: dict[str, Task] = {
-            **request_tasks(self.house.requests),
+            **request_tasks(self.house.requests, self.house.permits),
             **catalog_tasks(self.indexing),
             "submit_version": self._accept,
         }

@@ -20,6 +20,8 @@ from app.integrations.service import IntegrationService
 from app.jobs.engine import InlineEngine
 from app.models import AuditLine, Cohort, DatasetVersion, Institution
 from app.requests.decisions import Decided
+from app.requests.holding import PermitService
+from app.requests.oversight import OversightService
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.settings import Settings
@@ -41,9 +43,12 @@ class Rooms:
         gate = self.two.gate
         self.integrations = IntegrationService(db, lambda: NOW, settings)
         self.requests = RequestService(db, lambda: NOW, settings, gate)
+        self.permits, self.oversight = PermitService(db, lambda: NOW), OversightService(db, lambda: NOW)
         self.catalog = CatalogService(db, lambda: NOW, settings, gate)
         checks = CheckService(db, lambda: NOW, settings, gate.engine)
-        self.jobs = InlineEngine(db, lambda: NOW, {**tasks(checks), **request_tasks(self.requests)})
+        self.jobs = InlineEngine(
+            db, lambda: NOW, {**tasks(checks), **request_tasks(self.requests, self.permits)}
+        )
         hanbit, saebom = self.two.hanbit.institution_id, self.two.saebom.institution_id
         self.hanbit, self.saebom = actor("h", "institution", hanbit), actor("s", "institution", saebom)
         self.for_hanbit, self.for_saebom = actor("hs", "steward", hanbit), actor("ss", "steward", saebom)
@@ -260,10 +265,10 @@ def test_one_request_is_seen_and_reviewed_by_every_institution_behind_it(rooms: 
     for board in ("DRB", "IRB"):
         rooms.requests.review(rooms.for_saebom, request, board, "exempt", "")
     issued = rooms.requests.decide(rooms.for_hanbit, request, decided)
-    agreement = rooms.requests.agreement(rooms.researcher, issued["permit_id"])["text"]
+    agreement = rooms.permits.agreement(rooms.researcher, issued["permit_id"])["text"]
     assert "Cohort: Hanbit (Hanbit)" in agreement
     assert "Cohort: Saebom (Saebom)" in agreement
-    lines = rooms.requests.audit(rooms.for_saebom, f"project:{issued['project_id']}", 0, 10)
+    lines = rooms.oversight.audit(rooms.for_saebom, f"project:{issued['project_id']}", 0, 10)
     assert "permit.issued" in [line["event"] for line in lines]
 
 
