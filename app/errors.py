@@ -113,6 +113,9 @@ CODES: dict[str, tuple[int, str, str]] = {
         "운영자가 확인할 때까지 작업이 중지되었습니다",
     ),
     "length_required": (411, "The length of the body must be announced", "본문의 길이를 알려야 합니다"),
+    "link_expired": (403, "The link has expired", "링크의 유효 기간이 지났습니다"),
+    "link_invalid": (403, "The link is not one that was given", "발급된 링크가 아닙니다"),
+    "link_revoked": (403, "The link was taken back", "링크가 취소되었습니다"),
     "mapping_invalid": (422, "The mapping cannot be accepted", "매핑을 받아들일 수 없습니다"),
     "mapping_unfinished": (
         409,

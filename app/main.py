@@ -48,6 +48,7 @@ from app.db import Database
 from app.engines import Limits, engine
 from app.engines.destruction import DestructionEngine
 from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
+from app.extracts.links import LinkService
 from app.extracts.mending import look_through
 from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
@@ -104,6 +105,7 @@ from app.routers import (
     inspections,
     institutions,
     integrations,
+    links,
     oauth,
     operations,
     permits,
@@ -156,6 +158,7 @@ ROUTERS = (
     requests,
     permits,
     extracts,
+    links,
     returns,
     withdrawals,
     why,
@@ -327,8 +330,10 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
     watching = WatchService(db, clock)
     feeds = FeedService(db, clock, settings)
     recalls = RecallService(db, clock, settings.recall_days, settings.recall_grace_days)
+    auth = AuthService(db, clock, settings, keyring)
+    extracts_ = ExtractService(db, clock, ground.outbox, settings)
     return House(
-        auth=AuthService(db, clock, settings, keyring),
+        auth=auth,
         uploads=ground.uploads,
         cohorts=CohortService(db, clock, settings, keyring, ground.withdrawals.leave),
         catalog=CatalogService(db, clock, settings, counts),
@@ -338,7 +343,8 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
         requests=RequestService(db, clock, settings, gate),
         permits=PermitService(db, clock, ground.journal),
         oversight=OversightService(db, clock),
-        extracts=ExtractService(db, clock, ground.outbox, settings),
+        extracts=extracts_,
+        links=LinkService(extracts_, auth.links, auth.issuer),
         recalls=recalls,
         withdrawals=ground.withdrawals,
         receipts=ReceiptService(db),

@@ -137,6 +137,11 @@ class Settings(BaseSettings):
         default=500_000, ge=1, description="Rows of a part before a table is cut further."
     )
     access_token_seconds: int = Field(default=3600, ge=60, description="Life of an access token.")
+    link_seconds: int = Field(
+        default=3600,
+        ge=60,
+        description="Longest life of a signed link to a part; never beyond its token, permit or extract.",
+    )
     upload_max_bytes: int = Field(20 * 2**30, ge=1, description="Largest single upload.")
     upload_put_max_bytes: int = Field(
         default=256 * 2**20,

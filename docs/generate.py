@@ -25,7 +25,7 @@ from app.deid.hierarchies import kinds
 from app.deid.transforms import transforms
 from app.errors import CODES
 from app.main import ROUTERS
-from app.routers.guards import ALL_SCOPES, PUBLIC
+from app.routers.guards import ALL_SCOPES, LINKED, PUBLIC
 from app.schemas import dictionary as dictionaries
 from app.settings import Settings
 from docs.fields import bounds, default, hierarchy, kind_of, needed, properties, role, sentences
@@ -275,7 +275,7 @@ def _routes() -> Iterator[tuple[str, str, str]]:
     for context in iter_route_contexts(application().routes):
         path = context.path_format or context.path or ""
         if isinstance(context.original_route, APIRoute) and path not in PUBLIC:
-            needed = sorted(set(_guards(context.dependant)))
+            needed = ["a signed link"] if path in LINKED else sorted(set(_guards(context.dependant)))
             yield f"`{path}`", ", ".join(sorted(context.methods or ())), " and ".join(needed)
 
 

@@ -18,6 +18,9 @@ WAYS: dict[str, str] = {
     # rows
     "GET /v1/extracts/{extract_id}/files/{name}": "bytes",
     "HEAD /v1/extracts/{extract_id}/files/{name}": "bytes",
+    "GET /v1/links/{extract_id}/{name}": "linked",
+    "HEAD /v1/links/{extract_id}/{name}": "linked",
+    "POST /v1/extracts/{extract_id}/links": "linked",
     # papers of what was released
     "GET /v1/extracts": "papers",
     "GET /v1/extracts/{extract_id}": "papers",

@@ -40,6 +40,7 @@ EVENTS = frozenset(
         "extract.destroyed",
         "extract.expired",
         "extract.failed",
+        "extract.linked",
         "extract.ordered",
         "extract.recorded",
         "extract.reissued",

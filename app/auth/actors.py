@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.auth import queries
 from app.auth.freezes import standing
-from app.auth.policy import ROLE_SCOPES, Actor, Role, Target
+from app.auth.policy import ROLE_SCOPES, Actor, Credential, Role, Target
 from app.auth.registered import Person, RegisteredClient, role_scopes
 from app.auth.tokens import AccessClaims
 from app.models import Account, Client
@@ -63,9 +63,9 @@ def actor_of(session: Session, claims: AccessClaims, at: datetime) -> Actor | No
     if who is None or not counts(who, at) or who.subject != claims.subject or who.role not in ROLE_SCOPES:
         return None
     scopes = set(claims.scope.split()) & found.scopes & role_scopes(who.role)
-    return Actor(
-        claims.subject, claims.client_id, cast("Role", who.role), who.institution_id, frozenset(scopes)
-    )
+    by = Credential(claims.jti, claims.family, claims.issued_at, claims.expires_at)
+    role = cast("Role", who.role)
+    return Actor(claims.subject, claims.client_id, role, who.institution_id, frozenset(scopes), by)
 
 
 def first_use(session: Session, kind: str, name: str, until: datetime) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import KeySet, RSAKey
 from sqlalchemy import Text, bindparam, cast, or_, select
 from sqlalchemy.orm import Session
@@ -62,6 +65,33 @@ def signing_key(session: Session, keyring: Keyring) -> RSAKey:
         raise LookupError("there is no signing key: bootstrap has not run")
     der = _unpadded(keyring.unwrap(row.private_wrapped))
     return RSAKey.import_key(der, parameters={"kid": row.kid, "alg": row.algorithm, "use": "sig"})
+
+
+def link_key(session: Session, keyring: Keyring) -> tuple[str, bytes]:
+    """The kid of the key that signs now, and the 32 bytes of it that sign links to files."""
+    newest = select(SigningKey.kid, SigningKey.private_wrapped).where(SigningKey.retired_at.is_(None))
+    row = session.execute(newest.order_by(SigningKey.created_at.desc(), SigningKey.kid).limit(1)).first()
+    if row is None:
+        raise LookupError("there is no signing key: bootstrap has not run")
+    return row[0], _for_links(keyring, row[1])
+
+
+def link_key_of(session: Session, keyring: Keyring, kid: str, since: datetime) -> bytes | None:
+    """The 32 bytes of a named key that sign links, where it signs still or was retired after `since`. Which keys count
+    is asked of the database each time."""
+    query = select(SigningKey.private_wrapped).where(
+        SigningKey.kid == kid, or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > since)
+    )
+    wrapped = session.scalar(query)
+    return None if wrapped is None else _for_links(keyring, wrapped)
+
+
+@lru_cache(maxsize=16)
+def _for_links(keyring: Keyring, wrapped: bytes) -> bytes:
+    """Derived by HKDF (RFC 5869) under a name of its own, so that a signed link tells nothing that signs a token.
+    Remembered, for a master key may be a program that is run, and a data client asks six times a link."""
+    private = _unpadded(keyring.unwrap(wrapped))
+    return HKDF(SHA256(), length=32, salt=None, info=b"baekman links 1").derive(private)
 
 
 def public_keys(session: Session, at: datetime, token_life: timedelta) -> tuple[str, ...]:

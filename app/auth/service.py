@@ -17,6 +17,7 @@ from app.auth.administration import Administration
 from app.auth.endpoints import Introspection, Revocation
 from app.auth.grants import CodeGrant, MachineGrant, RefreshGrant
 from app.auth.keys import jwks
+from app.auth.links import LinkMint
 from app.auth.metadata import metadata
 from app.auth.policy import Actor
 from app.auth.registered import Person
@@ -59,6 +60,11 @@ class AuthService:
     def mint(self) -> TokenMint:
         """Signs and reads this issuer's tokens."""
         return TokenMint(self.issuer, self.keyring, timedelta(seconds=self.settings.access_token_seconds))
+
+    @property
+    def links(self) -> LinkMint:
+        """Signs and reads links to files."""
+        return LinkMint(self.db, self.clock, self.keyring, timedelta(seconds=self.settings.link_seconds))
 
     @property
     def administration(self) -> Administration:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
 from app.auth import freezes, policy, quotas
+from app.auth.links import Link
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.db import Database, new_id, retried
@@ -120,14 +121,21 @@ class ExtractService:
             return {**row.manifest, "certificate": row.certificate, "parts_state": _brief(states)}
 
     @retried
-    def open_part(self, actor: Actor, extract_id: str, name: str) -> Delivery:
-        """The part, where every byte of it may leave at this moment; the first such call a generation is recorded."""
+    def open_part(self, actor: Actor, extract_id: str, name: str, link: Link | None = None) -> Delivery:
+        """The part, where every byte of it may leave at this moment; the first such call a day is recorded, of each
+        link for itself."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             row = self._own(session, actor, extract_id)
-            state = _must_flow(session, extract_id, name, now, *_readers(actor))
-            self._record_delivery(session, row, actor, state, now)
+            state = self.flowing(session, actor, extract_id, name, now)
+            if link is not None and link.generation != state.generation:
+                raise Problem("link_expired", "The part was made anew since.")
+            self._record_delivery(session, row, actor, state, now, link)
             return Delivery(state.name, state.bytes, state.sha256)
+
+    def flowing(self, session: Session, actor: Actor, extract_id: str, name: str, now: datetime) -> PartState:
+        """The part's state, where its bytes may leave to this actor now; else a `Problem`."""
+        return _must_flow(session, extract_id, name, now, *_readers(actor))
 
     def check_part(self, extract_id: str, name: str, reader: Actor | None = None) -> None:
         """Raise unless the next byte may leave: one row, read now, never cached; `reader`: to whom, where known."""
@@ -175,10 +183,10 @@ class ExtractService:
         return row
 
     def _record_delivery(
-        self, session: Session, row: Extract, actor: Actor, state: PartState, now: datetime
+        self, session: Session, row: Extract, actor: Actor, state: PartState, now: datetime, link: Link | None
     ) -> None:
-        # One line per (part, client, day) before its first byte: ranges and retries of one download are one line.
-        key = f"{row.id}/{state.name[:24]}"
+        # One line per (part, client or link, day) before its first byte: ranges and retries of one download are one.
+        key = f"{row.id}/{state.name[:24]}" + (f"/{link.id}" if link else "")
         day = now.date().isoformat()
         seen = session.scalar(
             select(AuditLine.number).where(
@@ -191,6 +199,7 @@ class ExtractService:
         )
         if seen is None:
             data = {"part": state.sha256, "client": actor.client_id, "day": day, "bytes": state.bytes}
+            data |= {"link": link.id} if link else {}
             record(
                 session,
                 stream=project_stream(row.project_id),

@@ -47,6 +47,7 @@ class PartState:
     marked: bool
     permit_id: str
     frozen: bool  # whether anything at all is: only then is it asked what
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ _STATE = (
         exists().where(BlockMark.extract_id == Extract.id, BlockMark.narrowed.is_(False)),
         Permit.id,
         anything_frozen(),
+        Part.generation,
     )
     .join(Extract, Extract.id == Part.extract_id)
     .join(Permit, Permit.id == Extract.permit_id)
@@ -167,6 +169,7 @@ def state_of(connection: Connection, extract_id: str, name: str) -> PartState | 
         marked=bool(row[11]),
         permit_id=row[12],
         frozen=bool(row[13]),
+        generation=row[14],
     )
 
 

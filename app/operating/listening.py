@@ -20,6 +20,11 @@ class Bounded(H11Protocol):
 
     _waiting: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        # However logging is set up: a line of a request would hold the signature of a link.
+        self.access_log = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app.auth.policy import Actor, Scope
 from app.extracts.mending import close_where_damaged
 from app.extracts.recalls import Answer
+from app.extracts.service import Delivery
 from app.jobs.answers import Once
 from app.routers.files import deliver
 from app.routers.guards import requires, requires_any
@@ -79,17 +80,21 @@ def manifest(extract_id: str, rooms: Rooms, actor: Reader) -> dict[str, Any]:
 @router.head("/{extract_id}/files/{name}", response_class=Response, include_in_schema=False)
 def fetch(extract_id: str, name: PartName, request: Request, rooms: Rooms, actor: Reader) -> Response:
     """One part (Range, If-Range, ETag). Consent, permit and part are read again before every MiB."""
-    part = rooms.extracts.open_part(actor, extract_id, name)
+    return served(rooms, actor, extract_id, rooms.extracts.open_part(actor, extract_id, name), request)
+
+
+def served(rooms: House, actor: Actor, extract_id: str, part: Delivery, request: Request) -> Response:
+    """The bytes of an opened part, each MiB asked for before: by token or by link."""
     return deliver(
         rooms.extracts.outbox,
-        f"{extract_id}/{name}",
+        f"{extract_id}/{part.name}",
         part.bytes,
         part.sha256,
         part.sha256,
         request,
-        filename=name,
-        check=lambda: rooms.extracts.check_part(extract_id, name, actor),
-        damaged=lambda: close_where_damaged(rooms.extracts, extract_id, name),
+        filename=part.name,
+        check=lambda: rooms.extracts.check_part(extract_id, part.name, actor),
+        damaged=lambda: close_where_damaged(rooms.extracts, extract_id, part.name),
     )
 
 

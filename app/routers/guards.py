@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any, cast
 
-from fastapi import FastAPI, Request, Security
+from fastapi import FastAPI, Query, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import OAuthFlowAuthorizationCode, OAuthFlowClientCredentials, OAuthFlows
 from fastapi.routing import APIRoute, iter_route_contexts
-from fastapi.security import OAuth2, SecurityScopes
+from fastapi.security import APIKeyQuery, OAuth2, SecurityScopes
 
+from app.auth.links import SIGNATURE, Linked
 from app.auth.policy import Actor, Scope
 from app.auth.registered import IDENTITY_SCOPES
 from app.auth.service import AuthService
@@ -40,6 +41,9 @@ PUBLIC = frozenset(
         "/variables",
     }
 )
+
+# What opens by a signed link instead of a token; nothing else asks `linked`.
+LINKED = frozenset({"/v1/links/{extract_id}/{name}"})
 
 _DESCRIPTIONS: dict[str, str] = {
     "audit:read": "Read and verify audit streams",
@@ -77,6 +81,13 @@ _scheme = OAuth2(
             tokenUrl=_TOKEN_URL, refreshUrl=_TOKEN_URL, authorizationUrl=_AUTHORIZE_URL, scopes=ALL_SCOPES
         ),
     ),
+)
+
+_signature = APIKeyQuery(
+    name=SIGNATURE,
+    scheme_name="link",
+    auto_error=False,
+    description="Of a URL that was given by `POST .../links`.",
 )
 
 Guard = Callable[..., Coroutine[Any, Any, Actor]]
@@ -122,6 +133,16 @@ def _bearer(request: Request) -> str:
             headers={"WWW-Authenticate": 'Bearer realm="baekman"'},
         )
     return token.strip()
+
+
+def linked(
+    request: Request,
+    _shown: Annotated[str | None, Security(_signature)],
+    _said: Annotated[str | None, Query(alias="link", description="What the signature is over.")] = None,
+) -> Linked:
+    """Who asks with a signed link for the file of this path; plain `def`, for it reads the database."""
+    place, name = request.path_params["extract_id"], request.path_params["name"]
+    return _issuer(request).links.read(place, name, request.query_params.multi_items())
 
 
 def requires(*scopes: str) -> Guard:
@@ -193,7 +214,7 @@ def _alternatives(dependant: Dependant) -> list[str]:
 
 
 def unguarded_routes(app: FastAPI) -> Iterator[str]:
-    """Method and path of every route that neither asks for a token nor is `PUBLIC`.
+    """Method and path of every route that neither asks for a token (or, if it is `LINKED`, for a link) nor is `PUBLIC`.
 
     FastAPI's routes are a tree: `app.routes` alone would miss everything that was included. Mounts and plain
     Starlette routes cannot be guarded this way and must be public.
@@ -202,7 +223,8 @@ def unguarded_routes(app: FastAPI) -> Iterator[str]:
         path = context.path_format or context.path or ""
         if path in PUBLIC:
             continue
-        if isinstance(context.original_route, APIRoute) and _is_guarded(context.dependant):
+        asked = linked if path in LINKED else _authenticated
+        if isinstance(context.original_route, APIRoute) and _is_guarded(context.dependant, asked):
             continue
         yield f"{','.join(sorted(context.methods or {'ANY'}))} {path}"
 
@@ -213,5 +235,5 @@ def assert_every_route_guarded(app: FastAPI) -> None:
         raise AssertionError("routes without a guard: " + "; ".join(found))
 
 
-def _is_guarded(dependant: Dependant) -> bool:
-    return dependant.call is _authenticated or any(_is_guarded(inner) for inner in dependant.dependencies)
+def _is_guarded(dependant: Dependant, guard: Callable[..., object]) -> bool:
+    return dependant.call is guard or any(_is_guarded(inner, guard) for inner in dependant.dependencies)

@@ -16,6 +16,7 @@ from app.citations.service import CitationService
 from app.cohorts.returns import ReturnService
 from app.cohorts.service import CohortService
 from app.cohorts.uploads import UploadService
+from app.extracts.links import LinkService
 from app.extracts.recalls import RecallService
 from app.extracts.service import ExtractService
 from app.findings.service import FindingService
@@ -49,6 +50,7 @@ class House:
     permits: PermitService
     oversight: OversightService
     extracts: ExtractService
+    links: LinkService
     recalls: RecallService
     withdrawals: WithdrawalService
     receipts: ReceiptService

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.schemas.api_parts import Day, Free, View
 
 PERMIT = r"^prm_[0-9a-z]{26}$"
+PART = r"^[0-9a-f]{64}\.parquet$"
 RECALL = r"^rcl_[0-9a-z]{26}$"
 
 
@@ -21,6 +22,37 @@ class ExtractOrder(_Body):
     """Order the extract of a permit."""
 
     permit_id: str = Field(pattern=PERMIT)
+
+
+class LinkOrder(_Body):
+    """Links to the parts of an extract; without a body, to all of them for as long as they may live."""
+
+    parts: list[Annotated[str, Field(pattern=PART)]] | None = Field(
+        default=None, max_length=10_000, description="Names of parts, as the manifest has them."
+    )
+    seconds: int | None = Field(default=None, ge=1, description="A shorter life.")
+
+
+class LinkedPart(BaseModel):
+    """A part and its link. `url` is null while the part is closed."""
+
+    table: str
+    position: int
+    name: str
+    sha256: str
+    rows: int
+    bytes: int
+    generation: int
+    state: str
+    url: str | None
+
+
+class Links(BaseModel):
+    """Links of one call; its id stands in the audit lines of their uses."""
+
+    id: str
+    until: datetime
+    files: list[LinkedPart]
 
 
 class Attestation(_Body):

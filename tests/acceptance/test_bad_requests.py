@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from app.auth.policy import ROLE_SCOPES
 from app.db import new_id
 from app.models import Part
-from app.routers.guards import PUBLIC
+from app.routers.guards import LINKED, PUBLIC
 from tests.acceptance.second_cohort.cohort import second_cohort
 from tests.acceptance.service import Service, opened
 from tests.integration.uploads.server import running
@@ -337,7 +337,7 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, frozenset[str], bool]]:
     """(method, path, scopes, whether all of them are needed) of every guarded route of the application."""
     for context in iter_route_contexts(app.routes):
         path = context.path_format or context.path or ""
-        if path in PUBLIC or not isinstance(context.original_route, APIRoute):
+        if path in PUBLIC | LINKED or not isinstance(context.original_route, APIRoute):
             continue
         scopes, every = _scopes(context.dependant)
         for method in sorted(context.methods or ()):

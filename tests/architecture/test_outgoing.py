@@ -46,6 +46,7 @@ _NAME = "a name that is stored and shown; links to it are made from its checked 
 TAKEN: dict[str, str] = {
     "redirect_uri": "compared with those of the client, then a browser is sent there; never fetched",
     "redirect_uris": "registered by the platform's administration, https or loopback; never fetched",
+    "link": "what a signature is over: ids and times; no place, and nothing is fetched",
     "jwks": "public keys themselves; what of them is no key, such as a URL, is dropped",
     "doi": _NAME,
     "orcid": _NAME,

@@ -215,6 +215,7 @@ RULES: tuple[tuple[Rule, str], ...] = (
         _of("project", P.may_read_extract),
         """GET /v1/extracts/{extract_id}
         POST /v1/extracts/{extract_id}/attestation
+        POST /v1/extracts/{extract_id}/links
         GET /v1/extracts/{extract_id}/files/{name}
         HEAD /v1/extracts/{extract_id}/files/{name}
         GET /v1/extracts/{extract_id}/manifest

@@ -16,7 +16,7 @@ from httpx2 import Response
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.auth.policy import ROLE_SCOPES, Actor, Role
+from app.auth.policy import ROLE_SCOPES, Actor, Credential, Role
 from app.db import new_id
 from app.main import hang
 from app.models import (
@@ -151,7 +151,7 @@ def _people(site: Site, home: str) -> None:
 
 def _actor(name: str, role: Role, institution: str | None) -> Actor:
     scopes = frozenset({*map(str, ROLE_SCOPES[role]), "openid"})
-    return Actor(f"client:{name}", name, role, institution, scopes)
+    return Actor(f"client:{name}", name, role, institution, scopes, Credential("x", None, 0, 1 << 33))
 
 
 def _made(site: Site, who: str, route: str, body: Any = None) -> dict[str, Any]:

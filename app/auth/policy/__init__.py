@@ -143,13 +143,14 @@ from app.auth.policy.requests import (
     must_read_request,
     must_review_request,
 )
-from app.auth.policy.roles import ROLE_SCOPES, Actor, Role, Scope
+from app.auth.policy.roles import ROLE_SCOPES, Actor, Credential, Role, Scope
 
 __all__ = [
     "Actor",
     "AlarmFacts",
     "AuditFacts",
     "CohortFacts",
+    "Credential",
     "Decision",
     "DepartureFacts",
     "IncidentFacts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -61,11 +61,23 @@ ROLE_SCOPES: dict[str, frozenset[Scope]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """The token that somebody asks with: its id, the id of its refresh family, and its times (seconds since 1970)."""
+
+    jti: str
+    family: str | None
+    issued_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. `subject` is `client:<id>` or `account:<id>`; a steward without an institution serves all of them."""
+    """Who asks. `subject` is `client:<id>` or `account:<id>`; a steward without an institution serves all of them.
+    `by`: what they ask with; no rule looks at it."""
 
     subject: str
     client_id: str
     role: Role
     institution_id: str | None
     scopes: frozenset[str]
+    by: Credential | None = field(default=None, compare=False)

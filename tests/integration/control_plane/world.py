@@ -201,6 +201,7 @@ class World:
             permits=PermitService(self.db, clock),
             oversight=OversightService(self.db, clock),
             extracts=cast("Any", None),
+            links=cast("Any", None),
             recalls=RecallService(self.db, clock, settings.recall_days, settings.recall_grace_days),
             withdrawals=cast("Any", None),
             receipts=cast("Any", None),

@@ -20,12 +20,12 @@ from pyroaring import BitMap
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.auth.policy import ROLE_SCOPES, Actor, Role
+from app.auth.policy import ROLE_SCOPES, Actor, Credential, Role
 from app.catalog.counted import consenting
 from app.jobs import execute
 from app.ledger import parts as ledger_parts
 from app.main import hang
-from app.models import Cohort, CountAnswer, Dataset, Extract, Job, Participant, Permit, ShownFigures
+from app.models import Client, Cohort, CountAnswer, Dataset, Extract, Job, Participant, Permit, ShownFigures
 from app.routers.files import deliver
 from tests import ways_out
 from tests import world as worlds
@@ -89,6 +89,7 @@ class Leaving:
     consenting: int
     progress: Any
     told: Any  # what a dry run told
+    links: dict[str, str]  # of every part of then
 
 
 class _Known:
@@ -105,13 +106,14 @@ class _Known:
 
 
 FILE = "GET /v1/extracts/{extract_id}/files/{name}"
+LINK = "GET /v1/links/{extract_id}/{name}"
 Question = Callable[[Site, Leaving, str], None]
 STAGES = ("taken", "narrowed", "settled")
 
 
 def _actor(name: str, role: Role, institution_id: str | None = None) -> Actor:
     scopes = frozenset(map(str, ROLE_SCOPES[role]))
-    return Actor(f"client:{name}", name, role, institution_id, scopes)
+    return Actor(f"client:{name}", name, role, institution_id, scopes, Credential("x", None, 0, 1 << 33))
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "dataset_id": session.scalars(select(Dataset.id)).one(),
         }  # fmt: skip
         session.get_one(Cohort, world.cohort_id).consent_form = {"domains": list(worlds.DOMAINS)}
+        session.add(  # a link is of a client that there is
+            Client(id="researcher", name="researcher", grant_types=[], redirect_uris=[], scopes=["extracts:read"],
+                   role="researcher", created_at=built.clock())
+        )  # fmt: skip
         for one in session.scalars(select(Participant)):
             one.return_token = np.random.default_rng(one.key).bytes(16)
     app = hang(
@@ -173,10 +179,12 @@ def leave(site: Site) -> Leaving:
     assert holding
     assert counted(site, key)
     assert key in dry_run(site)
-    told = figures(site)
+    told, linked = figures(site), links(site)
+    assert {name: site.http.get(linked[name]).status_code for name in before} == dict.fromkeys(before, 200)
     assert traced(site, pseudonym) is not None
     leaving = Leaving(
-        source, key, pseudonym, list(before), holding, people(site), site.call("other", "GET /v1/progress").json(), told
+        source, key, pseudonym, list(before), holding, people(site), site.call("other", "GET /v1/progress").json(),
+        told, linked,
     )  # fmt: skip
     stream = opened(site, min(holding))
     answer = site.call("hospital", "POST /v1/cohorts/{cohort_id}/withdrawals", {"participant": source})
@@ -277,6 +285,28 @@ def bytes_(site: Site, who: Leaving, stage: str) -> None:
         assert not any(holds(content, who.pseudonym) for content in after.values())
 
 
+def links(site: Site) -> dict[str, str]:
+    """The parts that the holder is given a link to now."""
+    answer = site.call("researcher", "POST /v1/extracts/{extract_id}/links")
+    assert answer.status_code == 200, answer.text
+    return {file["name"]: file["url"] for file in answer.json()["files"] if file["url"]}
+
+
+def linked(site: Site, who: Leaving, stage: str) -> None:
+    """A link that was given before opens nothing with them, and none is given to it."""
+    for name, url in who.links.items():
+        for method, headers in (("GET", {}), ("GET", {"Range": "bytes=0-3"}), ("HEAD", {})):
+            answer = site.http.request(method, url, headers=headers)
+            if stage == "taken":
+                assert answer.status_code == 503, (name, answer.status_code)
+            elif name in who.holding:
+                assert answer.status_code == 410, (name, answer.status_code)
+    if stage == "taken":
+        assert site.call("researcher", "POST /v1/extracts/{extract_id}/links").status_code == 503
+    else:
+        assert who.holding.isdisjoint(links(site))
+
+
 def papers(site: Site, who: Leaving, stage: str) -> None:
     """What is said of an extract names nobody, and no part with them as one that can be read."""
     manifest = site.call("researcher", "GET /v1/extracts/{extract_id}/manifest").json()
@@ -352,7 +382,7 @@ def recalls(site: Site, who: Leaving, stage: str) -> None:
 
 
 QUESTIONS: dict[str, Question] = {
-    "bytes": bytes_, "papers": papers, "counts": counts, "dry_run": dry_runs, "catalogue": catalogue,
+    "bytes": bytes_, "linked": linked, "papers": papers, "counts": counts, "dry_run": dry_runs, "catalogue": catalogue,
     "progress": progress, "register": register, "tracing": tracing, "uses": uses, "recalls": recalls,
 }  # fmt: skip
 
@@ -395,7 +425,7 @@ def test_from_the_next_request_on_nobody_reads_them_by_any_way(site: Site) -> No
         answered = walk(
             site, who, ways_out.routes(ways_out.served()) if stage == "narrowed" else ways_out.WAYS
         )
-        ways = {r for r in ways_out.WAYS if r.startswith("GET ")} - {FILE}
+        ways = {r for r in ways_out.WAYS if r.startswith("GET ")} - {FILE, LINK}
         assert ways - answered == set()  # a way that answered nobody was not walked
 
 
@@ -414,6 +444,7 @@ def test_a_fault_on_a_way_out_is_seen(site: Site, monkeypatch: pytest.MonkeyPatc
 
     faults: list[tuple[Question, str, Any]] = [
         (bytes_, "app.extracts.service.state_of", unmarked),
+        (linked, "app.extracts.service.state_of", unmarked),
         (counts, "app.crosswalk.covered_now", nobody_left),
         (dry_runs, "app.crosswalk.covered_now", nobody_left),
         (tracing, "app.gate.tracing.covered_now", nobody_left),

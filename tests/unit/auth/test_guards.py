@@ -9,12 +9,21 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
 
+from app.auth.links import Linked
 from app.auth.policy import Actor, Scope
 from app.auth.service import invalid_token
 from app.errors import Problem
 from app.portal import authorize
 from app.routers import clients, oauth
-from app.routers.guards import ALL_SCOPES, PUBLIC, assert_every_route_guarded, requires, unguarded_routes
+from app.routers.guards import (
+    ALL_SCOPES,
+    LINKED,
+    PUBLIC,
+    assert_every_route_guarded,
+    linked,
+    requires,
+    unguarded_routes,
+)
 
 
 class OneToken:
@@ -110,6 +119,22 @@ def test_a_guard_names_known_scopes():
         requires("nothing:such")
     with pytest.raises(ValueError, match="at least one"):
         requires()
+
+
+def test_a_link_opens_what_is_on_the_list_and_no_token_does():
+    app = FastAPI(docs_url=None, redoc_url=None)
+    path = "/v1/links/{extract_id}/{name}"
+
+    @app.get("/v1/extracts/{extract_id}")
+    def other(extract_id: str, asker: Annotated[Linked, Depends(linked)]) -> str:
+        return asker.link.id
+
+    @app.get(path)
+    def by_token(extract_id: str, actor: Annotated[Actor, Depends(requires(Scope.EXTRACTS_READ))]) -> str:
+        return actor.subject
+
+    assert set(LINKED) == {path}
+    assert sorted(unguarded_routes(app)) == ["GET /v1/extracts/{extract_id}", f"GET {path}"]
 
 
 def test_our_routes_are_guarded():
