@@ -313,7 +313,7 @@ RULES: dict[Rule, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {
             ("app/extracts/service.py", "import pkgutil\npkgutil.resolve_name('app.storage.vault:read')"),
             ("app/extracts/service.py", "import importlib\nimportlib.import_module(f'{__name__}.x')"),
             ("app/engines/__init__.py", "import importlib\nimportlib.import_module(f'app.{name}')"),
-            ("app/main.py", "serve('app.storage.vault:read')"),
+            ("app/main/rooms.py", "serve('app.storage.vault:read')"),
         ],
         [
             ("app/engines/__init__.py", "import importlib\nimportlib.import_module(f'{__name__}.{found}')"),

@@ -35,7 +35,7 @@ REACHES: dict[str, str] = {
     "storage/store.py": _STORE,
     "engines/spark/session.py": "the Spark of the operator's setting `spark`",
     "keyring/masters.py": "the program of the operator's setting `master_key_command`",
-    "main.py": "nowhere: it asks this machine for its name",
+    "main/working.py": "nowhere: it asks this machine for its name",
     "cli/__init__.py": "nowhere: it listens",
     "operating/listening.py": "nowhere: it listens",
     "demo/client.py": _DEMO,

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from app import main
 from app.clock import utc_now
 from app.engines.destruction import DestructionEngine
 from app.engines.intake import IntakeEngine
 from app.gate import Gate
 from app.keyring import Keyring, KeyringError, open_keyring, open_web_keyring
-from app.main import Built, Served, build, create_app, serving
+from app.main import Built, Served, application, build, create_app, rooms, serving
 from app.settings import Settings
 from app.storage.memory import Memory
 from app.storage.vault import Vault
@@ -93,8 +92,9 @@ def test_the_application_is_made_that_way_and_looks_for_no_master_key(
     def refuse(*_args: object, **_more: object) -> None:
         raise AssertionError("a web opened it")
 
-    for name in ("Gate", "IntakeEngine", "DestructionEngine", "engine", "open_keyring", "build"):
-        monkeypatch.setattr(main, name, refuse)
+    for name in ("Gate", "IntakeEngine", "DestructionEngine", "engine", "open_keyring"):
+        monkeypatch.setattr(rooms, name, refuse)
+    monkeypatch.setattr(application, "build", refuse)
     for of in (Vault, Memory):
         monkeypatch.setattr(of, "open", refuse)
     app = create_app(_settings(tmp_path), utc_now)

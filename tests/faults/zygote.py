@@ -30,6 +30,7 @@ from app.clock import SteadyClock
 from app.db import Database
 from app.jobs import JobContext
 from app.jobs.workers import Membership
+from app.main import working
 from app.routers.house import House
 from app.settings import Settings
 from app.storage import spill
@@ -109,14 +110,14 @@ def live(settings: Settings, role: str, die_at: int | None, tell: Callable[[int]
 
     Database.__init__ = open_database  # type: ignore[method-assign]
     if role.startswith("worker"):
-        setattr(main, "Membership", functools.partial(Membership, beat=0.2, dead_after=4.0))  # noqa: B010
+        setattr(working, "Membership", functools.partial(Membership, beat=0.2, dead_after=4.0))  # noqa: B010
         main.start_worker(settings)
         tell(0)
         signal.pause()
     clock = SteadyClock()
     built = main.build(settings, clock) if role == "embedded" else main.serving(settings, clock)
     DOORS.state.house = built.house
-    main._begin(built)
+    working.begin(built)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(DOORS, log_level="error", lifespan="off")

@@ -125,7 +125,7 @@ def test_from_the_shell(aged: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     leak = copy(aged, tmp_path / "x.csv", "SELECT * FROM parts LIMIT 30")
     monkeypatch.setenv("BAEKMAN_DATABASE_URL", aged.db.url)
     monkeypatch.setenv("BAEKMAN_VAR", str(tmp_path))
-    monkeypatch.setattr("app.main.open_keyring", lambda _settings: aged.world.keyring)
+    monkeypatch.setattr("app.main.rooms.open_keyring", lambda _settings: aged.world.keyring)
     run = CliRunner().invoke(app, ["trace", str(leak)])
     assert run.exit_code == 0, run.output
     assert all(
