@@ -180,6 +180,9 @@ class UploadService:
                 else:
                     self.remove_original(session, upload)
                 also(session)
+        self._remove_unkept(
+            self.inbox.names()
+        )  # the store may have been silent at some of them, now or before
         return len(ids)
 
     def end_with_its_cohort(self, session: Session, upload: Upload, holder: str, reason: str) -> None:
@@ -319,7 +322,7 @@ class UploadService:
         @event.listens_for(session, "after_commit")
         def _remove(of: Session) -> None:
             if not of.in_nested_transaction():  # a savepoint's end is not the end
-                with suppress(OSError):  # the sweep comes again
+                with suppress(OSError, Problem):  # it is committed already, and the sweep comes again
                     self.inbox.remove(upload_id)
 
     def _expire(self, upload_id: str) -> None:

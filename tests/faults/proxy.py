@@ -7,15 +7,20 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from random import Random
+from typing import Final, Literal
 
 Fault = Literal["500", "slow", "half", "half of what comes", "gone"]
+# What is met at random: of the slow ones few, for they cost their time.
+_DRAWN: Final[dict[Fault, int]] = {"500": 4, "half": 4, "half of what comes": 4, "gone": 4, "slow": 1}
+_IN_A_ROW: Final = 4
 
 
 class Proxy:
     """Passes every request on, but for those that a fault is set for.
 
     `fail` says what is wrong from now on: with requests of a method (None: all), for so many of them (None: for ever).
+    `fail_at_random`: a share of the requests begins a row of up to four that fail in one way.
     """
 
     def __init__(self, port: int, slow: float) -> None:
@@ -23,6 +28,8 @@ class Proxy:
         self.port = 0
         self.met: Counter[str] = Counter()
         self._fault: tuple[Fault, str | None, int | None] | None = None
+        self._random: tuple[Random, float] | None = None
+        self._row: list[Fault] = []
 
     @property
     def endpoint(self) -> str:
@@ -34,11 +41,19 @@ class Proxy:
         self.met.clear()
         self._fault = (fault, method, times)
 
+    def fail_at_random(self, chance: Random, share: float) -> None:
+        """From now on it is drawn what is wrong."""
+        self.met.clear()
+        self._random = (chance, share)
+
     def heal(self) -> None:
         """Nothing is wrong any more."""
-        self._fault = None
+        self._fault, self._random = None, None
+        self._row.clear()
 
     def _meets(self, method: str) -> Fault | None:
+        if self._random is not None:
+            return self._draw(*self._random)
         if self._fault is None:
             return None
         fault, of, times = self._fault
@@ -47,10 +62,19 @@ class Proxy:
         self.met[fault] += 1
         return fault
 
+    def _draw(self, chance: Random, share: float) -> Fault | None:
+        if not self._row and chance.random() < share:
+            (fault,) = chance.choices(list(_DRAWN), list(_DRAWN.values()))
+            self._row = [fault] * chance.randint(1, _IN_A_ROW)
+        if not self._row:
+            return None
+        self.met[self._row[-1]] += 1
+        return self._row.pop()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of the service: request after request."""
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     if not await self._pass(head, reader, writer):
