@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import cast
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.auth import queries
@@ -45,7 +46,7 @@ def active_person(session: Session, account_id: str, at: datetime) -> Person | N
     return Person.of(row)
 
 
-def actor_of(session: Session, claims: AccessClaims, at: datetime) -> Actor | None:
+def actor_of(connection: Connection, claims: AccessClaims, at: datetime) -> Actor | None:
     """Who asks with this token; None where the token, its family, its client or its account no longer counts.
 
     Role and institution come from the row, not from the token, and the scopes are cut to what client and role may
@@ -53,8 +54,8 @@ def actor_of(session: Session, claims: AccessClaims, at: datetime) -> Actor | No
     """
     kind, _, name = claims.subject.partition(":")
     account = name if kind == "account" else None
-    noted = {(REVOKED, claims.jti), (FAMILY, claims.family or "")}
-    found = queries.asking(session, claims.client_id, account, noted)
+    token, family = (REVOKED, claims.jti), (FAMILY, claims.family or "")
+    found = queries.asking(connection, claims.client_id, account, token, family)
     if found is None or found.barred or not counts(found.client, at):
         return None
     if found.tokens_from is not None and claims.issued_at < int(found.tokens_from.timestamp()):

@@ -120,10 +120,10 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
 def find_token(server: IssuerServer, token: str) -> SeenToken | None:
     """The access or refresh token, if it holds now for a client and an account that are active."""
     try:
-        claims = server.mint.read(server.session, server.at, token)
+        claims = server.mint.read(server.session.connection(), server.at, token)
     except InvalidToken:
         return _find_refresh(server, token)
-    if actor_of(server.session, claims, server.at) is None:
+    if actor_of(server.session.connection(), claims, server.at) is None:
         return None
     return SeenToken(claims.client_id, claims.subject, claims.scope, claims.expires_at, access=claims)
 

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import KeySet, RSAKey
-from sqlalchemy import Text, bindparam, cast, or_, select
+from sqlalchemy import Connection, Text, bindparam, cast, or_, select
 from sqlalchemy.orm import Session
 
 from app.keyring import Keyring
@@ -94,9 +94,9 @@ def _for_links(keyring: Keyring, wrapped: bytes) -> bytes:
     return HKDF(SHA256(), length=32, salt=None, info=b"baekman links 1").derive(private)
 
 
-def public_keys(session: Session, at: datetime, token_life: timedelta) -> tuple[str, ...]:
+def public_keys(connection: Connection, at: datetime, token_life: timedelta) -> tuple[str, ...]:
     """The keys that verify at `at`, as JSON: those that sign, and those retired less than a token's life ago."""
-    rows = session.connection().execute(_VERIFYING, {"since": at - token_life})
+    rows = connection.execute(_VERIFYING, {"since": at - token_life})
     return tuple([row[0] for row in rows])
 
 
@@ -105,9 +105,9 @@ def key_set(public: tuple[str, ...]) -> KeySet:
     return KeySet([RSAKey.import_key(json.loads(one)) for one in public])
 
 
-def jwks(session: Session, at: datetime, token_life: timedelta) -> dict[str, Any]:
+def jwks(connection: Connection, at: datetime, token_life: timedelta) -> dict[str, Any]:
     """The JWKS document (RFC 7517): public parts only."""
-    return {"keys": [json.loads(one) for one in public_keys(session, at, token_life)]}
+    return {"keys": [json.loads(one) for one in public_keys(connection, at, token_life)]}
 
 
 def _padded(der: bytes) -> bytes:

@@ -110,7 +110,7 @@ class LinkMint:
                 raise _invalid()
             if now.timestamp() >= link.until:
                 raise Problem("link_expired", "Its time is over.")
-            actor = actor_of(session, _claims(link), now)
+            actor = actor_of(session.connection(), _claims(link), now)
         if actor is None or Scope.EXTRACTS_READ not in actor.scopes:
             raise Problem("link_revoked", "The token it was asked for with counts no more.")
         return Linked(actor, link)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     and_,
     bindparam,
     delete,
@@ -18,7 +19,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -169,12 +169,16 @@ def _frozen(kind: str, name: str) -> ColumnElement[bool]:
     return and_(Freeze.kind == kind, Freeze.subject == bindparam(name))
 
 
+def _noted(name: str) -> ColumnElement[bool]:
+    return and_(UsedToken.kind == bindparam(f"{name}_kind"), UsedToken.jti == bindparam(name))
+
+
 _ASKING = (
     select(
         Client.scopes,
         Client.tokens_from,
         or_(
-            exists().where(tuple_(UsedToken.kind, UsedToken.jti).in_(bindparam("noted", expanding=True))),
+            exists().where(or_(_noted("token"), _noted("family"))),
             exists().where(
                 Freeze.lifted_at.is_(None), or_(_frozen("client", "client"), _frozen("account", "account"))
             ),
@@ -188,12 +192,19 @@ _ASKING = (
 
 
 def asking(
-    session: Session, client_id: str, account_id: str | None, noted: Iterable[tuple[str, str]]
+    connection: Connection,
+    client_id: str,
+    account_id: str | None,
+    token: tuple[str, str],
+    family: tuple[str, str],
 ) -> Asking | None:
-    """The client and, where a person asks through it, the account; None where there is no such client. `noted`: (kind,
-    jti), any of which takes the token back."""
-    values = {"client": client_id, "account": account_id, "noted": sorted(noted)}
-    row = session.connection().execute(_ASKING, values).one_or_none()
+    """The client and, where a person asks through it, the account; None where there is no such client. `token`,
+    `family`: (kind, jti), either of which takes the token back."""
+    values = {
+        "client": client_id, "account": account_id, "token_kind": token[0], "token": token[1],
+        "family_kind": family[0], "family": family[1],
+    }  # fmt: skip
+    row = connection.execute(_ASKING, values).one_or_none()
     if row is None:
         return None
     client, account = row[3:9], row[9:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from joserfc.jwk import KeySet
@@ -138,6 +139,7 @@ def granted_scope(asked: str | None, client: RegisteredClient, person: Person | 
     return " ".join(sorted(wanted & client.scopes & set(allowed))) or None
 
 
+@lru_cache(maxsize=32)
 def role_scopes(role: str) -> frozenset[str]:
     """The most that a token of the role holds; identity scopes are for people only."""
     if role == PEOPLE:

@@ -91,12 +91,12 @@ class AuthService:
     def authenticate(self, bearer: str) -> Actor:
         """Who asks with this access token, now; Problem invalid_token for anything that does not hold."""
         now = self.clock()
-        with self.db.read() as session:
+        with self.db.glance() as connection:
             try:
-                claims = self.mint.read(session, now, bearer)
+                claims = self.mint.read(connection, now, bearer)
             except InvalidToken as error:
                 raise invalid_token() from error
-            actor = actor_of(session, claims, now)
+            actor = actor_of(connection, claims, now)
         if actor is None:
             raise invalid_token()
         return actor
@@ -129,7 +129,7 @@ class AuthService:
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify tokens now: RFC 7517."""
         with self.db.read() as session:
-            return jwks(session, self.clock(), self.mint.token_life)
+            return jwks(session.connection(), self.clock(), self.mint.token_life)
 
     def metadata(self) -> dict[str, Any]:
         """The document of RFC 8414 and of OpenID Connect Discovery: one, so that they cannot disagree."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from app.auth.keys import ALGORITHM, key_set, public_keys, signing_key
@@ -104,14 +105,16 @@ class TokenMint:
             claims["nonce"] = nonce
         return self._sign(session, "JWT", claims)
 
-    def read(self, session: Session, at: datetime, token: str) -> AccessClaims:
+    def read(self, connection: Connection, at: datetime, token: str) -> AccessClaims:
         """The claims of an access token that we signed and that holds at `at`; InvalidToken otherwise.
 
         Revocation, and whether client and account are still active, is the caller's to look up.
         """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise InvalidToken("too long")
-        return self._checked(_signed(token, public_keys(session, at, self.token_life)), int(at.timestamp()))
+        return self._checked(
+            _signed(token, public_keys(connection, at, self.token_life)), int(at.timestamp())
+        )
 
     def _checked(self, claims: dict[str, Any], now: int) -> AccessClaims:
         if not isinstance(claims, dict) or any(

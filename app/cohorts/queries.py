@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor, CohortFacts, VersionFacts
@@ -23,6 +23,32 @@ _SHOWN = (
     DatasetVersion.created_at, DatasetVersion.published_at,
 )  # fmt: skip
 _JOB = (Job.id, Job.kind, Job.state, Job.progress, Job.failure, Job.finished_at)
+# What is asked at every look at a version or a list is put together once.
+_VERSION = (
+    select(*_SHOWN, Cohort.id.label("cohort_id"), Cohort.institution_id)
+    .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
+    .join(Cohort, Cohort.id == Dataset.cohort_id)
+    .where(DatasetVersion.id == bindparam("version"))
+)
+_TABLES = (
+    select(VaultTable.table_name, VaultTable.rows, VaultTable.people)
+    .where(VaultTable.version_id == bindparam("version"))
+    .order_by(VaultTable.generation)
+)
+_PROGRESS = (
+    select(*_JOB)
+    .where(Job.subject == bindparam("version"))
+    .order_by(Job.created_at.desc(), Job.id.desc())
+    .limit(1)
+)
+_HOLDER = select(Cohort.institution_id).where(Cohort.id == bindparam("cohort"))
+_DATASETS = (
+    select(*_DATASET)
+    .where(Dataset.cohort_id == bindparam("cohort"))
+    .order_by(Dataset.id.desc())
+    .limit(bindparam("most"))
+)
+_LATER_DATASETS = _DATASETS.where(Dataset.id < bindparam("after"))
 
 
 def institution(session: Session, institution_id: str, *, lock: bool = False) -> Institution:
@@ -62,24 +88,18 @@ def version(
     return found, held, of
 
 
-def held_by(session: Session, cohort_id: str) -> CohortFacts:
+def held_by(connection: Connection, cohort_id: str) -> CohortFacts:
     """What the policy needs to know of a cohort, without the cohort; a Problem where there is none."""
-    held = session.connection().scalar(select(Cohort.institution_id).where(Cohort.id == cohort_id))
+    held = connection.scalar(_HOLDER, {"cohort": cohort_id})
     if held is None:
         raise not_found("cohort")
     return CohortFacts(institution_id=held)
 
 
-def shown_version(session: Session, version_id: str) -> tuple[VersionFacts, Any]:
+def shown_version(connection: Connection, version_id: str) -> tuple[VersionFacts, Any]:
     """What the policy needs to know of a version, and the version as `version_view` takes it: without dictionary and
     report, which weigh more than all the rest. A Problem where there is none."""
-    query = (
-        select(*_SHOWN, Cohort.id.label("cohort_id"), Cohort.institution_id)
-        .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
-        .join(Cohort, Cohort.id == Dataset.cohort_id)
-        .where(DatasetVersion.id == version_id)
-    )
-    if (row := session.connection().execute(query).one_or_none()) is None:
+    if (row := connection.execute(_VERSION, {"version": version_id}).one_or_none()) is None:
         raise not_found("dataset version")
     return VersionFacts(institution_id=row.institution_id, state=row.state), row
 
@@ -109,11 +129,18 @@ def cohorts_seen_by(session: Session, actor: Actor, after: str | None, limit: in
     ).all()
 
 
-def datasets_of(session: Session, cohort_id: str, after: str | None, limit: int) -> list[dict[str, Any]]:
+def datasets_of(
+    connection: Connection, cohort_id: str, after: str | None, limit: int
+) -> list[dict[str, Any]]:
     """The datasets of a cohort as they are shown, newest first."""
-    query = select(*_DATASET).where(Dataset.cohort_id == cohort_id)
-    rows = session.connection().execute(_page(query, Dataset.id, after, limit))
-    return [dict(row) for row in rows.mappings()]
+    values = {"cohort": cohort_id, "most": limit}
+    rows = (
+        connection.execute(_LATER_DATASETS, {**values, "after": after})
+        if after
+        else connection.execute(_DATASETS, values)
+    )
+    names = tuple(rows.keys())
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def versions_of(session: Session, dataset_id: str, after: str | None, limit: int) -> Sequence[DatasetVersion]:
@@ -213,15 +240,10 @@ def dataset_view(row: Dataset) -> dict[str, Any]:
     return {column.key: getattr(row, column.key) for column in _DATASET}
 
 
-def version_view(session: Session, row: Any, cohort_id: str) -> dict[str, Any]:
+def version_view(connection: Connection, row: Any, cohort_id: str) -> dict[str, Any]:
     """A version with its checked tables; rows and people are shown to the holder and its stewards only. `row`: of
     DatasetVersion, or of `shown_version`."""
-    newest = (
-        select(VaultTable.table_name, VaultTable.rows, VaultTable.people)
-        .where(VaultTable.version_id == row.id)
-        .order_by(VaultTable.generation)
-    )
-    tables = {one[0]: one for one in session.connection().execute(newest)}
+    tables = {one[0]: one for one in connection.execute(_TABLES, {"version": row.id})}
     return {
         "id": row.id,
         "dataset_id": row.dataset_id,
@@ -233,7 +255,7 @@ def version_view(session: Session, row: Any, cohort_id: str) -> dict[str, Any]:
         "people": row.people,
         "revision": row.revision,
         "tables": [{"table": name, "rows": rows, "people": people} for name, rows, people in tables.values()],
-        "progress": _progress(session, row.id),
+        "progress": _progress(connection, row.id),
         "created_at": row.created_at,
         "published_at": row.published_at,
     }
@@ -261,11 +283,8 @@ def check_is_parked(session: Session, version_id: str) -> bool:
     return job is not None and parking.locked(session, job.id).state == "parked"
 
 
-def _progress(session: Session, subject: str) -> dict[str, Any]:
-    query = (
-        select(*_JOB).where(Job.subject == subject).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
-    )
-    job = session.connection().execute(query).one_or_none()
+def _progress(connection: Connection, version_id: str) -> dict[str, Any]:
+    job = connection.execute(_PROGRESS, {"version": version_id}).one_or_none()
     return {"job": job.kind, "state": job.state, "failure": parking.why(job), **job.progress} if job else {}
 
 

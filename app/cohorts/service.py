@@ -140,9 +140,9 @@ class CohortService:
 
     def datasets(self, actor: Actor, cohort_id: str, after: str | None, limit: int) -> list[View]:
         """The datasets of a cohort."""
-        with self.db.read() as session:
-            policy.must_read_cohort(actor, queries.held_by(session, cohort_id))
-            return queries.datasets_of(session, cohort_id, after, limit)
+        with self.db.glance() as connection:
+            policy.must_read_cohort(actor, queries.held_by(connection, cohort_id))
+            return queries.datasets_of(connection, cohort_id, after, limit)
 
     def new_version(
         self, actor: Actor, dataset_id: str, once: Once | None = None, made_from: str | None = None
@@ -179,10 +179,10 @@ class CohortService:
 
     def version(self, actor: Actor, version_id: str) -> View:
         """One version: its state, tables and progress."""
-        with self.db.read() as session:
-            facts, row = queries.shown_version(session, version_id)
+        with self.db.glance() as connection:
+            facts, row = queries.shown_version(connection, version_id)
             policy.must_read_version(actor, facts)
-            return queries.version_view(session, row, row.cohort_id)
+            return queries.version_view(connection, row, row.cohort_id)
 
     def versions(self, actor: Actor, dataset_id: str, after: str | None, limit: int) -> list[View]:
         """The versions of a dataset, newest first."""
@@ -190,14 +190,15 @@ class CohortService:
             _row, of = queries.dataset(session, dataset_id)
             policy.must_read_dataset(actor, queries.cohort_facts(of))
             rows = queries.versions_of(session, dataset_id, after, limit)
-            return [queries.version_view(session, row, of.id) for row in rows]
+            return [queries.version_view(session.connection(), row, of.id) for row in rows]
 
     def versions_in_review(self, actor: Actor, after: str | None, limit: int) -> list[View]:
         """What waits for this steward's publication."""
         with self.db.read() as session:
             rows = queries.versions_in_review(session, actor, after, limit)
             return [
-                queries.version_view(session, row, queries.version(session, row.id)[2].id) for row in rows
+                queries.version_view(session.connection(), row, queries.version(session, row.id)[2].id)
+                for row in rows
             ]
 
     def dictionary(self, actor: Actor, version_id: str) -> tuple[View, int]:
@@ -281,7 +282,7 @@ class CohortService:
                 row.report = None
                 enqueue(session, "submit_version", subject=row.id, arguments={"version_id": row.id}, at=now)
             _note_version(session, row, of, "version.submitted", actor, now, {"state": row.state})
-            return queries.version_view(session, row, of.id)
+            return queries.version_view(session.connection(), row, of.id)
 
     def publish(self, actor: Actor, version_id: str) -> View:
         """A steward publishes what is in review; the dataset's version published before is superseded."""
@@ -305,7 +306,7 @@ class CohortService:
             _note_version(session, row, of, "version.published", actor, now, data)
             enqueue(session, "index_variables", subject=row.id, at=now)
             session.flush()
-            return queries.version_view(session, row, of.id)
+            return queries.version_view(session.connection(), row, of.id)
 
     def send_back(self, actor: Actor, version_id: str, note: str) -> View:
         """A steward returns what is in review: it is a draft again, with the note in its report."""
@@ -319,7 +320,7 @@ class CohortService:
                 "returned": {"note": note, "by": actor.subject, "at": now.isoformat()},
             }
             _note_version(session, row, of, "version.returned", actor, now)
-            return queries.version_view(session, row, of.id)
+            return queries.version_view(session.connection(), row, of.id)
 
     def reopen(self, actor: Actor, version_id: str) -> View:
         """The institution takes a version that passed the checks back into a draft, to change it; or one whose check
@@ -330,7 +331,7 @@ class CohortService:
             given_up = row.state == "validating" and queries.check_is_parked(session, row.id)
             row.state = step(row.state, "take_back" if given_up else "reopen")
             _note_version(session, row, of, "version.reopened", actor, now)
-            return queries.version_view(session, row, of.id)
+            return queries.version_view(session.connection(), row, of.id)
 
     def withdraw_version(self, actor: Actor, version_id: str) -> View:
         """The institution takes a published version out of use: no new request, no new extract."""
@@ -339,7 +340,7 @@ class CohortService:
             row, of = _changeable_version(session, actor, version_id)
             row.state = step(row.state, "withdraw")
             _note_version(session, row, of, "version.withdrawn", actor, now)
-            return queries.version_view(session, row, of.id)
+            return queries.version_view(session.connection(), row, of.id)
 
 
 def must_match(revision: int, seen: Sequence[int] | None) -> None:

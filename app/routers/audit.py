@@ -10,10 +10,11 @@ from app.auth.policy import Actor, Scope
 from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_parts import PageOf
 from app.schemas.api_requests import AuditLineView, AuditVerdict
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"], responses=PROBLEMS)
+router = APIRouter(route_class=InOneThread, prefix="/v1/audit", tags=["audit"], responses=PROBLEMS)
 Rooms = Annotated[House, Depends(house)]
 Inspector = Annotated[Actor, Depends(requires(Scope.AUDIT_READ))]
 Stream = Annotated[

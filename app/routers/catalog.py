@@ -13,11 +13,13 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_catalog import CatalogDetail, CatalogEntry, CountOrdered, CountView, VariableView
 from app.schemas.api_parts import PageOf
 from app.schemas.counts import CountQuestion
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/catalog",
     tags=["catalog"],
     responses=PROBLEMS,

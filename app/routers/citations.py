@@ -13,6 +13,7 @@ from app.routers.guards import requires, requires_any
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_citations import (
     CreatorsGiven,
     CreatorsView,
@@ -29,7 +30,12 @@ from app.schemas.api_citations import (
 from app.schemas.api_parts import PageOf
 
 router = APIRouter(
-    prefix="/v1", tags=["citations"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+    route_class=InOneThread,
+    prefix="/v1",
+    tags=["citations"],
+    responses=PROBLEMS,
+    dependencies=[Storable],
+    max_body_size=MOST_BYTES,
 )
 Rooms = Annotated[House, Depends(house)]
 Admin = Annotated[Actor, Depends(requires(Scope.PLATFORM_ADMIN))]

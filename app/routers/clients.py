@@ -11,6 +11,7 @@ from app.auth.registration import AccountOrder, ClientOrder
 from app.auth.service import AuthService
 from app.routers.guards import auth_service, requires
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_clients import (
     AccountPage,
     AccountView,
@@ -20,7 +21,7 @@ from app.schemas.api_clients import (
     NewClient,
 )
 
-router = APIRouter(prefix="/v1", tags=["administration"], responses=PROBLEMS)
+router = APIRouter(route_class=InOneThread, prefix="/v1", tags=["administration"], responses=PROBLEMS)
 
 Auth = Annotated[AuthService, Depends(auth_service)]
 Admin = Annotated[Actor, Depends(requires(Scope.PLATFORM_ADMIN))]

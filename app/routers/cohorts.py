@@ -14,6 +14,7 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_cohorts import (
     CohortUpload,
     CohortView,
@@ -26,6 +27,7 @@ from app.schemas.api_cohorts import (
 from app.schemas.api_parts import Moment, PageOf
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/cohorts",
     tags=["cohorts"],
     responses=PROBLEMS,

@@ -13,6 +13,7 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_consents import (
     ConsentEntered,
     ConsentQuestion,
@@ -23,6 +24,7 @@ from app.schemas.api_consents import (
 )
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/cohorts/{cohort_id}",
     tags=["consents"],
     responses=PROBLEMS,

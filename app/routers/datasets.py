@@ -15,6 +15,7 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_cohorts import DatasetView, DictionarySet, ReportView, Returned
 from app.schemas.api_parts import PageOf
 from app.schemas.api_versions import (
@@ -29,7 +30,12 @@ from app.schemas.api_versions import (
 )
 
 router = APIRouter(
-    prefix="/v1", tags=["datasets"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+    route_class=InOneThread,
+    prefix="/v1",
+    tags=["datasets"],
+    responses=PROBLEMS,
+    dependencies=[Storable],
+    max_body_size=MOST_BYTES,
 )
 Rooms = Annotated[House, Depends(house)]
 writes, reads = requires(Scope.COHORTS_WRITE), requires(Scope.COHORTS_READ)

@@ -14,11 +14,17 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_institutions import DepartureOrder, DepartureView
 from app.schemas.api_parts import PageOf
 
 router = APIRouter(
-    prefix="/v1", tags=["institutions"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+    route_class=InOneThread,
+    prefix="/v1",
+    tags=["institutions"],
+    responses=PROBLEMS,
+    dependencies=[Storable],
+    max_body_size=MOST_BYTES,
 )
 Rooms = Annotated[House, Depends(house)]
 concerned = requires_any(Scope.PLATFORM_ADMIN, Scope.COHORTS_WRITE)

@@ -17,6 +17,7 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS, problems_and
+from app.routers.threads import InOneThread
 from app.schemas.api_extracts import (
     Attestation,
     AttestationAnswer,
@@ -26,7 +27,7 @@ from app.schemas.api_extracts import (
     Recalls,
 )
 
-router = APIRouter(prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
+router = APIRouter(route_class=InOneThread, prefix="/v1/extracts", tags=["extracts"], responses=PROBLEMS)
 Rooms = Annotated[House, Depends(house)]
 writes, reads = requires(Scope.EXTRACTS_WRITE), requires(Scope.EXTRACTS_READ)
 Canceller = Annotated[Actor, Depends(requires_any(Scope.EXTRACTS_WRITE, Scope.PERMITS_MANAGE))]

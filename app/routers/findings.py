@@ -14,6 +14,7 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_findings import (
     Declined,
     FindingReported,
@@ -28,7 +29,12 @@ from app.schemas.api_findings import (
 from app.schemas.api_parts import PageOf
 
 router = APIRouter(
-    prefix="/v1", tags=["findings"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+    route_class=InOneThread,
+    prefix="/v1",
+    tags=["findings"],
+    responses=PROBLEMS,
+    dependencies=[Storable],
+    max_body_size=MOST_BYTES,
 )
 Rooms = Annotated[House, Depends(house)]
 writes = requires(Scope.EXTRACTS_WRITE)

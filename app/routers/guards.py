@@ -16,6 +16,7 @@ from app.auth.policy import Actor, Scope
 from app.auth.registered import IDENTITY_SCOPES
 from app.auth.service import AuthService
 from app.errors import Problem
+from app.routers.threads import in_thread
 
 # Everything that answers without a token. Nothing else does.
 PUBLIC = frozenset(
@@ -103,11 +104,11 @@ def _issuer(request: Request) -> AuthService:
     return cast("AuthService", request.app.state.house.auth)
 
 
-def _authenticated(
+async def _authenticated(
     request: Request, asked: SecurityScopes, _shown: Annotated[str | None, Security(_scheme)]
 ) -> Actor:
-    """Who asks, if the token holds and has every scope; plain `def`, for it reads the database."""
-    actor = _issuer(request).authenticate(_bearer(request))
+    """Who asks, if the token holds and has every scope."""
+    actor = await in_thread(_issuer(request).authenticate, _bearer(request))
     if not actor.scopes.issuperset(asked.scopes):
         needed = " ".join(sorted(asked.scopes))
         raise Problem(
@@ -135,14 +136,14 @@ def _bearer(request: Request) -> str:
     return token.strip()
 
 
-def linked(
+async def linked(
     request: Request,
     _shown: Annotated[str | None, Security(_signature)],
     _said: Annotated[str | None, Query(alias="link", description="What the signature is over.")] = None,
 ) -> Linked:
-    """Who asks with a signed link for the file of this path; plain `def`, for it reads the database."""
+    """Who asks with a signed link for the file of this path."""
     place, name = request.path_params["extract_id"], request.path_params["name"]
-    return _issuer(request).links.read(place, name, request.query_params.multi_items())
+    return await in_thread(_issuer(request).links.read, place, name, request.query_params.multi_items())
 
 
 def requires(*scopes: str) -> Guard:

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Request
 from app.auth.policy import Actor
 from app.jobs.answers import Once
 from app.routers.guards import Guard
+from app.routers.threads import reads_body
 
 Key = Annotated[
     str | None,
@@ -25,6 +26,7 @@ Key = Annotated[
 def repeatable(guard: Guard) -> Callable[..., Coroutine[Any, Any, Once | None]]:
     """A dependency that gives `Once` for the asker whom `guard` lets in; None where no key was sent."""
 
+    @reads_body
     async def once(request: Request, actor: Actor = Depends(guard), key: Key = None) -> Once | None:
         if key is None:
             return None

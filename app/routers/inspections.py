@@ -13,10 +13,13 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_institutions import ReleaseView
 from app.schemas.api_parts import PageOf
 
-router = APIRouter(prefix="/v1/inspections", tags=["inspections"], responses=PROBLEMS)
+router = APIRouter(
+    route_class=InOneThread, prefix="/v1/inspections", tags=["inspections"], responses=PROBLEMS
+)
 Rooms = Annotated[House, Depends(house)]
 Inspector = Annotated[Actor, Depends(requires(Scope.INSPECTIONS_READ))]
 Whose = Annotated[

@@ -14,10 +14,11 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_cohorts import Created, InstitutionView, NewInstitution
 from app.schemas.api_parts import PageOf
 
-router = APIRouter(
+router = APIRouter(route_class=InOneThread,
     prefix="/v1/institutions", tags=["institutions"], responses=PROBLEMS, dependencies=[Storable],
     max_body_size=MOST_BYTES,
 )  # fmt: skip

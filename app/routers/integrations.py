@@ -15,6 +15,7 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_integrations import (
     IntegrationBrief,
     IntegrationCreated,
@@ -25,6 +26,7 @@ from app.schemas.api_integrations import (
 from app.schemas.api_parts import PageOf
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/integrations",
     tags=["integrations"],
     responses=PROBLEMS,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.routing import APIRoute
 
 from app.auth.links import Linked
 from app.auth.policy import Actor, Scope
@@ -15,13 +14,14 @@ from app.routers.extracts import served
 from app.routers.guards import linked, requires
 from app.routers.house import House, house
 from app.routers.problems import PROBLEMS, problems_and
+from app.routers.threads import InOneThread
 from app.schemas.api_extracts import LinkOrder, Links
 
 # A link is as good as its bytes while it lives: nobody keeps it, and no page that is opened from it is told of it.
 _UNTOLD = {"Cache-Control": "private, no-store", "Referrer-Policy": "no-referrer"}
 
 
-class _Untold(APIRoute):
+class _Untold(InOneThread):
     """A route whose answers and refusals alike are kept by nobody."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

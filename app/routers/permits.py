@@ -12,6 +12,7 @@ from app.routers.guards import requires, requires_any
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_extracts import OpenRecalls
 from app.schemas.api_parts import PageOf
 from app.schemas.api_requests import (
@@ -25,6 +26,7 @@ from app.schemas.api_requests import (
 )
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/permits",
     tags=["permits"],
     responses=PROBLEMS,

@@ -11,10 +11,16 @@ from app.routers.bodies import MOST_BYTES, Id, Storable
 from app.routers.guards import requires, requires_any
 from app.routers.house import House, house
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_institutions import QuotaName, QuotaOrder, QuotaView
 
 router = APIRouter(
-    prefix="/v1", tags=["institutions"], responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+    route_class=InOneThread,
+    prefix="/v1",
+    tags=["institutions"],
+    responses=PROBLEMS,
+    dependencies=[Storable],
+    max_body_size=MOST_BYTES,
 )
 Rooms = Annotated[House, Depends(house)]
 Reader = Annotated[Actor, Depends(requires_any(Scope.PLATFORM_ADMIN, Scope.COHORTS_READ))]

@@ -17,6 +17,7 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_parts import PageOf
 from app.schemas.api_requests import (
     Claim,
@@ -33,6 +34,7 @@ from app.schemas.api_requests import (
 )
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/requests",
     tags=["requests"],
     responses=PROBLEMS,

@@ -14,14 +14,17 @@ from app.routers.guards import requires, requires_any
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.routers.uploads import ANSWERS, Uploads, body_length, put_whole
 from app.schemas.api_parts import PageOf
 from app.schemas.api_returns import NewReturn, ReturnView
 from app.schemas.api_uploads import UploadView
 
 router = APIRouter(tags=["returns"])
-said = APIRouter(responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES)
-sent = APIRouter(responses=ANSWERS)
+said = APIRouter(
+    route_class=InOneThread, responses=PROBLEMS, dependencies=[Storable], max_body_size=MOST_BYTES
+)
+sent = APIRouter(route_class=InOneThread, responses=ANSWERS)
 Rooms = Annotated[House, Depends(house)]
 Holder = Annotated[Actor, Depends(requires(Scope.EXTRACTS_WRITE))]
 Reader = Annotated[

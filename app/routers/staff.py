@@ -11,9 +11,10 @@ from app.routers.bodies import MOST_BYTES, Id, Storable
 from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_institutions import Leaving, Left
 
-router = APIRouter(
+router = APIRouter(route_class=InOneThread,
     prefix="/v1/accounts", tags=["administration"], responses=PROBLEMS, dependencies=[Storable],
     max_body_size=MOST_BYTES,
 )  # fmt: skip

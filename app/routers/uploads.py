@@ -14,6 +14,7 @@ from app.errors import Problem
 from app.routers import tus
 from app.routers.guards import requires
 from app.routers.problems import problems_and
+from app.routers.threads import InOneThread
 from app.schemas.api_uploads import UploadView
 
 
@@ -29,7 +30,7 @@ ConsentUploader = Annotated[Actor, Depends(requires(Scope.CONSENTS_WRITE))]
 
 ANSWERS = problems_and(408, 411, 423, 460, 507)
 speaking_tus = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=tus.TusRoute, responses=ANSWERS)
-router = APIRouter(tags=["uploads"], responses=ANSWERS)
+router = APIRouter(route_class=InOneThread, tags=["uploads"], responses=ANSWERS)
 
 
 @speaking_tus.options("", status_code=204)

@@ -10,11 +10,12 @@ from app.auth.policy import Actor, Scope
 from app.routers.guards import requires_any
 from app.routers.house import House, house
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_requests import WhyView
 
 Verb = Literal["request.create", "request.submit", "request.approve", "extract.order"]
 
-router = APIRouter(tags=["why"], responses=PROBLEMS)
+router = APIRouter(route_class=InOneThread, tags=["why"], responses=PROBLEMS)
 Asker = Annotated[
     Actor,
     Depends(

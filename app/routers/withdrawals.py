@@ -15,11 +15,12 @@ from app.routers.house import House, house
 from app.routers.idempotency import repeatable
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_extracts import UnsettledView, WithdrawalOrder, WithdrawalPage, WithdrawalView
 from app.schemas.api_parts import PageOf
 from app.schemas.api_receipts import ReceiptGiven, ReceiptVerdict, ReceiptView
 
-router = APIRouter(tags=["withdrawals"], responses=PROBLEMS)
+router = APIRouter(route_class=InOneThread, tags=["withdrawals"], responses=PROBLEMS)
 Rooms = Annotated[House, Depends(house)]
 guard = requires(Scope.CONSENTS_WRITE)
 Holder = Annotated[Actor, Depends(guard)]
