@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import secrets
-from dataclasses import dataclass
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
 from app.clock import Clock
 from app.db import Database, new_id
@@ -40,7 +46,7 @@ from app.schemas.plan import Plan, Privacy, plan_hash
 from app.settings import Settings
 from app.storage.outbox import Outbox
 from app.storage.vault import Vault
-from tests.schema import with_tables
+from tests.schema import copy_into, template, with_tables
 from tests.world import NOW, fill_vault
 
 PURPOSE: dict[str, Any] = {"use": "HMB"}
@@ -298,13 +304,59 @@ class Two:
             session.get_one(Participant, key).may_link = False
 
 
-def make(db: Database, var: Path, people: int = 120, both: int = 40, *, clock: Clock | None = None) -> Two:
-    """Two cohorts of so many people each; the first `both` of them are the same people."""
-    with_tables(db)
-    keyring = Keyring(secrets.token_bytes(32))
+def make(
+    db: Database,
+    var: Path,
+    people: int = 120,
+    both: int = 40,
+    *,
+    clock: Clock | None = None,
+    keyring: Keyring | None = None,
+) -> Two:
+    """Two cohorts of so many people each; the first `both` of them are the same people. On SQLite the second world of a
+    kind in a process is a copy of what the first began with, unless it has a keyring of its own."""
+    if keyring is None and db.is_sqlite and not inspect(db.engine).get_table_names():
+        founded, tables, vault_of = _template(
+            people, both, json.dumps([HANBIT, SAEBOM, UNITED, HANBIT_SQL, SAEBOM_SQL])
+        )
+        copy_into(tables, db)
+        shutil.copytree(vault_of, var / "vault", dirs_exist_ok=True)
+    else:
+        founded = _found(db, var, people, both, keyring or Keyring(secrets.token_bytes(32)))
     vault, outbox = Vault.open(f"file://{var}/vault"), Outbox.open(f"file://{var}/outbox")
     tick: Clock = clock or _now
-    gate = Gate(db, tick, Settings(var=var), keyring, engine("duckdb", Limits("1GB", 2, 100), vault), outbox)
+    held = engine("duckdb", Limits("1GB", 2, 100), vault)
+    gate = Gate(db, tick, Settings(var=var), founded.keyring, held, outbox)
+    hanbit, saebom = (replace(side, keys=[*side.keys]) for side in (founded.hanbit, founded.saebom))
+    return Two(db, gate, vault, founded.keyring, hanbit, saebom, founded.version_id, founded.dictionary, var)
+
+
+@dataclass(frozen=True)
+class Founded:
+    """What a database and a vault hold when a world of two begins."""
+
+    keyring: Keyring
+    hanbit: Side
+    saebom: Side
+    version_id: str
+    dictionary: Dictionary
+
+
+@cache
+def _template(people: int, both: int, _said: str) -> tuple[Founded, sqlite3.Connection, Path]:
+    """Founded once for what the documents of this file say, which a test may change: nobody changes it. The folder goes
+    when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="baekman-united-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made: list[Founded] = []
+    keyring = Keyring(secrets.token_bytes(32))
+    tables = template(lambda db: made.append(_found(db, folder, people, both, keyring)))
+    return made[0], tables, folder / "vault"
+
+
+def _found(db: Database, var: Path, people: int, both: int, keyring: Keyring) -> Founded:
+    with_tables(db)
+    vault = Vault.open(f"file://{var}/vault")
     tokens = [secrets.token_bytes(16) for _ in range(both)]
     hanbit = _side(db, keyring, "Hanbit", HANBIT, people, tokens)
     saebom = _side(db, keyring, "Saebom", SAEBOM, people, tokens)
@@ -318,7 +370,7 @@ def make(db: Database, var: Path, people: int = 120, both: int = 40, *, clock: C
     document = mapping(hanbit.version_id, saebom.version_id)
     dictionary = united.dictionary_of(united.read(document))
     version_id = _published(db, hanbit, saebom, document, dictionary)
-    return Two(db, gate, vault, keyring, hanbit, saebom, version_id, dictionary, var)
+    return Founded(keyring, hanbit, saebom, version_id, dictionary)
 
 
 def _now() -> datetime:

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import atexit
+import copy
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +116,30 @@ def settings_of(folder: Path) -> Settings:
 
 
 def make(folder: Path, people: int = 200) -> House:
-    """Everything in `folder`: the published version of `tests.world` and a superseded one with the same tables."""
+    """Everything in `folder`: the published version of `tests.world` and a superseded one with the same tables. It is a
+    copy of one that nobody changes."""
+    made = _template(people)
+    shutil.copytree(made.world.var, folder, dirs_exist_ok=True)
+    settings = settings_of(folder)
+    built, keyring = build(settings), open_keyring(settings)
+    world = replace(
+        made.world, db=built.db, gate=worlds.gate_of(built.db, folder, built.clock, keyring), keyring=keyring,
+        keys=[*made.world.keys], clock=built.clock, var=folder, extras={}, chance=copy.copy(made.world.chance),
+    )  # fmt: skip
+    return House(world, built, made.extract, dict(made.leaving), made.actor, dict(made.names))
+
+
+@cache
+def _template(people: int) -> House:
+    """Founded once in a process; the folder goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="baekman-house-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = _founded(folder, people)
+    made.built.db.dispose()
+    return made
+
+
+def _founded(folder: Path, people: int) -> House:
     settings = settings_of(folder)
     built = build(settings)
     world = worlds.make(built.db, folder, people, clock=built.clock, keyring=open_keyring(settings))

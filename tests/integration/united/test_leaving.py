@@ -36,11 +36,10 @@ from tests.world import NOW
 class Site:
     """Both institutions in a real house, with a linked extract in somebody's hands."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         settings = Settings(_env_file=None, var=folder, rows_per_part=100)
         self.built: Built = build(settings, lambda: NOW)
-        patch.setattr(united, "Keyring", lambda _key: open_keyring(settings))
-        self.two: Two = united.make(self.built.db, folder)
+        self.two: Two = united.make(self.built.db, folder, keyring=open_keyring(settings))
         self.two.gate = self.built.gate
         self.jobs = InlineEngine(self.built.db, self.built.clock, self.built.tasks)
         for side, letter in ((self.two.hanbit, "H"), (self.two.saebom, "S")):
@@ -122,10 +121,9 @@ def names_of(two: Two, extract: str, keys: list[int]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch:
-        made = Site(tmp_path_factory.mktemp("leaving"), patch)
-        yield made
-        made.built.db.dispose()
+    made = Site(tmp_path_factory.mktemp("leaving"))
+    yield made
+    made.built.db.dispose()
 
 
 @pytest.mark.again
