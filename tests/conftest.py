@@ -30,6 +30,15 @@ settings.register_profile("thorough", derandomize=False, deadline=None, database
 settings.load_profile("quick")
 
 DATABASES = ("sqlite", "postgresql")
+# Rooms whose tests say something of rows and files: every one asks the database the same few questions, half of them
+# one database and half the other, so that the other form of each says little of SQL.
+ROWS = (
+    "tests/integration/gate/",
+    "tests/integration/united/",
+    "tests/integration/intake/",
+    "tests/integration/incidents/",
+    "tests/acceptance/second_cohort/",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,8 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that run on both databases take turns in `make test`: half of them on one, half on the other, by their
-    names. The other form is marked `again`. What says something of each database is marked `both` and always runs on
-    both."""
+    names. The other form is marked `again`, or `long` in a room of `ROWS`. What says something of each database is
+    marked `both` and always runs on both."""
     forms: dict[str, list[tuple[pytest.Item, str]]] = {}
     for item in items:
         given = (
@@ -55,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         turn = "postgresql" if zlib.crc32(name.encode()) % 2 else "sqlite"
         for item, database in both if len(both) > 1 else []:
             if database != turn:
-                item.add_marker("again")
+                item.add_marker("long" if name.startswith(ROWS) else "again")
     items.sort(key=lambda item: _ORDER.get(_kind(item.nodeid), 4))
 
 

@@ -138,6 +138,7 @@ def composed(folder: Path, database_url: str) -> Iterator[Composed]:
         yield made
 
 
+@pytest.mark.again
 def test_the_whole_walk_through_the_proxy(tmp_path: Path, postgres_url: str) -> None:
     with fresh_database(postgres_url) as url, composed(tmp_path, url) as made:
         first = json.loads(made.run("web", "bootstrap", "--json").stdout)

@@ -9,42 +9,40 @@ from app.keyring import Keyring
 from app.operating.rewrapping import by_master
 from app.storage.kinds import open_store
 from tests.acceptance.apart import MASTER, WEB, Apart, apart
-from tests.acceptance.second_cohort.cohort import second_cohort
+from tests.acceptance.test_lost import CONSENTS, DICTIONARY, FILES, PEOPLE
 from tests.postgres import fresh_database
 from tests.s3 import Server
 
 
 def test_from_upload_to_destruction(tmp_path: Path, postgres_url: str, s3: Server) -> None:
-    cohort = second_cohort(people=160)
     with (
         fresh_database(postgres_url) as url,
-        apart(tmp_path, url, rows_per_part=100, **s3.settings("story")) as service,
+        apart(tmp_path, url, rows_per_part=60, **s3.settings("story")) as service,
     ):
-        service.register_cohort(cohort.dictionary, [{"term": "HMB"}])
-        service.upload("consents", cohort.consents)
-        for table in cohort.ORDER:
-            service.upload(table, cohort.files[table])
+        service.register_cohort(DICTIONARY, [{"term": "HMB"}])
+        service.upload("consents", CONSENTS)
+        for table, content in FILES.items():
+            service.upload(table, content)
         service.drain()
         service.publish()
         counted = service.count("other researcher")
-        assert (counted["hidden"], 100 < counted["value"] <= 160) == (False, True)
+        assert (counted["hidden"], 100 < counted["value"] <= PEOPLE) == (False, True)
         assert service.count("other researcher") == counted
-        extract = service.extract(service.approve(service.request({name: [] for name in cohort.files})))
-        assert set(service.download(extract)) == set(cohort.files)
+        extract = service.extract(service.approve(service.request({name: [] for name in FILES})))
+        assert set(service.download(extract)) == set(FILES)
         parts = {f"{extract}/{name}" for name in service.parts(extract)}
         assert _objects(s3, "outbox") >= parts
         tables = _objects(s3, "vault")
         assert tables
 
-        one = next(one for i, one in enumerate(cohort.people) if i % 10 == 0)
         path = f"/v1/cohorts/{service.ids['cohort']}/withdrawals"
-        taken = service.ok("hospital", "POST", path, {"participant": one, "kind": "destroy"})
+        taken = service.ok("hospital", "POST", path, {"participant": "P005", "kind": "destroy"})
         service.drain()
         gone = parts - _objects(s3, "outbox")
         assert gone
         assert {service.fetch(extract, name.partition("/")[2]).status_code for name in gone} == {410}
         assert service.ok("hospital", "GET", f"/v1/withdrawals/{taken['id']}")["state"] == "closed"
-        assert set(service.download(extract)) == set(cohort.files)  # the next generation
+        assert set(service.download(extract)) == set(FILES)  # the next generation
         assert tables - _objects(s3, "vault")  # every table that held the person was written anew
         assert service.failed_jobs() == []
         measured = service.http.get("/metrics").text

@@ -86,7 +86,7 @@ def test_parts_that_nobody_left_stay_open_as_they_are(world: World) -> None:
         pytest.param("gone", marks=pytest.mark.long),
         "altered",
         pytest.param("of another generation", marks=pytest.mark.long),
-        "of another extract",
+        pytest.param("of another extract", marks=pytest.mark.again),
     ],
 )
 def test_without_its_memory_the_whole_is_built(world: World, damage: str) -> None:
