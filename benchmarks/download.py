@@ -1,4 +1,4 @@
-"""A part of a gigabyte from the service and from nginx, one client and eight: python -m benchmarks download FOLDER."""
+"""A part of a gigabyte by token, by signed link and from nginx, to one client and eight: benchmarks download FOLDER."""
 
 import argparse
 import hashlib
@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
@@ -50,8 +52,21 @@ def grown(story: Story, folder: Path, size: int) -> tuple[str, Path]:
     return f"/v1/extracts/{extract}/files/{name}", place
 
 
+@dataclass(frozen=True)
+class Static:
+    """An nginx at work."""
+
+    url: str
+    process: int
+
+    def pids(self) -> list[int]:
+        """Its processes: the one that was started and its workers."""
+        children = Path(f"/proc/{self.process}/task/{self.process}/children").read_text("ascii")
+        return [self.process, *map(int, children.split())]
+
+
 @contextmanager
-def nginx(folder: Path) -> Iterator[str]:
+def nginx(folder: Path) -> Iterator[Static]:
     """nginx over a folder, on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -68,7 +83,7 @@ def nginx(folder: Path) -> Iterator[str]:
     process = subprocess.Popen(["nginx", "-p", str(root), "-c", str(root / "nginx.conf")])
     try:
         wait_for(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield Static(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -86,31 +101,48 @@ def curled(url: str, headers: dict[str, str], clients: int, size: int) -> float:
     return time.perf_counter() - begun
 
 
+def linked(story: Story, path: str) -> str:
+    """Path and query of the signed link of a part that the researcher is given now."""
+    extract, name = story.ids["extract"], path.rpartition("/")[2]
+    answer = story.researcher.http.post(f"/v1/extracts/{extract}/links", json={"parts": [name]})
+    answer.raise_for_status()
+    url = urlsplit(answer.json()["files"][0]["url"])
+    return f"{url.path}?{url.query}"
+
+
 def measure(folder: Path, size: int, runs: int) -> list[dict[str, Any]]:
-    """nginx and the service in turns, by one client and by eight; median megabytes a second."""
+    """nginx and the service by both ways in turns, by one client and by eight; median megabytes a second."""
     if missing := next((name for name in ("nginx", "curl") if shutil.which(name) is None), None):
         return [skipped("download", missing)]
     figures = []
     with told(folder) as story, nginx(folder) as static:
         path, file = grown(story, folder, size)
         bearer = {"Authorization": str(story.researcher.http.headers["Authorization"])}
-        pid = process_at(story.server.url)
+        ways = {
+            "nginx": (f"{static.url}/{file.parent.name}/{file.name}", {}),
+            "download": (f"{story.server.url}{path}", bearer),
+            "download_signed": (f"{story.server.url}{linked(story, path)}", {}),
+        }
+        pids = {name: [process_at(story.server.url)] for name in ways} | {"nginx": static.pids()}
         for clients in (1, 8):
-            ours, theirs, cpu = list[float](), list[float](), list[float]()
+            wall: dict[str, list[float]] = {name: [] for name in ways}
+            cpu: dict[str, list[float]] = {name: [] for name in ways}
             for turn in range(runs):
-                theirs.append(curled(f"{static}/{file.parent.name}/{file.name}", {}, clients, size))
-                before = cpu_of([pid])
-                ours.append(curled(f"{story.server.url}{path}", bearer, clients, size))
-                cpu.append(cpu_of([pid]) - before)
+                for name, (url, headers) in ways.items():
+                    before = cpu_of(pids[name])
+                    wall[name].append(curled(url, headers, clients, size))
+                    cpu[name].append(cpu_of(pids[name]) - before)
                 sys.stderr.write(f"\r{clients} clients: {turn + 1} of {runs}")
-            speed, base = (clients * size / 1e6 / statistics.median(each) for each in (ours, theirs))
-            figures.append(
-                figure(
-                    f"download_{clients}", speed, "MB/s", baseline=base, goal=GOAL, at_least=True, rss_mb=rss_of(pid),
-                    cpu_s=statistics.median(cpu), wall_s=statistics.median(ours), clients=clients, bytes=size,
-                    runs=runs, way="bearer token; there are no signed links",
-                )
-            )  # fmt: skip
+            speed = {name: clients * size / 1e6 / statistics.median(each) for name, each in wall.items()}
+            for name in ("download", "download_signed"):
+                figures.append(
+                    figure(
+                        f"{name}_{clients}", speed[name], "MB/s", baseline=speed["nginx"], goal=GOAL, at_least=True,
+                        rss_mb=rss_of(pids[name][0]), cpu_s=statistics.median(cpu[name]),
+                        wall_s=statistics.median(wall[name]), clients=clients, bytes=size, runs=runs,
+                        baseline_cpu_s=statistics.median(cpu["nginx"]),
+                    )
+                )  # fmt: skip
     return figures
 
 
