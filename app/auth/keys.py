@@ -76,13 +76,13 @@ def link_key(session: Session, keyring: Keyring) -> tuple[str, bytes]:
     return row[0], _for_links(keyring, row[1])
 
 
-def link_key_of(session: Session, keyring: Keyring, kid: str, since: datetime) -> bytes | None:
+def link_key_of(connection: Connection, keyring: Keyring, kid: str, since: datetime) -> bytes | None:
     """The 32 bytes of a named key that sign links, where it signs still or was retired after `since`. Which keys count
     is asked of the database each time."""
     query = select(SigningKey.private_wrapped).where(
         SigningKey.kid == kid, or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > since)
     )
-    wrapped = session.scalar(query)
+    wrapped = connection.scalar(query)
     return None if wrapped is None else _for_links(keyring, wrapped)
 
 

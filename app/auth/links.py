@@ -104,13 +104,13 @@ class LinkMint:
         if not _SHAPE.fullmatch(text) or not _SIGNED.fullmatch(signature):
             raise _invalid()
         link, now = _said(text), self.clock()
-        with self.db.read() as session:
-            key = link_key_of(session, self.keyring, link.kid, now - self.life)
+        with self.db.glance() as connection:
+            key = link_key_of(connection, self.keyring, link.kid, now - self.life)
             if key is None or not hmac.compare_digest(_signature(key, place, name, text), signature):
                 raise _invalid()
             if now.timestamp() >= link.until:
                 raise Problem("link_expired", "Its time is over.")
-            actor = actor_of(session.connection(), _claims(link), now)
+            actor = actor_of(connection, _claims(link), now)
         if actor is None or Scope.EXTRACTS_READ not in actor.scopes:
             raise Problem("link_revoked", "The token it was asked for with counts no more.")
         return Linked(actor, link)
