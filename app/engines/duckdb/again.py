@@ -20,7 +20,7 @@ from app.engines.duckdb import codes as rare
 from app.engines.duckdb import keeping, people, timeline
 from app.engines.duckdb.run import DuckDbRun
 from app.engines.duckdb.sql import persons_of, quoted, stored
-from app.engines.duckdb.writing import SLICES, write_part
+from app.engines.duckdb.writing import SLICES, write_parts
 from app.engines.protocol import Classes, Kept, Limits, NotLocal, Place, Progress, Source, StagedPart
 from app.schemas.dictionary import Table
 
@@ -78,13 +78,13 @@ class DuckDbRerun(DuckDbRun):
             places |= {p for (t, p), n in rows.items() if t == table.name and n == 0}
             if table.kind != "reference":
                 places |= self._differing(table, number)
-            found = [self._write(table, staging, position, number) for position in sorted(places)]
+            found = self._write(table, staging, sorted(places), number)
             stays = any(n for (t, p), n in rows.items() if t == table.name and p not in places)
             filled = [part for part in found if part.rows]
             if not filled and not stays:
                 # Nothing is left of the table: it keeps one part without rows, at its last place.
                 last = [part for part in found if part.position == number - 1]
-                filled = last or [self._write(table, staging, number - 1, number)]
+                filled = last or self._write(table, staging, [number - 1], number)
                 places.add(number - 1)
             written += filled
             self._changed |= {(table.name, p) for p in places}
@@ -117,9 +117,10 @@ class DuckDbRerun(DuckDbRun):
                 )
         return counts
 
-    def _write(self, table: Table, staging: Path, position: int, parts: int) -> StagedPart:
+    def _write(self, table: Table, staging: Path, positions: list[int], parts: int) -> list[StagedPart]:
         codes = self._codes[table.name]
-        return write_part(self.con, self.source, self.filters, table, codes, staging, position, parts)
+        found = write_parts(self.con, self.source, self.filters, table, codes, staging, positions, parts)
+        return list(found)
 
     def _look(self) -> None:
         """Who has rows where: as kept, and read for those whom the last generation did not know."""

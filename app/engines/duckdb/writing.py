@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 
 from app.deid.transforms import Rendering
+from app.engines.duckdb import scattering
 from app.engines.duckdb.columns import joins, select
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import quoted, stored, text
@@ -33,27 +35,50 @@ def write_table(
 ) -> list[StagedPart]:
     """The parts of one table. A slice without rows is no part, unless nothing at all would be left of the table."""
     written: list[StagedPart] = []
-    for position in range(parts):
-        part = write_part(con, source, filters, table, codes, staging, position, parts)
-        if part.rows or (position == parts - 1 and not written):
+    for part in write_parts(con, source, filters, table, codes, staging, range(parts), parts):
+        if part.rows or (part.position == parts - 1 and not written):
             written.append(part)
-        progress(done_table=table.name, done_part=position + 1)
+        progress(done_table=table.name, done_part=part.position + 1)
     return written
 
 
-def write_part(
+def write_parts(
     con: duckdb.DuckDBPyConnection,
     source: Source,
     filters: Filters,
     table: Table,
     codes: dict[str, str],
     staging: Path,
-    position: int,
+    positions: Sequence[int],
     parts: int,
-) -> StagedPart:
-    """One part of `parts`; it may turn out to be without rows."""
-    query = _query(source, filters, table, codes, position, parts)
-    return pack(con, query, table.name, staging, position)
+) -> Iterator[StagedPart]:
+    """The parts (of `parts`) of a table at these positions, one after the other; each may turn out to be without rows.
+
+    However many they are, the table is read a few times at most (`scattering.passes`), and the bytes are the same."""
+    chosen = select(source, table, codes)
+    names = [c.name for c in chosen]
+    columns = ", ".join(f"{c.sql} AS {quoted(c.name)}" for c in chosen)
+    if table.kind == "reference":
+        rows = f"SELECT {told_of(names)} FROM (SELECT {columns} FROM {stored(table)} t)"
+        ordered = f"{rows} ORDER BY {', '.join(map(quoted, names))}"
+        for position in positions:
+            yield pack(con, ordered, table.name, staging, position)
+        return
+    rows = f"FROM {stored(table)} t {joins(source, table, codes)} WHERE {filters.on(table)}"
+    together = scattering.passes(positions, parts)
+    for position in positions if not together else ():
+        first, last = bounds(position, parts)
+        within = f"{rows} AND x0.slice BETWEEN {first} AND {last}"
+        ordered = in_order(f"SELECT x0.rank AS __rank, {columns} {within}", names)
+        yield pack(con, ordered, table.name, staging, position)
+    place = f"(x0.slice::UBIGINT * {parts} // {SLICES})::INTEGER"
+    for some in together:
+        within = rows if len(some) == parts else f"{rows} AND {place} IN ({', '.join(map(str, some))})"
+        told = f"SELECT {place} AS __part, x0.rank AS __rank, {columns} {within}"
+        with scattering.scattered(con, told, names, source.spill / f"rows-{table.name}") as laid:
+            for position in some:
+                yield pack(con, in_order(laid.rows(position), names), table.name, staging, position)
+                laid.done(position)
 
 
 def pack(con: duckdb.DuckDBPyConnection, query: str, table: str, staging: Path, position: int) -> StagedPart:
@@ -74,29 +99,6 @@ def bounds(position: int, parts: int) -> tuple[int, int]:
 def position_of(slice_: int, parts: int) -> int:
     """The part that holds a slice."""
     return slice_ * parts // SLICES
-
-
-def _query(
-    source: Source,
-    filters: Filters,
-    table: Table,
-    codes: dict[str, str],
-    position: int,
-    parts: int,
-) -> str:
-    chosen = select(source, table, codes)
-    columns = ", ".join(f"{c.sql} AS {quoted(c.name)}" for c in chosen)
-    names = ", ".join(quoted(c.name) for c in chosen)
-    told = told_of([c.name for c in chosen])
-    if table.kind == "reference":
-        return f"SELECT {told} FROM (SELECT {columns} FROM {stored(table)} t) ORDER BY {names}"
-    first, last = bounds(position, parts)
-    within = f"x0.slice BETWEEN {first} AND {last}"
-    rows = (
-        f"SELECT x0.rank AS __rank, {columns} FROM {stored(table)} t {joins(source, table, codes)} "
-        f"WHERE {within} AND {filters.on(table)}"
-    )
-    return in_order(rows, [c.name for c in chosen])
 
 
 def told_of(names: list[str]) -> str:
