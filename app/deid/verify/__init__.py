@@ -109,7 +109,7 @@ def _judge(
         findings += census.findings
         questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):
-            findings += check_rare(questions, table, number, gathered, expectation)
+            findings += check_rare(questions, table, number, gathered, surveys[table.name], expectation)
             findings += check_caps(questions, table, number, parts[table.name], expectation)
             if parts[table.name]:
                 findings += Cells(

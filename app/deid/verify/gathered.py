@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 import pyarrow as pa
 
@@ -26,20 +27,30 @@ class Gathered:
         )
         self._made: dict[str, str] = {}
 
-    def lay(self, name: str, table: str, read: Callable[[str], str]) -> str:
-        """A temporary table (position, ...) of the rows of `read(rows)` over each part of a table; its name."""
+    def lay(
+        self,
+        name: str,
+        table: str,
+        read: Callable[[str], str],
+        told: Callable[[Part], pa.Table | None] | None = None,
+    ) -> str:
+        """A temporary table (position, ...) of the rows of `read(rows)` over each part of a table; its name. Where
+        `told` answers for a part, its rows are that answer's."""
         made = f"gathered_{len(self._made)}"
-        each = [
-            f"SELECT {part.position}::USMALLINT AS position, r.* FROM ({read(scan([part.path]))}) r"
-            for part in self._parts.get(table, ())
-        ]
         self._made[name] = made
-        positions = [str(e.position) for e in self._stays if e.table == table]
-        if not positions or self._held is None:
-            self._reader.do(f"CREATE TEMP TABLE {made} AS {' UNION ALL '.join(each)}")
-            return made
-        with self._reader.shown(f"{made}_held", self._held.tables[name]):
-            each.append(f"SELECT * FROM {made}_held WHERE position IN ({', '.join(positions)})")
+        each = []
+        with ExitStack() as shown:
+            for part in self._parts.get(table, ()):
+                answer = told(part) if told else None
+                rows = f"({read(scan([part.path]))})"
+                if answer is not None:
+                    rows = f"{made}_{part.position}"
+                    shown.enter_context(self._reader.shown(rows, answer))
+                each.append(f"SELECT {part.position}::USMALLINT AS position, r.* FROM {rows} r")
+            positions = [str(e.position) for e in self._stays if e.table == table]
+            if positions and self._held is not None:
+                shown.enter_context(self._reader.shown(f"{made}_held", self._held.tables[name]))
+                each.append(f"SELECT * FROM {made}_held WHERE position IN ({', '.join(positions)})")
             self._reader.do(f"CREATE TEMP TABLE {made} AS {' UNION ALL '.join(each)}")
         return made
 

@@ -31,9 +31,9 @@ class Keys:
 def read_keys(path: Path, columns: list[str]) -> Keys | None:
     """None where any value of a column is missing or not 16 lower-case hex characters: then look closer."""
     keys, last = Keys(), None
-    with pq.ParquetFile(path, read_dictionary=_in_dictionaries(path, columns)) as file:
+    with pq.ParquetFile(path, read_dictionary=in_dictionaries(path, columns)) as file:
         for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
-            words = [_words(batch.column(name)) for name in columns]
+            words = [words_of(batch.column(name)) for name in columns]
             whole = [w for w in words if w is not None]
             if len(whole) < len(columns):
                 return None
@@ -50,7 +50,7 @@ def read_keys(path: Path, columns: list[str]) -> Keys | None:
     return keys
 
 
-def _in_dictionaries(path: Path, columns: list[str]) -> list[str]:
+def in_dictionaries(path: Path, columns: list[str]) -> list[str]:
     """The columns that repeat their values, such as pseudonyms: each value is then looked at once a page."""
     metadata = pq.read_metadata(path)
     if metadata.num_row_groups == 0:
@@ -59,10 +59,10 @@ def _in_dictionaries(path: Path, columns: list[str]) -> list[str]:
     return [c.path_in_schema for c in chunks if c.has_dictionary_page and c.path_in_schema in columns]
 
 
-def _words(column: pa.Array) -> Words | None:
-    """(n, 2) words in the order of the text, or None."""
+def words_of(column: pa.Array) -> Words | None:
+    """(n, 2) words in the order of the text; None where a value is missing or no keyed id."""
     if pa.types.is_dictionary(column.type):
-        values = _words(column.dictionary)
+        values = words_of(column.dictionary)
         return None if values is None or column.null_count else values[column.indices.to_numpy()]
     if column.null_count or column.type != pa.string():
         return None

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from app.deid.verify.evidence import Expectation, refusal
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.order import persons
+from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, bits
 from app.deid.verify.scope import Leaving, Out
+from app.deid.verify.sharing import people_of_values
+from app.deid.verify.survey import Survey
 from app.errors import Finding
 from app.schemas.dictionary import Code
 
 
 def check_rare(
-    reader: Reader, table: Leaving, number: int, gathered: Gathered, expectation: Expectation
+    reader: Reader,
+    table: Leaving,
+    number: int,
+    gathered: Gathered,
+    surveyed: Survey,
+    expectation: Expectation,
 ) -> Iterator[Finding]:
     """Codes, and identifying labels outside the participant table, by distinct people and not rows. Parts of a table
     share no first person, so that their people add up; on a link table the others are counted one by one."""
+    in_order = table.via is None and len(table.persons) == 1 and not surveyed.unsorted
     for out in table.outs:
         least = _least(table, out, expectation)
         if least is None:
@@ -31,7 +42,10 @@ def check_rare(
             )
             return f"SELECT {counted} FROM ({pairs}){'' if several else ' GROUP BY v'}"
 
-        laid = gathered.lay(f"codes/{table.name}/{out.name}", table.name, read)
+        def told(part: Part, out: Out = out) -> pa.Table | None:
+            return people_of_values(part.path, table.persons[0], out.name)
+
+        laid = gathered.lay(f"codes/{table.name}/{out.name}", table.name, read, told if in_order else None)
         people = "count(DISTINCT p)" if several else "sum(n)"
         few = reader.number(
             f"SELECT count(*) FROM (SELECT v FROM {laid} GROUP BY v HAVING {people} < {least})"
