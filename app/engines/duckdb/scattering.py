@@ -16,8 +16,10 @@ import duckdb
 
 from app.engines.duckdb.sql import quoted, text
 
-AT_ONCE = 100
-"""Parts of one pass: as many files as DuckDB keeps open. The most parts that a table has are three passes."""
+AT_ONCE = 64
+"""Parts of one pass: what DuckDB gathers for each takes memory. The most parts that a table has are four passes."""
+ROW_GROUP = 8192
+"""Rows of one part that are gathered before they are written."""
 LAYING = 4
 """Laying all rows aside and reading them again costs as much as so many times finding them in the table."""
 
@@ -44,7 +46,7 @@ def scattered(
     try:
         con.execute(
             f"COPY (SELECT __part, __rank, {columns} FROM ({rows})) TO {text(str(folder))} "
-            f"(FORMAT parquet, PARTITION_BY (__part), COMPRESSION uncompressed)"
+            f"(FORMAT parquet, PARTITION_BY (__part), COMPRESSION uncompressed, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         yield Scattered(folder, rows, tuple(names))
     finally:
