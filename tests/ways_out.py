@@ -50,6 +50,7 @@ WAYS: dict[str, str] = {
 }
 
 _TALK = "who may talk to the service: tokens, accounts, clients, institutions"
+_WORK = "what jobs there are: ids, codes, steps, counts of the work itself; no row and no number of people"
 _SAID = "what stewards and institutions did and said; no row and no number of people"
 _ASKED = "a request as it was written, its plan and its boards; dummies are made up from the dictionary alone"
 _IN = "a way in: what is sent goes to the inbox or the register, the answer tells counts of lines and where they fail"
@@ -102,6 +103,14 @@ QUIET: dict[str, tuple[str, ...]] = {
         "POST /v1/departures/{departure_id}/confirm",
         "POST /v1/institutions/{institution_id}/departures",
         "POST /v1/institutions",
+    ),
+    _WORK: (
+        "GET /operations",
+        "POST /operations",
+        "GET /v1/jobs",
+        "GET /v1/jobs/overview",
+        "POST /v1/jobs/{job_id}/cancel",
+        "POST /v1/jobs/{job_id}/release",
     ),
     _SAID: (
         "GET /v1/alarms",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from app.operating.jobs import JobDesk
+    from app.alarms.desk import JobDesk
 
 jobs = typer.Typer(no_args_is_help=True, help="Jobs: see what waits, runs and was given up; release, cancel.")
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for programs.")]
@@ -29,8 +29,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Jobs, those that were given up first."""
+    from app.alarms.desk import SHOWN
     from app.jobs.states import TRANSITIONS
-    from app.operating.jobs import SHOWN
 
     if unknown := sorted(set(state or ()) - TRANSITIONS.keys()):
         typer.echo(f"--state is one of {', '.join(TRANSITIONS)}, not {', '.join(unknown)}.", err=True)
@@ -63,10 +63,10 @@ def cancel(job: JobId, as_json: Json = False) -> None:
 
 
 def _run(act: Callable[[JobDesk], T]) -> T:
+    from app.alarms.desk import JobDesk
     from app.clock import utc_now
     from app.db import Database
     from app.errors import Problem
-    from app.operating.jobs import JobDesk
     from app.settings import Settings
 
     db = Database(Settings().database)

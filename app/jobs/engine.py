@@ -211,7 +211,7 @@ class DurableEngine:
                 put_back(self.db, [job_id])  # it was not the worker that ended
                 self._unwritten.discard(job_id)
             with self._suspects if self._is_suspect(job_id) else nullcontext():
-                execute(self.db, self.clock, self.tasks, job_id, self.rules)
+                execute(self.db, self.clock, self.tasks, job_id, self.rules, self._executor_id)
         except Exception as error:
             away = (passes := passing(error)) is not None and passes.code == "database_unavailable"
             if self._stopping.is_set() or not away:

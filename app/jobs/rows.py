@@ -68,14 +68,19 @@ Task = Callable[[JobContext], None]
 
 
 def execute(
-    db: Database, clock: Clock, tasks: Mapping[str, Task], job_id: str, rules: Rules = NO_RULES
+    db: Database,
+    clock: Clock,
+    tasks: Mapping[str, Task],
+    job_id: str,
+    rules: Rules = NO_RULES,
+    worker: str | None = None,
 ) -> None:
-    """Run one job to its end. A `Problem` is the job's failure; anything else is logged by its type alone.
+    """Run one job to its end, as `worker`. A `Problem` is the job's failure; anything else is logged by its type alone.
 
     A row that runs already lost its worker: it is begun again, or parked where too many were lost with it. Where the
     database goes away the error is raised and the row says that it runs: whoever called puts it back and tries again.
     """
-    context = db.again(lambda: _begin(db, clock, job_id, rules))
+    context = db.again(lambda: _begin(db, clock, job_id, rules, worker))
     if context is None:
         return
     failure: Problem | None = None
@@ -107,7 +112,7 @@ def is_asked(db: Database, job_id: str) -> bool:
         return job is not None and job.cancel_asked_at is not None
 
 
-def _begin(db: Database, clock: Clock, job_id: str, rules: Rules) -> JobContext | None:
+def _begin(db: Database, clock: Clock, job_id: str, rules: Rules, worker: str | None) -> JobContext | None:
     with db.unit_of_work() as session:
         job = session.get(Job, job_id, with_for_update=True)
         if job is None or job.state in ENDED:
@@ -117,7 +122,7 @@ def _begin(db: Database, clock: Clock, job_id: str, rules: Rules) -> JobContext 
             if job.deaths >= rules.most_deaths:
                 park(session, job, lost(job.deaths), rules, clock())
                 return None
-        job.state = step(job.state, "begin")
+        job.state, job.worker = step(job.state, "begin"), worker
         asked = job.cancel_asked_at is not None
         last = (
             job.attempt >= rules.most_tries or job.kind in ANSWERS

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.portal import authorize, citing, mine, pages
 from app.portal import incidents as incidents_page
+from app.portal import operating as operating_page
 from app.portal import variables as variables_page
 from app.routers import (
     alarms,
@@ -27,6 +28,7 @@ from app.routers import (
     integrations,
     links,
     oauth,
+    operating,
     operations,
     permits,
     problems,
@@ -46,6 +48,7 @@ ROUTERS = (
     pages,
     mine,
     incidents_page,
+    operating_page,
     variables_page,
     citing,
     authorize,
@@ -70,6 +73,7 @@ ROUTERS = (
     why,
     findings,
     alarms,
+    operating,
     incidents,
     inspections,
     quotas,

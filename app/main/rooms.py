@@ -10,6 +10,7 @@ from functools import partial
 from app.alarms.departing import Moving as MovingAlarms
 from app.alarms.departing import end as end_alarms
 from app.alarms.feeds import FeedService
+from app.alarms.operating import OperatingService
 from app.alarms.raising import hand_over as hand_over_alarms
 from app.alarms.raising import show as show_alarms
 from app.alarms.service import AlarmService
@@ -214,6 +215,7 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
         findings=FindingService(db, clock),
         feeds=feeds,
         alarms=AlarmService(db, clock),
+        operating=OperatingService(db, clock),
         incidents=IncidentService(db, clock, settings),
         inspections=InspectionService(db, clock),
         quotas=QuotaService(db, clock, settings),

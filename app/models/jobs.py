@@ -38,6 +38,7 @@ class Job(Base):
     )  # whose work it is, or the request that is to be one: few of one project run at a time
     cancel_asked_at: Mapped[datetime | None]  # somebody wants it to end before its end
     not_before: Mapped[datetime | None]  # a waiting row is not handed over before this moment
+    worker: Mapped[str | None] = mapped_column(String(80))  # who began it last
 
 
 class Worker(Base):

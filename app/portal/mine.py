@@ -43,6 +43,7 @@ class Typed:
     address: str
     lang: str | None
     ours: bool
+    act: str = ""
 
 
 async def typed(request: Request) -> Typed:
@@ -56,7 +57,11 @@ async def typed(request: Request) -> Typed:
     address = request.client.host if request.client else ""
     ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
     return Typed(
-        Password(form.get("username", ""), form.get("password", "")), address, form.get("lang"), ours
+        Password(form.get("username", ""), form.get("password", "")),
+        address,
+        form.get("lang"),
+        ours,
+        form.get("act", ""),
     )
 
 

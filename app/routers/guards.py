@@ -36,6 +36,7 @@ PUBLIC = frozenset(
         "/oauth/revoke",
         "/oauth/token",
         "/openapi.json",
+        "/operations",
         "/progress",
         "/readyz",
         "/v1/progress",

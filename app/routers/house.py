@@ -9,6 +9,7 @@ from typing import Any, cast
 from fastapi import Request
 
 from app.alarms.feeds import FeedService
+from app.alarms.operating import OperatingService
 from app.alarms.service import AlarmService
 from app.auth.service import AuthService
 from app.catalog.service import CatalogService
@@ -58,6 +59,7 @@ class House:
     findings: FindingService
     feeds: FeedService
     alarms: AlarmService
+    operating: OperatingService
     incidents: IncidentService
     inspections: InspectionService
     quotas: QuotaService

@@ -294,6 +294,10 @@ RULES: tuple[tuple[Rule, str], ...] = (
         POST /v1/accounts/{account_id}/leave
         PUT /v1/accounts/{account_id}/orcid
         GET /v1/clients
+        GET /v1/jobs
+        GET /v1/jobs/overview
+        POST /v1/jobs/{job_id}/cancel
+        POST /v1/jobs/{job_id}/release
         POST /v1/clients
         DELETE /v1/clients/{client_id}
         POST /v1/institutions

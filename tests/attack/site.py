@@ -27,6 +27,7 @@ from app.models import (
     DatasetVersion,
     Extract,
     Finding,
+    Job,
     Part,
     Permit,
     Review,
@@ -187,7 +188,11 @@ def _objects(site: Site) -> None:
             institution_id=None, question={}, state="answered", answer={"value": 50, "hidden": False}, headers=None,
             at=now,
         )  # fmt: skip
-        session.add_all([alarm, order])
+        job = Job(
+            id=new_id("job"), kind="dry_run", subject="dry_1", arguments={}, state="parked", progress={},
+            failure={"code": "worker_lost", "step": "begin"}, created_at=now, finished_at=now, attempt=1, deaths=5,
+        )  # fmt: skip
+        session.add_all([alarm, order, job])
         session.flush()
         part = session.scalars(select(Part.name).where(Part.extract_id == extract.id)).first()
         dictionary = version.dictionary
@@ -195,6 +200,7 @@ def _objects(site: Site) -> None:
         site.ids |= {
             "cohort_id": world.cohort_id, "published": world.version_id, "request_id": request.id,
             "permit_id": permit.id, "extract_id": extract.id, "alarm_id": alarm.id, "order_id": order.id,
+            "job_id": job.id,
             "dataset_id": session.scalars(select(Dataset.id)).one(), "part": str(part),
         }  # fmt: skip
     draft = _made(site, "hospital", "POST /v1/datasets/{dataset_id}/versions")

@@ -20,6 +20,10 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from app.clock import utc_now
+from app.db import Database
+from app.models import Job
+
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
 )
@@ -45,6 +49,7 @@ class Site:
 
     url: str
     client_id: str
+    folder: Path
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         )
         try:
             _wait(url)
-            yield Site(url, _register(url, first))
+            yield Site(url, _register(url, first), folder)
         finally:
             process.terminate()
             process.wait(timeout=60)
@@ -137,6 +142,36 @@ def test_a_wrong_password_is_told_without_saying_which_was_wrong(site: Site, pag
     assert "user name or the password is wrong" in page.get_by_role("alert").inner_text()
 
 
+def test_the_operator_sees_a_job_that_was_given_up_and_lets_it_go(site: Site, page: Page) -> None:
+    db = Database(f"sqlite:///{site.folder / 'baekman.db'}")
+    now = utc_now()
+    with db.unit_of_work() as session:
+        session.add(
+            Job(
+                id="job_givenup", kind="dry_run", subject="dry_none", arguments={}, state="parked", attempt=1, deaths=5,
+                progress={"step": "writing"}, failure={"code": "worker_lost", "step": "writing"},
+                created_at=now, finished_at=now,
+            )
+        )  # fmt: skip
+    page.goto(f"{site.url}/operations?lang=ko")
+    page.fill("#username", "jisoo")
+    page.fill("#password", PASSWORD)
+    page.get_by_role("button", name="보기").click()
+    row = page.get_by_role("row", name="job_givenup")
+    assert "모의 실행" in row.inner_text()
+    assert "worker_lost" in row.inner_text()
+    page.fill("#password", PASSWORD)
+    row.get_by_role("button", name="다시 시작").click()
+    assert "다시 시작됩니다" in page.get_by_role("status").inner_text()
+    assert page.get_by_role("row", name="job_givenup").count() == 0
+    with db.read() as session:
+        assert session.get_one(Job, "job_givenup").state == "retried"
+    db.dispose()
+    page.get_by_text("English").click()
+    assert page.locator("h1").inner_text() == "The work"
+    assert page.locator("#username").is_visible()  # nothing was left in the browser
+
+
 def _authorize(site: Site) -> str:
     challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
     asked = {
@@ -164,6 +199,8 @@ def _register(url: str, first: dict[str, str]) -> str:
         "redirect_uris": ["http://127.0.0.1:9/cb"],
     }
     account = {"username": "minji", "role": "researcher", "password": PASSWORD}
+    operator = {"username": "jisoo", "role": "platform", "password": PASSWORD}
+    assert httpx.post(f"{url}/v1/accounts", json=operator, headers=headers).status_code == 201
     made = httpx.post(f"{url}/v1/clients", json=client, headers=headers).json()
     assert httpx.post(f"{url}/v1/accounts", json=account, headers=headers).status_code == 201
     return str(made["id"])

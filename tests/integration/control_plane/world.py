@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from app.alarms.departing import Moving as MovingAlarms
 from app.alarms.departing import end as end_alarms
 from app.alarms.feeds import FeedService
+from app.alarms.operating import OperatingService
 from app.alarms.service import AlarmService
 from app.auth.policy import ROLE_SCOPES, Actor, Role
 from app.catalog.indexing import VariableIndexing
@@ -209,6 +210,7 @@ class World:
             findings=FindingService(self.db, clock),
             feeds=FeedService(self.db, clock, settings),
             alarms=AlarmService(self.db, clock),
+            operating=OperatingService(self.db, clock),
             incidents=IncidentService(self.db, clock, settings),
             measure=lambda: None,
             inspections=InspectionService(self.db, clock),

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from app import ledger
+from app.alarms.desk import JobDesk
 from app.audit import verify
 from app.auth.policy import Actor
 from app.consents import register
@@ -44,7 +45,6 @@ from app.models import (
     VaultTable,
     Withdrawal,
 )
-from app.operating.jobs import JobDesk
 from app.schemas.api_extracts import UnsettledView, WithdrawalView
 from app.withdrawals.commitments import opens
 from tests.integration.destruction.house import House, make

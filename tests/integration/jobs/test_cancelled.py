@@ -14,6 +14,7 @@ import duckdb
 import pytest
 from sqlalchemy import select
 
+from app.alarms.desk import JobDesk
 from app.db import Database
 from app.engines.duckdb.sql import connect
 from app.engines.protocol import Limits
@@ -23,7 +24,6 @@ from app.jobs.cancelling import break_off, cancel, comes_to_rest
 from app.jobs.engine import InlineEngine
 from app.jobs.kinds import SERVES_WITHDRAWAL, TELLS
 from app.models import AuditLine, Job
-from app.operating.jobs import JobDesk
 from tests.schema import with_tables
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)

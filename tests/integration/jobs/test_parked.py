@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from app.alarms import parked
+from app.alarms.desk import JobDesk
 from app.cli import app as shell
 from app.clock import utc_now
 from app.db import Database
@@ -30,7 +31,6 @@ from app.jobs.kinds import SERVES_WITHDRAWAL
 from app.jobs.rows import put_back
 from app.jobs.states import ENDED, TRANSITIONS, step
 from app.models import Alarm, AuditLine, Job
-from app.operating.jobs import JobDesk
 from tests.amounts import first
 from tests.schema import with_tables
 

@@ -11,12 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.alarms import parked
+from app.alarms.desk import JobDesk
 from app.db import Database
 from app.engines.intake import IntakeEngine
 from app.errors import Problem
 from app.jobs import Rules, execute
 from app.jobs.engine import InlineEngine
-from app.operating.jobs import JobDesk
 from tests.integration.intake.world import csv_bytes
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills
 from tests.integration.versions.world import HOLDER, VersionsWorld, document

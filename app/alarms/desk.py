@@ -14,7 +14,7 @@ from app.clock import Clock
 from app.db import Database
 from app.errors import Problem
 from app.jobs import cancelling, parking
-from app.jobs.kinds import SERVES_WITHDRAWAL
+from app.jobs.kinds import SERVES_WITHDRAWAL, rank
 from app.models import Job
 
 SHOWN = ("parked", *cancelling.ALIVE)
@@ -22,7 +22,7 @@ SHOWN = ("parked", *cancelling.ALIVE)
 
 @dataclass(frozen=True)
 class JobDesk:
-    """The verbs of `baekman jobs`; `actor` is who does it."""
+    """What is done with jobs, by the shell and by `OperatingService`; `actor` is who does it."""
 
     db: Database
     clock: Clock
@@ -33,7 +33,7 @@ class JobDesk:
         query = select(Job).where(Job.state.in_(states))
         order = (Job.state != "parked", Job.created_at.desc(), Job.id.desc())
         with self.db.read() as session:
-            return [_shown(job) for job in session.scalars(query.order_by(*order).limit(limit))]
+            return [shown(job) for job in session.scalars(query.order_by(*order).limit(limit))]
 
     def release(self, job_id: str) -> dict[str, Any]:
         """Begin a parked job anew; the row that does it."""
@@ -42,7 +42,7 @@ class JobDesk:
             old = parking.locked(session, job_id)
             again = parking.release(session, old, now)
             let_go(session, old, "job.released", self.actor, now)
-            return _shown(again)
+            return shown(again)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """End a job before its end, at its next step; the row that ends. One that serves a withdrawal never ends so.
@@ -65,15 +65,16 @@ class JobDesk:
             else:
                 raise Problem("conflict", f"The job is {job.state}.", extra={"state": job.state})
             cancelling.ask(job, now)
-            return _shown(job)
+            return shown(job)
 
 
-def _shown(job: Job) -> dict[str, Any]:
+def shown(job: Job) -> dict[str, Any]:
     """A job as its operator sees it: no value, no words of a library."""
     code, step = parking.reason(job) if job.failure else (None, job.progress.get("step"))
     return {
-        "id": job.id, "kind": job.kind, "subject": job.subject, "state": job.state, "code": code, "step": step,
+        "id": job.id, "kind": job.kind, "rank": rank(job.kind), "subject": job.subject, "state": job.state,
+        "code": code, "step": step,
         "tries": job.attempt, "deaths": job.deaths, "serves_withdrawal": job.kind in SERVES_WITHDRAWAL,
         "cancel_asked_at": job.cancel_asked_at, "created_at": job.created_at, "finished_at": job.finished_at,
-        "not_before": job.not_before,
+        "not_before": job.not_before, "worker": job.worker if job.state == "running" else None,
     }  # fmt: skip

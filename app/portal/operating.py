@@ -1,0 +1,91 @@
+"""The operator's page: what waits, runs and was given up; a job is released or cancelled there, by the API's rules.
+
+There is no session: each reading and each act asks for the password, and the page is the answer to it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
+
+from app.auth.policy import Actor
+from app.errors import Problem
+from app.portal.mine import Typed, typed
+from app.portal.rendering import Accepted, Language, html
+from app.portal.words import WORDS as ASKING
+from app.portal.words import language
+from app.portal.words_of_operating import WORDS, age_of
+
+router = APIRouter(include_in_schema=False)
+# A store that was away leaves many jobs given up at once, and of a name few passwords are taken in a minute.
+ALL = "release all"
+LONG = 900  # seconds that a job may wait before the page asks whether anybody works
+
+
+@router.get("/operations", response_class=HTMLResponse)
+def ask(lang: Language = None, accept_language: Accepted = "") -> HTMLResponse:
+    """The form."""
+    return _page(language(lang, accept_language))
+
+
+@router.post("/operations", response_class=HTMLResponse)
+def show(
+    request: Request, form: Annotated[Typed, Depends(typed)], accept_language: Accepted = ""
+) -> HTMLResponse:
+    """The work as it is, after what was asked to be done to a job."""
+    chosen, house = language(form.lang, accept_language), request.app.state.house
+    if not form.ours:
+        return _page(chosen, asking="stale", status=403)
+    try:
+        actor = house.auth.sign_in.actor(form.password, form.address)
+    except Problem as problem:
+        return _page(chosen, asking="too_many", status=problem.status)
+    if actor is None:
+        return _page(chosen, asking="sign_in_failed", status=403)
+    try:
+        done, status = _done(house.operating, actor, form.act, chosen) if form.act else (None, 200)
+        found = house.operating.overview(actor)
+    except Problem as problem:  # it is of another role: told before anything is read
+        return _page(chosen, asking="not_yours", status=problem.status)
+    return _page(chosen, found, username=form.password.username, done=done, status=status)
+
+
+def _done(operating: Any, actor: Actor, act: str, lang: str) -> tuple[str, int]:
+    """What came of an act such as `release job_1` or `release all`, in words, and its status."""
+    verb, _, job_id = act.partition(" ")
+    try:
+        if act == ALL:
+            given_up = [one["id"] for one in operating.overview(actor)["parked"]]
+            for one in given_up:
+                operating.release(actor, one)
+            return WORDS[lang]["released_all"].format(n=len(given_up)), 200
+        if verb == "release":
+            return WORDS[lang]["released"].format(id=operating.release(actor, job_id)["id"]), 200
+        return WORDS[lang]["cancelled"].format(id=operating.cancel(actor, job_id)["id"]), 200
+    except Problem as problem:
+        if problem.code == "forbidden":
+            raise
+        title = problem.to_dict()["title_ko" if lang == "ko" else "title"]
+        return WORDS[lang]["refused"].format(title=title), problem.status
+
+
+def _page(
+    lang: str,
+    found: dict[str, Any] | None = None,
+    *,
+    asking: str | None = None,
+    username: str = "",
+    done: str | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    words = WORDS[lang]
+    values = {
+        "found": found, "work": words, "asking": ASKING[lang], "age": partial(age_of, lang=lang),
+        "long": LONG, "all": ALL,
+        "message": None if asking is None else words.get(asking) or ASKING[lang][asking],
+        "username": username, "done": done, "status": status,
+    }  # fmt: skip
+    return html("operations.html", lang, values, asks=True, status=status)
