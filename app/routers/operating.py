@@ -13,10 +13,12 @@ from app.routers.guards import requires
 from app.routers.house import House, house
 from app.routers.paging import Paged
 from app.routers.problems import PROBLEMS
+from app.routers.threads import InOneThread
 from app.schemas.api_operating import JobState, JobView, Overview
 from app.schemas.api_parts import PageOf
 
 router = APIRouter(
+    route_class=InOneThread,
     prefix="/v1/jobs",
     tags=["operations"],
     responses=PROBLEMS,
