@@ -22,7 +22,7 @@ from app.clock import Clock
 from app.db import Database
 from app.jobs.bells import Bell, Listener, tell_others
 from app.jobs.cancelling import break_off
-from app.jobs.kinds import ANSWERS, CLOSING, rank
+from app.jobs.kinds import ANSWERS, CLOSING, turn
 from app.jobs.parking import Rules
 from app.jobs.rows import NO_RULES, Task, execute, put_back, waiting
 from app.models import Job
@@ -294,8 +294,8 @@ class DurableEngine:
             job = session.get(Job, job_id)
             if job is None:
                 return
-            queue = _lane(job.kind)
-        with SetWorkflowID(as_ or job_id), SetEnqueueOptions(priority=rank(job.kind)):
+            queue, priority = _lane(job.kind), turn(job.kind, job.created_at)
+        with SetWorkflowID(as_ or job_id), SetEnqueueOptions(priority=priority):
             DBOS.enqueue_workflow(queue, self._workflow, job_id)
         with self.db.unit_of_work() as session:
             job = session.get(Job, job_id)

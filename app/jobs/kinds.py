@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 SERVES_WITHDRAWAL: Final = frozenset(
@@ -35,8 +36,24 @@ RANKS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"index_variables"}),
 )
 """What goes first: who left, what else closes something, what somebody waits for now, builds, chores."""
+ALWAYS_FIRST: Final = 2
+"""Ranks up to this one wait for no other; from there on a rank is a head start and no more, so that institutions that
+upload all day do not keep a researcher's build waiting for ever."""
+HEAD_START: Final = timedelta(minutes=1)
+"""By how much later a job may come than one of the next rank and still go before it."""
+_BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def rank(kind: str) -> int:
     """1 goes first; a kind that nobody ranked goes last."""
     return next((n for n, kinds in enumerate(RANKS, 1) if kind in kinds), len(RANKS))
+
+
+def turn(kind: str, created_at: datetime) -> int:
+    """Of jobs that were handed over the one with the least goes first: its rank where that is always first, else the
+    second at which it came, and a head start later for each rank. At least 1; below 2**31 until the year 2093."""
+    mine = rank(kind)
+    if mine <= ALWAYS_FIRST:
+        return mine
+    came = (created_at - _BEGINNING) + (mine - ALWAYS_FIRST) * HEAD_START
+    return max(ALWAYS_FIRST + 1, int(came.total_seconds()))

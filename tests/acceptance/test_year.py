@@ -483,6 +483,7 @@ def every_way_is_shut(service: Service, ids: Mapping[str, str], pseudonyms: Sequ
     # What a question of `ways_out` asks: who, the body, and the statuses that may come.
     asked: dict[str, tuple[str | None, Any, set[int]]] = {
         "bytes": ("researcher", None, {410, 503}),
+        "linked": ("researcher", None, {200, 403, 410, 503}),  # 403: by a URL without its signature
         "papers": ("researcher", None, {200}),
         "counts": ("researcher", question, {404}),
         "dry_run": ("steward", None, {404, 409}),
@@ -500,6 +501,8 @@ def every_way_is_shut(service: Service, ids: Mapping[str, str], pseudonyms: Sequ
         path = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
         answer = service.call(who, method, path, body if method == "POST" else None)
         assert answer.status_code in statuses, (route, answer.status_code, answer.text)
+        if what == "linked" and answer.status_code == 200:
+            assert [one["url"] for one in answer.json()["files"] if one["url"]] == []
         if what != "tracing":
             assert not any(one in answer.text for one in pseudonyms), route
         if what == "catalogue":

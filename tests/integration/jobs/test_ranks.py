@@ -17,7 +17,7 @@ from app.clock import utc_now
 from app.db import Database
 from app.jobs import JobContext, Rules, Task, enqueue
 from app.jobs.engine import DurableEngine, InlineEngine, embedded_system_url
-from app.jobs.kinds import MUST_END, RANKS, SERVES_WITHDRAWAL, TELLS, rank
+from app.jobs.kinds import HEAD_START, MUST_END, RANKS, SERVES_WITHDRAWAL, TELLS, rank, turn
 from app.jobs.rows import LONGEST_WAIT, backoff, waiting
 from app.main import build
 from app.models import Job
@@ -53,6 +53,24 @@ def test_every_kind_has_one_rank(tmp_path: Path) -> None:
     assert built.tasks.keys() - ranked.keys() == set()
     assert ranked.keys() >= MUST_END | TELLS | SERVES_WITHDRAWAL
     assert rank("unheard_of") == len(RANKS)
+
+
+def test_a_rank_is_a_head_start_and_nobody_waits_for_ever() -> None:
+    build = turn("build_extract", NOW)
+    assert turn("check_upload", NOW + HEAD_START / 2) < build < turn("check_upload", NOW + HEAD_START * 2)
+    assert (
+        turn("check_upload", NOW)
+        < build
+        < turn("index_variables", NOW)
+        < turn("build_extract", NOW + 2 * HEAD_START)
+    )
+    late = NOW + timedelta(days=3650)
+    assert (
+        turn("reissue_extract", late)
+        < turn("destroy_extract", late)
+        < turn("check_upload", NOW - timedelta(days=3650))
+    )
+    assert 0 < turn("index_variables", late) < 2**31
 
 
 def test_what_goes_first(db: Database) -> None:
@@ -96,6 +114,7 @@ def test_what_failed_together_is_not_tried_together() -> None:
 def test_the_durable_engine_keeps_ranks_and_projects(db: Database, tmp_path: Path) -> None:
     """One worker with one place: what runs waits until the relay has handed over all that it may."""
     chore = _insert(db, "index_variables")
+    old = _insert(db, "build_extract", "prj_d", NOW - 2 * HEAD_START)
     builds = [_insert(db, "build_extract", "prj_a") for _ in range(2)]
     other = _insert(db, "dry_run", "prj_b")
     check = _insert(db, "check_upload")
@@ -108,7 +127,7 @@ def test_the_durable_engine_keeps_ranks_and_projects(db: Database, tmp_path: Pat
 
     def task(job: JobContext) -> None:
         ran.append(job.id)
-        awaited = {reissue: [chore, builds[0], other, check], other: [builds[1]]}.get(job.id, [])
+        awaited = {reissue: [chore, old, builds[0], other, check], other: [builds[1]]}.get(job.id, [])
         if job.id == reissue:
             until(lambda: states()[builds[1]] == "waiting")
         until(lambda: all(states()[one] == "queued" for one in awaited))
@@ -125,7 +144,7 @@ def test_the_durable_engine_keeps_ranks_and_projects(db: Database, tmp_path: Pat
         until(lambda: set(states().values()) == {"done"})
     finally:
         engine.stop()
-    assert ran == [reissue, check, builds[0], other, builds[1], chore]
+    assert ran == [reissue, old, check, builds[0], other, builds[1], chore]
 
 
 def test_no_more_is_taken_than_there_are_places_where_threads_are_slow_to_begin(
