@@ -45,6 +45,10 @@ class Stopped(Exception):
     """A round was refused in the middle; what was refused is counted."""
 
 
+class Closed(Stopped):
+    """A withdrawal closed what was asked for: it may be asked for again."""
+
+
 class Client(ABC):
     """One connection. `times`: seconds of single requests; `answers`: what came back; `rounds`: what was done whole."""
 
@@ -93,8 +97,8 @@ class Client(ABC):
             closed = "/files/" in path and (await self._again(path, headers)) in (410, 503)
             if closed or ("/files/" in path and self.ground.closed_a_part(begun, ended)):
                 self.answers[CUT] += 1
-            else:
-                self.answers[f"no answer: {type(error).__name__} {method} {_shape(path)}"] += 1
+                raise Closed from None
+            self.answers[f"no answer: {type(error).__name__} {method} {_shape(path)}"] += 1
             raise Stopped from None
         except httpx2.HTTPError as error:
             self.answers[f"no answer: {type(error).__name__} {method} {_shape(path)}"] += 1
@@ -106,7 +110,7 @@ class Client(ABC):
         told = answer.json() if answer.headers["content-type"] == "application/problem+json" else {}
         name = f"{answer.status_code} {told.get('code', '')}"
         self.answers[name if name in CLOSED else f"{name} {method} {_shape(path)}"] += 1
-        raise Stopped
+        raise Closed if name in CLOSED else Stopped
 
     async def _again(self, path: str, headers: dict[str, str]) -> int:
         try:
@@ -212,12 +216,28 @@ class Extracting(Client):
         if ready["state"] == "failed":
             self.answers[f"extract failed {(ready['failure'] or {}).get('code')}"] += 1
             raise Stopped
-        manifest = (await self.ask(who, "GET", f"/v1/extracts/{extract}/manifest")).json()
         try:
-            for part in (part for table in manifest["tables"] for part in table["parts"]):
-                await self.ask(who, "GET", f"/v1/extracts/{extract}/files/{part['name']}")
+            await self.whole(who, extract)
         finally:
             await self.ask("steward", "POST", f"/v1/permits/{permit}/revoke", {"note": "부하 시험"})
+
+    async def whole(self, who: str, extract: str) -> None:
+        """Every part of one generation, as a client does it that is told of parts which closed meanwhile: what it has
+        it need not fetch again, what is not there any more it looks up anew."""
+        had: set[str] = set()
+        while time.monotonic() < self.until + PATIENCE:
+            try:
+                manifest = (await self.ask(who, "GET", f"/v1/extracts/{extract}/manifest")).json()
+                parts = {part["name"] for table in manifest["tables"] for part in table["parts"]}
+                for name in sorted(parts - had):
+                    await self.ask(who, "GET", f"/v1/extracts/{extract}/files/{name}")
+                    had.add(name)
+            except Closed:
+                await asyncio.sleep(POLL)
+            else:
+                return
+        self.answers["never whole"] += 1
+        raise Stopped
 
 
 class Withdrawing(Client):
