@@ -85,7 +85,7 @@ class Database:
 
         SQLite takes its write lock at the start (BEGIN IMMEDIATE), so that two writers queue instead of failing.
         """
-        with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
+        with self._session() as session:
             if self.is_sqlite:
                 session.connection(execution_options={"baekman_write": True})
             yield session
@@ -94,7 +94,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One transaction that only reads; whatever was changed in it is rolled back."""
-        with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
+        with self._session() as session:
             yield session
             session.expunge_all()  # what was read stays readable: a rollback would expire it
             session.rollback()
@@ -106,6 +106,10 @@ class Database:
         fetched."""
         with self._glancing.connect() as connection:
             yield connection
+
+    def _session(self) -> Session:
+        # One that has ended refuses whoever asks it again: it would take another connection, and give none back.
+        return Session(self.engine, expire_on_commit=False, autoflush=False, close_resets_only=False)
 
     def on_commit(self, act: Callable[[], None]) -> Callable[[], None]:
         """Call `act`, which is short and cannot fail, whenever this process commits; the answer ends that."""

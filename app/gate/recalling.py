@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,8 @@ def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabou
         # Who may be linked no more: all rows of the pseudonym that told they are one, also those that stay.
         parted = linking.parted(session, of, extract.project_id, keys.tolist())
         others = sorted({one for found in parted.values() for one in found})
-        consents = _Consents(gate, session, of, permit.purpose, sorted({*keys.tolist(), *others}))
+        people = sorted({*keys.tolist(), *others})
+        consents = _Consents(session, of, permit.purpose, people, present, gate.clock().date())
         parted = {
             key: still
             for key, found in parted.items()
@@ -93,28 +95,29 @@ def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabou
 
 
 class _Consents:
-    """What consent of a few people covers at this moment, read once a domain."""
+    """What consent of a few people covers at this moment, read once a domain, and at once: it is asked for after the
+    session has ended."""
 
     def __init__(
-        self, gate: Gate, session: Session, of: Behind, purpose: Mapping[str, Any] | None, keys: list[int]
+        self,
+        session: Session,
+        of: Behind,
+        purpose: Mapping[str, Any] | None,
+        keys: list[int],
+        domains: set[str],
+        on: date,
     ) -> None:
-        self._session, self._of, self._keys, self._purpose = session, of, keys, purpose
-        self._on, self._held = gate.clock().date(), dict[str, set[int]]()
+        self._of = of
+        needed = sorted(domains.union(*(of.needs(domain) for domain in domains)))
+        self._held = {one: covered_of(session, of.ids, keys, one, purpose, on) for one in needed}
 
     def covers(self, key: int, domain: str) -> bool:
         """Whether rows of the domain may leave: for returned data, of every domain that they were made of."""
-        return all(key in self._covered(need) for need in self._of.needs(domain))
+        return all(key in self._held[need] for need in self._of.needs(domain))
 
     def any(self, key: int, domains: set[str]) -> bool:
         """Whether the person consents to any of the domains."""
-        return any(key in self._covered(domain) for domain in domains)
-
-    def _covered(self, domain: str) -> set[int]:
-        if domain not in self._held:
-            self._held[domain] = covered_of(
-                self._session, self._of.ids, self._keys, domain, self._purpose, self._on
-            )
-        return self._held[domain]
+        return any(key in self._held[domain] for domain in domains)
 
 
 def _sources(session: Session, version_id: str, keys: list[int]) -> dict[int, str]:
