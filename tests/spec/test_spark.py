@@ -334,7 +334,6 @@ def test_linked_people_of_two_institutions_come_out_alike(tmp_path: Path) -> Non
     db.dispose()
 
 
-@pytest.mark.again
 def test_the_whole_extract_of_the_demo_comes_out_alike(tmp_path: Path) -> None:
     """Its people, tables, dictionary, request and filter: seven tables of 2,694 people and their vocabulary."""
     made = sample.export(tmp_path / "export")
