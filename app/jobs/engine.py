@@ -16,7 +16,6 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions
 from dbos._queue import queue_worker_thread
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock
 from app.db import Database
@@ -170,7 +169,9 @@ class DurableEngine:
                 load_input=False,
                 load_output=False,
             )
-        except SQLAlchemyError:
+        except (
+            Exception
+        ):  # an error here would end the thread of the queue, and nobody would close parts any more
             return True
         return {one.workflow_id for one in taken} <= set(self._dbos._active_workflows_set.activeList())
 

@@ -65,6 +65,25 @@ async def typed(request: Request) -> Typed:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What the page says instead: a word of its asking, and the status."""
+
+    word: str
+    status: int
+
+
+def asker(house: Any, form: Typed) -> Actor | Refused:
+    """Whoever typed this on a page of ours, or why they are not let in."""
+    if not form.ours:
+        return Refused("stale", 403)
+    try:
+        actor: Actor | None = house.auth.sign_in.actor(form.password, form.address)
+    except Problem as problem:
+        return Refused("too_many", problem.status)
+    return actor or Refused("sign_in_failed", 403)
+
+
 @router.get("/mine", response_class=HTMLResponse)
 def ask(lang: Language = None, accept_language: Accepted = "") -> HTMLResponse:
     """The form."""
@@ -77,14 +96,9 @@ def show(
 ) -> HTMLResponse:
     """What concerns whoever typed their name and password; nothing is left in the browser."""
     chosen, house = language(form.lang, accept_language), request.app.state.house
-    if not form.ours:
-        return _page(chosen, "stale", 403)
-    try:
-        actor = house.auth.sign_in.actor(form.password, form.address)
-    except Problem as problem:
-        return _page(chosen, "too_many", problem.status)
-    if actor is None:
-        return _page(chosen, "sign_in_failed", 403)
+    actor = asker(house, form)
+    if isinstance(actor, Refused):
+        return _page(chosen, actor.word, actor.status)
     values = {"sections": list(sections(house, actor)), "role": actor.role}
     return html("mine.html", chosen, {**values, "message": None, "asking": ASKING[chosen]}, asks=True)
 

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 
 from app.auth.policy import Actor
 from app.errors import Problem
-from app.portal.mine import Typed, typed
+from app.portal.mine import Refused, Typed, asker, typed
 from app.portal.rendering import Accepted, Language, html
 from app.portal.words import WORDS as ASKING
 from app.portal.words import language
@@ -37,14 +37,9 @@ def show(
 ) -> HTMLResponse:
     """The work as it is, after what was asked to be done to a job."""
     chosen, house = language(form.lang, accept_language), request.app.state.house
-    if not form.ours:
-        return _page(chosen, asking="stale", status=403)
-    try:
-        actor = house.auth.sign_in.actor(form.password, form.address)
-    except Problem as problem:
-        return _page(chosen, asking="too_many", status=problem.status)
-    if actor is None:
-        return _page(chosen, asking="sign_in_failed", status=403)
+    actor = asker(house, form)
+    if isinstance(actor, Refused):
+        return _page(chosen, asking=actor.word, status=actor.status)
     try:
         done, status = _done(house.operating, actor, form.act, chosen) if form.act else (None, 200)
         found = house.operating.overview(actor)

@@ -50,7 +50,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "alarms_how": "경보는 GET /v1/alarms 로 읽고 확인합니다.",
         "workers_none": "따로 띄운 작업자가 없습니다. 서비스 프로세스가 직접 처리하거나, 아무도 처리하지 "
         "않습니다. 작업자는 `baekman worker`로 띄웁니다.",
-        "workers_how": "45초 동안 소식이 없으면 다른 작업자가 일을 넘겨받습니다.",
+        "workers_how": "한동안 소식이 없으면 다른 작업자가 일을 넘겨받습니다.",
         "backup_none": "백업이 없습니다. `baekman backup`을 실행하십시오.",
         "withdrawals_none": "모든 철회가 끝났습니다.",
         "col_rank": "순위",
@@ -134,7 +134,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "alarms_how": "Alarms are read and answered at GET /v1/alarms.",
         "workers_none": "There is no worker of its own. The process that serves works itself, or nobody "
         "does: start one with `baekman worker`.",
-        "workers_how": "After 45 seconds without a sign the others take over its work.",
+        "workers_how": "After a while without a sign the others take over its work.",
         "backup_none": "There is no backup. Run `baekman backup`.",
         "withdrawals_none": "Every withdrawal has come to its end.",
         "col_rank": "Rank",

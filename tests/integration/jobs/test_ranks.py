@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from dbos import DBOS
 from sqlalchemy import select
 
 from app.clock import utc_now
@@ -188,6 +191,14 @@ def test_no_more_is_taken_than_there_are_places_where_threads_are_slow_to_begin(
         monkeypatch.undo()
         engine.stop()
     assert together == [1, 1, 1, 1]
+
+
+def test_a_queue_outlives_an_error_of_the_look_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_asked: object) -> None:
+        raise RuntimeError("not of the database")
+
+    monkeypatch.setattr(DBOS, "list_workflows", broken)
+    assert DurableEngine._has_begun(cast("DurableEngine", SimpleNamespace(_executor_id="x")), "any")
 
 
 def _state(db: Database, job_id: str) -> str:
