@@ -21,7 +21,7 @@ from app.extracts.states import step
 from app.jobs import answers, enqueue, held_up
 from app.jobs.answers import Once
 from app.jobs.cancelling import cancel, cancelled, comes_to_rest
-from app.ledger.parts import DAMAGED, PartState, listed, state_of, unstage
+from app.ledger.parts import DAMAGED, MADE_AGAIN, PartState, listed, state_of, unstage
 from app.models import AuditLine, Extract
 from app.permits import must_be_live, refusal
 from app.settings import Settings
@@ -226,8 +226,14 @@ def _must_flow(session: Session, extract_id: str, name: str, now: datetime, *rea
 def _must_be_open(
     connection: Connection, extract_id: str, state: PartState | None, now: datetime
 ) -> PartState:
-    if state is None or state.state == "staged":
+    if state is None or (state.state == "staged" and state.reason != MADE_AGAIN):
         raise not_found("part")
+    if state.state == "staged":
+        raise Problem(
+            "part_checking",
+            "A build came to the same bytes again and is about to hand them out; try again in a moment.",
+            headers={"Retry-After": "2"},
+        )
     if state.state == "blocked" and state.reason == DAMAGED:
         raise Problem(
             "part_damaged",

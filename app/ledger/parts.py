@@ -15,6 +15,8 @@ from app.db import new_id
 from app.models import BlockMark, Extract, Part, Permit, Recoding
 
 DAMAGED = "damaged"
+MADE_AGAIN = "made_again"
+"""The reason of a staged part whose name was handed out before: a later build came to the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def stage(session: Session, extract_id: str, generation: int, parts: Iterable[Ne
             held[new.name] = _staged(extract_id, generation, new)
             session.add(held[new.name])
         elif part.state != "ready":
-            part.state, part.generation, part.reason, part.successor = "staged", generation, None, None
+            part.state, part.generation, part.reason, part.successor = "staged", generation, MADE_AGAIN, None
             part.withdrawal_id = None
     session.flush()
 
@@ -82,8 +84,10 @@ def publish(session: Session, extract_id: str, names: set[str]) -> None:
     for part in parts:
         if part.name in names:
             # A part that was blocked between record and publish stays blocked: someone in it has left since.
-            part.state = "ready" if part.state == "staged" else part.state
+            if part.state == "staged":
+                part.state, part.reason = "ready", None
         elif part.state in ("ready", "blocked", "staged", "replaced"):
+            part.reason = None if part.state == "staged" else part.reason
             part.state = "replaced"
             part.successor = now.get((part.table_name, part.position))
     session.flush()
@@ -94,7 +98,7 @@ def unstage(session: Session, extract_id: str) -> list[str]:
     extract and knows that no build of it is on its way."""
     dropped = [part for part in _of_extract(session, extract_id) if part.state == "staged"]
     for part in dropped:
-        part.state, part.successor = "replaced", None
+        part.state, part.reason, part.successor = "replaced", None, None
     session.flush()
     return [part.name for part in dropped]
 

@@ -23,8 +23,8 @@ from app.engines.duckdb import people, timeline
 from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.gate import recording
-from app.ledger import counts
-from app.ledger.parts import listed, pinned_recoding
+from app.ledger import counts, parts
+from app.ledger.parts import NewPart, listed, pinned_recoding
 from app.models import Extract, Permit, Recoding
 from app.schemas.plan import Condition, Plan
 from tests import world as worlds
@@ -389,6 +389,29 @@ def test_a_byte_check_reads_one_row_and_refuses_at_once(small: World) -> None:
         ledger.mark(session, extract, "wdr_test", reason="participant_withdrew", at=worlds.NOW)
     with pytest.raises(Problem, match="part_checking"):
         service.check_part(extract, released.parts[0])
+
+
+def test_a_part_that_is_made_again_is_never_unknown(small: World) -> None:
+    """A manifest names it: between the record of a build that comes to the same bytes and its publication too. A part
+    that nobody was ever told of is."""
+    extract = small.permit()
+    name = small.release(extract).parts[0]
+    service = ExtractService(small.db, small.clock, small.gate.outbox)
+    with small.db.unit_of_work() as session:
+        of = next(part for part in listed(session, extract) if part["name"] == name)
+        again = NewPart(of["table"], of["position"], name, of["sha256"], of["rows"], of["bytes"])
+        assert parts.close_damaged(session, extract, name)
+        parts.stage(session, extract, 2, [again, replace(again, name=f"{'0' * 64}.parquet", sha256="0" * 64)])
+    with pytest.raises(Problem, match="part_checking") as asked:
+        service.check_part(extract, name)
+    assert asked.value.headers == {"Retry-After": "2"}
+    with pytest.raises(Problem, match="not_found"):
+        service.check_part(extract, f"{'0' * 64}.parquet")
+    with small.db.unit_of_work() as session:
+        parts.publish(session, extract, {name})
+        (handed_out,) = [part for part in listed(session, extract) if part["table"] == of["table"]]
+    assert (handed_out["name"], handed_out["state"], handed_out["reason"]) == (name, "ready", None)
+    service.check_part(extract, name)
 
 
 @pytest.mark.parametrize(("fewer", "refused"), first(2, [(3, True), (11, False), (0, False), (10, True)]))
