@@ -56,6 +56,7 @@ def delivered(service: Service) -> Iterator[str]:
 # -- asking
 
 
+@pytest.mark.again
 def test_unknown_columns_are_told_all_at_once_with_near_matches(service: Service) -> None:
     wanted = {"people": ["성벌", "시 도", "흡연"], "labb": ["결과값"], "lab": ["결과 값", "단위"]}
     found = service.refused(
@@ -74,6 +75,7 @@ def test_unknown_columns_are_told_all_at_once_with_near_matches(service: Service
     assert "결과값" in told["unknown_column", "lab", "결과 값"]
 
 
+@pytest.mark.again
 def test_what_never_leaves_is_refused_by_name(service: Service) -> None:
     wanted = {"people": ["성명", "주민등록번호", "주소", "메모", "흡연"]}
     found = service.refused(
@@ -84,6 +86,7 @@ def test_what_never_leaves_is_refused_by_name(service: Service) -> None:
     }
 
 
+@pytest.mark.again
 @pytest.mark.parametrize(
     "condition",
     [
@@ -106,6 +109,7 @@ def test_a_filter_finer_than_what_is_released_is_refused(service: Service, condi
     assert "1950" not in str(found)
 
 
+@pytest.mark.again
 def test_a_level_that_does_not_exist_is_refused_in_a_count_too(service: Service) -> None:
     condition = {"table": "people", "column": "시도", "level": 9, "values": ["*"]}
     question = {"version_id": service.ids["version"], "conditions": [condition]}
@@ -113,6 +117,7 @@ def test_a_level_that_does_not_exist_is_refused_in_a_count_too(service: Service)
     assert [(p["code"], p["column"]) for p in found["problems"]] == [("filter_level", "시도")]
 
 
+@pytest.mark.again
 def test_a_looser_limit_than_the_platforms_is_refused(service: Service) -> None:
     body = service.asking(WANTED, privacy={"k": 5, "max_suppression": 0.5, "tolerance": 0.2})
     found = service.refused(422, "plan_invalid", "researcher", "POST", "/v1/requests", body)
@@ -121,6 +126,7 @@ def test_a_looser_limit_than_the_platforms_is_refused(service: Service) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.again
 def test_a_k_beyond_the_cohort_and_no_quasi_identifier_are_refused_before_any_work(service: Service) -> None:
     body = service.asking({"people": ["흡연"]}, privacy={"k": 5000})
     found = service.refused(422, "plan_invalid", "researcher", "POST", "/v1/requests", body)
@@ -130,6 +136,7 @@ def test_a_k_beyond_the_cohort_and_no_quasi_identifier_are_refused_before_any_wo
     assert {p["code"] for p in found["problems"]} == {"too_few_people", "unknown_column"}
 
 
+@pytest.mark.again
 def test_an_end_that_is_over_and_a_purpose_that_the_terms_deny(service: Service) -> None:
     yesterday = (service.now().date() - timedelta(days=1)).isoformat()
     past = service.asking(WANTED, end_date=yesterday)
@@ -143,6 +150,7 @@ def test_an_end_that_is_over_and_a_purpose_that_the_terms_deny(service: Service)
 # -- deciding
 
 
+@pytest.mark.again
 def test_a_decision_needs_reviews_a_dry_run_and_the_present_plan(service: Service) -> None:
     first = service.ids["permit"], service.ids["request"]
     request = service.request(WANTED)
@@ -187,6 +195,7 @@ def test_a_dry_run_of_an_older_plan_does_not_count(service: Service) -> None:
 # -- ordering and fetching
 
 
+@pytest.mark.again
 def test_an_order_without_the_agreement_is_refused(service: Service) -> None:
     permit = service.ids["permit"]
     order = {"permit_id": permit}
@@ -197,6 +206,7 @@ def test_an_order_without_the_agreement_is_refused(service: Service) -> None:
     service.refused(409, "agreement_required", "researcher", "POST", "/v1/extracts", order)
 
 
+@pytest.mark.again
 def test_a_revoked_permit_stops_a_running_download_and_every_new_one(
     service: Service, delivered: str, tmp_path: Path
 ) -> None:
@@ -295,6 +305,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.again
 def test_other_peoples_objects_look_as_if_they_were_not_there(service: Service, delivered: str) -> None:
     uploads = service.ok("hospital", "GET", f"/v1/cohorts/{service.ids['cohort']}/uploads")["items"]
     ids = {
@@ -318,6 +329,7 @@ def test_other_peoples_objects_look_as_if_they_were_not_there(service: Service, 
     assert wrong == []
 
 
+@pytest.mark.again
 def test_a_missing_scope_is_told_with_the_challenge_that_names_it(service: Service) -> None:
     token = service.tokens["researcher"]
     try:
@@ -373,6 +385,7 @@ def test_no_route_opens_to_a_role_without_its_scope(service: Service) -> None:
     assert tried > 120
 
 
+@pytest.mark.again
 def test_the_table_of_routes_tells_the_scopes_of_each(service: Service) -> None:
     """The table above is made from the routes: this pins it to a few that everybody knows."""
     table = {(method, path): (scopes, every) for method, path, scopes, every in routes(service.app)}

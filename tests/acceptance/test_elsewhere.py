@@ -26,7 +26,10 @@ def test_from_upload_to_destruction(tmp_path: Path, postgres_url: str, s3: Serve
         service.drain()
         service.publish()
         counted = service.count("other researcher")
-        assert (counted["hidden"], abs(counted["value"] - PEOPLE) <= 5) == (False, True)  # at most 4, then rounded
+        assert (counted["hidden"], abs(counted["value"] - PEOPLE) <= 5) == (
+            False,
+            True,
+        )  # at most 4, then rounded
         assert service.count("other researcher") == counted
         extract = service.extract(service.approve(service.request({name: [] for name in FILES})))
         assert set(service.download(extract)) == set(FILES)

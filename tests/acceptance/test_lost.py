@@ -119,6 +119,7 @@ def _withdraw(service: Service, who: str, kind: str) -> str:
     return str(service.ok("hospital", "POST", path, {"participant": who, "kind": kind})["id"])
 
 
+@pytest.mark.again
 def test_all_is_lost_and_put_back(
     tmp_path: Path, postgres_url: str, s3: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def state(service: Service, job_id: str) -> str:
         return session.get_one(Job, job_id).state
 
 
+@pytest.mark.again
 def test_empty_it_says_what_to_do(service: Service) -> None:
     with service.db.unit_of_work() as session:
         for job in session.scalars(select(Job)):
@@ -193,6 +194,7 @@ def test_a_parked_job_is_let_go_on_the_page_with_its_line(service: Service) -> N
     }  # fmt: skip
 
 
+@pytest.mark.again
 def test_all_that_were_given_up_are_let_go_at_once(service: Service) -> None:
     jobs = [parked(service, kind) for kind in ("dry_run", "reissue_extract")]
     answer = page(service, "kim", act="release all")
@@ -200,6 +202,7 @@ def test_all_that_were_given_up_are_let_go_at_once(service: Service) -> None:
     assert [state(service, job) for job in jobs] == ["retried", "retried"]
 
 
+@pytest.mark.again
 def test_a_running_job_is_ended_on_the_page(service: Service) -> None:
     job = plant(service, "build_extract", "running")
     answer = page(service, "kim", act=f"cancel {job}")
@@ -216,6 +219,7 @@ def test_every_kind_has_its_words_in_both_languages() -> None:
     assert WORDS["ko"]["states"].keys() == WORDS["en"]["states"].keys()
 
 
+@pytest.mark.again
 def test_who_runs_a_job_stands_in_its_row(service: Service) -> None:
     job = plant(service, "dry_run", "waiting")
     seen: list[str | None] = []

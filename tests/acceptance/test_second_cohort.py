@@ -68,6 +68,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
         yield Delivered(service, cohort, report, dry_run, service.download(service.extract(permit)))
 
 
+@pytest.mark.again
 def test_no_name_number_address_text_or_source_id_leaves(delivered: Delivered) -> None:
     secrets = set(delivered.cohort.secrets)
     secrets |= {row["청구번호"] for row in delivered.source("claim", "|")}
@@ -93,6 +94,7 @@ def test_no_name_number_address_text_or_source_id_leaves(delivered: Delivered) -
         assert {str(row[column]) for row in delivered.rows[table]}.isdisjoint(numbers)
 
 
+@pytest.mark.again
 def test_those_who_withdrew_or_never_consented_are_absent(delivered: Delivered) -> None:
     # Of ten: one withdrew, one was never asked, one consents to clinical data only, the rest to all.
     clinical, public = delivered.consenting(7, 9), delivered.consenting(7, 8, 9)
@@ -106,6 +108,7 @@ def test_those_who_withdrew_or_never_consented_are_absent(delivered: Delivered) 
     assert len(delivered.rows["people"]) == len(released)
 
 
+@pytest.mark.again
 def test_a_pair_leaves_only_if_both_consent_and_both_are_pseudonyms(delivered: Delivered) -> None:
     released, pairs = delivered.people("people"), delivered.source("mother_child")
     both = {
@@ -124,6 +127,7 @@ def test_a_pair_leaves_only_if_both_consent_and_both_are_pseudonyms(delivered: D
     assert found == Counter(both)
 
 
+@pytest.mark.again
 def test_claim_lines_reach_their_person_through_keyed_claims(delivered: Delivered) -> None:
     claims = {row["청구번호"]: row["등록번호"] for row in delivered.rows["claim"]}
     assert len(claims) == len(delivered.rows["claim"])
@@ -144,6 +148,7 @@ def test_claim_lines_reach_their_person_through_keyed_claims(delivered: Delivere
     assert all(sorted(codes[one]) == sorted(found) for one, found in told.items())
 
 
+@pytest.mark.again
 def test_missing_codes_leave_as_null_with_their_reason(delivered: Delivered) -> None:
     source = {row["등록번호"]: row for row in delivered.source("people")}
     counted: Counter[str] = Counter()
@@ -168,6 +173,7 @@ def test_missing_codes_leave_as_null_with_their_reason(delivered: Delivered) -> 
             assert (row["결과값"], row["결과값__missing"]) == (float(raw["결과값"]), None)
 
 
+@pytest.mark.again
 def test_mixed_units_are_told_and_stay_beside_their_values(delivered: Delivered) -> None:
     assert [(w["code"], w["table"], w["column"]) for w in delivered.report["warnings"]] == [
         ("mixed_units", "lab", "결과값")
@@ -177,6 +183,7 @@ def test_mixed_units_are_told_and_stay_beside_their_values(delivered: Delivered)
     assert all((row["결과값"] < 20) == (row["단위"] == "mmol/L") for row in glucose)
 
 
+@pytest.mark.again
 def test_k_holds_among_the_people_of_every_table(delivered: Delivered) -> None:
     people = {row["등록번호"]: tuple(row[c] for c in CLASS) for row in delivered.rows["people"]}
     tables = {
@@ -194,6 +201,7 @@ def test_k_holds_among_the_people_of_every_table(delivered: Delivered) -> None:
     assert delivered.dry_run["smallest_class"] >= K
 
 
+@pytest.mark.again
 def test_dates_move_by_one_shift_a_person(delivered: Delivered) -> None:
     days = defaultdict(list)
     for row in delivered.source("claim", "|"):
@@ -216,6 +224,7 @@ def test_dates_move_by_one_shift_a_person(delivered: Delivered) -> None:
     assert not any(shift.days == 0 for shift in shifts.values())
 
 
+@pytest.mark.again
 def test_rows_are_ordered_by_pseudonym_and_not_as_they_came(delivered: Delivered) -> None:
     for table in ("people", "claim", "lab"):
         order = [row["등록번호"] for row in delivered.rows[table]]
@@ -223,6 +232,7 @@ def test_rows_are_ordered_by_pseudonym_and_not_as_they_came(delivered: Delivered
         assert order == sorted(order)
 
 
+@pytest.mark.again
 def test_the_papers_name_nobody(delivered: Delivered) -> None:
     service = delivered.service
     manifest = service.call("researcher", "GET", f"/v1/extracts/{service.ids['extract']}/manifest").text

@@ -82,6 +82,7 @@ def posts(service: Service, who: str, path: str, body: Any, times: int, **header
     return at_once([lambda: service.call(who, "POST", path, body, headers=sent)] * times)
 
 
+@pytest.mark.again
 def test_two_uploads_of_one_table_end_in_one_content(service: Service) -> None:
     content = second_cohort().files["code_book"]
     path = f"/v1/versions/{service.ids['version']}/tables/code_book"

@@ -24,6 +24,7 @@ from app.jobs import JobContext, enqueue
 from app.models import AuditLine, Extract, IdempotentAnswer, Job, Participant
 from tests.acceptance.second_cohort.cohort import SecondCohort, second_cohort
 from tests.acceptance.service import Service, opened, table_of
+from tests.amounts import first
 
 K = 11
 CLASS = ("성별", "생년월일", "시도")
@@ -250,6 +251,7 @@ def test_from_its_answer_to_its_receipt(story: Story) -> None:
     assert {n["state"] for n in answer["recalls"]} == {"destroyed"}
 
 
+@pytest.mark.again
 def test_a_reloaded_register_reaches_the_same_end(story: Story) -> None:
     service, one, before = story.service, story.someone(), story.generation()
     pseudonym, held = service.pseudonym(one), story.holding(before, service.pseudonym(one))
@@ -313,6 +315,7 @@ def test_no_further_contact_touches_no_extract(story: Story) -> None:
     assert story.generation() == before
 
 
+@pytest.mark.again
 def test_said_twice_is_recalled_once(story: Story) -> None:
     service, one = story.service, story.someone()
     pseudonym, generation = service.pseudonym(one), story.view()["generation"]
@@ -327,6 +330,7 @@ def test_said_twice_is_recalled_once(story: Story) -> None:
     assert set(story.status(story.generation()).values()) == {200}
 
 
+@pytest.mark.again
 def test_two_who_leave_together_leave_one_generation_later(story: Story) -> None:
     service, generation = story.service, story.view()["generation"]
     leaving = [story.someone(), story.someone()]
@@ -340,6 +344,7 @@ def test_two_who_leave_together_leave_one_generation_later(story: Story) -> None
     assert {story.receipt(one)["state"] for one in taken} == {"closed"}
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("narrowed", [False, True], ids=["narrowed later", "narrowed at once"])
 def test_whoever_leaves_while_the_next_generation_is_published_is_not_in_the_one_after(
     story: Story, monkeypatch: pytest.MonkeyPatch, narrowed: bool
@@ -356,7 +361,7 @@ def test_whoever_leaves_while_the_next_generation_is_published_is_not_in_the_one
     assert {story.receipt(one)["state"] for one in (taken, *late)} == {"closed"}
 
 
-@pytest.mark.parametrize("narrowed", [False, True], ids=["narrowed later", "narrowed at once"])
+@pytest.mark.parametrize("narrowed", first(1, [False, True]), ids=["narrowed later", "narrowed at once"])
 def test_whoever_leaves_while_the_first_generation_is_published_is_not_in_what_is_handed_out(
     story: Story, monkeypatch: pytest.MonkeyPatch, narrowed: bool
 ) -> None:
@@ -379,6 +384,7 @@ def test_whoever_leaves_while_the_first_generation_is_published_is_not_in_what_i
         service.ids = first
 
 
+@pytest.mark.again
 def test_under_a_permit_that_has_ended_the_parts_stay_closed_and_the_receipt_closes_with_the_extract(
     story: Story,
 ) -> None:
@@ -410,6 +416,7 @@ def test_whom_the_cohort_does_not_know_cannot_withdraw(story: Story) -> None:
     assert "등록" not in str(told)
 
 
+@pytest.mark.again
 def test_every_audit_chain_holds_afterwards(story: Story) -> None:
     service, one = story.service, story.someone()
     story.withdraw(one)
@@ -440,6 +447,7 @@ def test_an_altered_line_is_found(story: Story) -> None:
             session.get_one(AuditLine, (stream, 3)).actor = kept
 
 
+@pytest.mark.again
 def test_of_who_is_destroyed_nothing_is_left_in_any_store(story: Story) -> None:
     """Every file under the service's folder is read, packed or not, also of versions that were withdrawn and of files
     that were refused: no identifier, pseudonym, key or record of theirs. The journal alone can find them again in a

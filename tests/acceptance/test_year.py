@@ -82,6 +82,7 @@ def person(service: Service, name: str, role: str, home: str | None = None, **ot
     return str(service.ok("platform", "POST", "/v1/accounts", body)["id"])
 
 
+@pytest.mark.again
 def test_a_file_leaks_and_is_traced_stopped_told_and_mended(service: Service, tmp_path: Path) -> None:
     rows = table_of(service.download(service.ids["extract"])["people"]).slice(10, 30).to_pylist()
     leak = tmp_path / "forum.txt"
@@ -132,6 +133,7 @@ def test_a_file_leaks_and_is_traced_stopped_told_and_mended(service: Service, tm
     assert not any(row["patient"] in evidence.text for row in rows)
 
 
+@pytest.mark.again
 def test_everyone_reads_of_incidents_once_they_are_closed_and_no_detail(service: Service) -> None:
     """After the leak above, which concerned everybody."""
     for lang, words in (("en", ("Incidents", "People concerned")), ("ko", ("사고 공개", "해당 참여자"))):
@@ -214,6 +216,7 @@ def test_a_person_reads_what_concerns_them_on_a_page_in_two_languages(service: S
     assert page("seo", "en", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
 
 
+@pytest.mark.again
 def test_the_shell_tells_as_json_what_operators_ask(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +245,7 @@ def test_the_shell_tells_as_json_what_operators_ask(
     assert (into.exit_code, "/successor_id" in into.output) == (2, True)
 
 
+@pytest.mark.again
 def test_a_steward_leaves_and_everything_in_their_hands_goes_on(service: Service) -> None:
     leaver, successor = person(service, "kim", "steward"), person(service, "lee", "steward")
     stranger, near = (
@@ -295,6 +299,7 @@ def test_a_steward_leaves_and_everything_in_their_hands_goes_on(service: Service
     service.ok("researcher", "POST", f"/v1/requests/{request}/withdraw")
 
 
+@pytest.mark.again
 def test_a_holder_leaves_and_nothing_flows_until_the_successor_has_agreed(service: Service) -> None:
     leaver, successor = person(service, "han", "researcher"), person(service, "ohh", "researcher")
     _held_by(service, f"account:{leaver}")
@@ -452,6 +457,7 @@ def test_an_institution_merges_and_everything_goes_on_under_its_successor(servic
     service.refused(422, "invalid_request", "platform", "POST", "/v1/clients", body)
 
 
+@pytest.mark.again
 def test_an_inspector_reads_both_names_at_their_times(service: Service) -> None:
     hospital, near = service.ids["hospital"], service.ids["neighbour"]
     day = service.now().date().isoformat()

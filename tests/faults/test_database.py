@@ -123,6 +123,7 @@ def test_requests_are_told_and_go_on_by_themselves(server: Server, tmp_path: Pat
             service.close()
 
 
+@pytest.mark.again
 def test_a_build_goes_on_when_the_database_is_back(server: Server, tmp_path: Path) -> None:
     """It goes away while the parts are written; the job is no failure, counts no death and ends once."""
     with server.database() as url:

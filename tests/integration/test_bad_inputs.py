@@ -255,6 +255,7 @@ def test_a_truncated_or_damaged_parquet(world: IntakeWorld) -> None:
     assert [one["code"] for one in told(world.upload("bill", visits({})), "rejected")] == ["not_parquet"]
 
 
+@pytest.mark.again
 def test_a_zip_bomb_of_a_csv_is_never_opened(world: IntakeWorld) -> None:
     text = ",".join(["visit_id", "person_id", "cost", "note"]).encode() + b"\n" + b"1,1,1,x\n" * 2_000_000
     packed = io.BytesIO()
@@ -265,6 +266,7 @@ def test_a_zip_bomb_of_a_csv_is_never_opened(world: IntakeWorld) -> None:
         assert told(world.upload("visit", content), "rejected") == [{"code": "not_csv", "table": "visit"}]
 
 
+@pytest.mark.again
 def test_a_parquet_that_grows_beyond_reason(world: IntakeWorld) -> None:
     table = pa.table({"bill_id": [1] * 3_000_000, "visit_id": [1] * 3_000_000, "code": ["A"] * 3_000_000})
     sink = io.BytesIO()
@@ -272,6 +274,7 @@ def test_a_parquet_that_grows_beyond_reason(world: IntakeWorld) -> None:
     assert told(world.upload("bill", sink.getvalue()), "rejected") == [{"code": "bomb", "table": "bill"}]
 
 
+@pytest.mark.again
 def test_a_line_without_end(world: IntakeWorld) -> None:
     content = visits({}) + b"401,1,1," + b"x" * 3_000_000 + b"\n"
     assert told(world.upload("visit", content), "rejected") == [

@@ -219,6 +219,7 @@ def test_a_board_may_ask_for_more_than_the_plan(desk: Path):
     assert "class_below_k" in codes(done)
 
 
+@pytest.mark.again
 def test_the_report(desk: Path):
     done = usual(desk, "report", "risk")
     assert done.exit_code == 0, done.output
@@ -232,6 +233,7 @@ def test_the_report(desk: Path):
     assert "정확한" in (desk / "risk" / "risk.html").read_text()
 
 
+@pytest.mark.again
 def test_scan_finds_what_is_not_declared(desk: Path):
     found = deid("scan", desk / "data.csv", "--json")
     assert found.exit_code == 1
@@ -288,6 +290,7 @@ def test_every_command_takes_dictionary_privacy_and_out_and_leaves_something_to_
     assert [s["labels"] for s in json.loads((draft / "levels.json").read_text())["city"]] == [3, 2, 1]
 
 
+@pytest.mark.again
 def test_a_draft_finds_the_delimiter_keeps_leading_zeros_and_takes_coordinates_for_an_address(tmp_path: Path):
     head = "id;zip;LAT;region_code;dx\n"
     rows = [

@@ -37,6 +37,7 @@ def operations(service: Service) -> list[Any]:
     return [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("examples", first(1, EXAMPLES))
 def test_every_answer_is_one_that_the_description_names(service: Service, examples: int) -> None:
     found = operations(service)

@@ -133,6 +133,7 @@ def test_nothing_told_and_nothing_left_behind(world: IntakeWorld, cohort: Second
     assert [secret for secret in cohort.secrets if secret.encode() in database] == []
 
 
+@pytest.mark.again
 def test_consents_cover_by_domain_purpose_and_day(world: IntakeWorld, cohort: SecondCohort) -> None:
     assert (world.upload("consents", cohort.consents).report or {})["problems"] == []
     n = len(cohort.people)

@@ -212,6 +212,7 @@ def test_two_redemptions_of_one_code_at_the_same_time_give_one_success(issuer, f
         assert sorted(answer.status_code for answer in answers) == [200, 400, 400, 400]
 
 
+@pytest.mark.again
 @pytest.mark.both
 def test_two_refreshes_at_the_same_time_give_one_success_and_end_the_family(issuer, flow):
     for _ in range(3):

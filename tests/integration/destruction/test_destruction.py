@@ -92,6 +92,7 @@ def test_their_rows_leave_every_version_table_and_generation(house: House) -> No
     assert list((house.world.var / "spill").glob("job*")) == []
 
 
+@pytest.mark.again
 def test_the_receipt_tells_what_went_and_names_no_one(house: House) -> None:
     one = house.someone()
     taken = house.withdraw(one, opening=OPENING)
@@ -167,6 +168,7 @@ def test_who_consents_again_is_a_new_participant(house: House) -> None:
         assert found != key
 
 
+@pytest.mark.again
 def test_the_extract_goes_on_without_them_and_its_old_bytes_are_gone(house: House) -> None:
     one = house.someone()
     key = house.leaving[one]
@@ -214,6 +216,7 @@ def test_under_an_ended_permit_the_closed_bytes_go_all_the_same(tmp_path: Path) 
     house.world.db.dispose()
 
 
+@pytest.mark.again
 def test_those_who_wait_go_together(house: House) -> None:
     leaving = [house.someone(), house.someone()]
     for one in leaving:
@@ -295,6 +298,7 @@ def test_orphans_are_swept_and_what_is_named_stays(house: House) -> None:
     assert set(house.objects()) == named | {"ver_of_another_database/person.parquet"}
 
 
+@pytest.mark.again
 def test_what_others_see_moves_in_batches(house: House) -> None:
     """The catalogue's numbers stay until min_cell people have gone; the institution reads the exact ones."""
     dataset = house.built.house.catalog.search("", None, 10)[0]["id"]
@@ -357,6 +361,7 @@ def test_stewards_see_what_is_on_its_way_and_what_fails(
     assert watch.observe() == 0
 
 
+@pytest.mark.again
 def test_every_chain_holds_afterwards(house: House) -> None:
     one = house.someone()
     house.withdraw(one)

@@ -83,6 +83,7 @@ def flows(house: House, extract: str) -> bool:
     return False
 
 
+@pytest.mark.again
 def test_all_who_left_are_looked_for_at_once_and_one_generation_is_without_them(
     house: House, second: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

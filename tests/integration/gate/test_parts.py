@@ -30,6 +30,7 @@ def test_no_table_is_read_more_than_five_times_for_its_parts() -> None:
                 assert max(map(len, found)) <= scattering.AT_ONCE
 
 
+@pytest.mark.again
 def test_rows_that_are_laid_aside_leave_as_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_commit_rings_and_a_reader_does_not(db: Database) -> None:
     assert told.rings == 1
 
 
+@pytest.mark.again
 def test_a_job_begins_because_it_was_committed(db: Database, tmp_path: Path) -> None:
     # Whoever is not rung looks in an hour.
     engine = DurableEngine(

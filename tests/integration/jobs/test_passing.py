@@ -116,6 +116,7 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.again
 def test_the_engine_goes_on_with_it_and_picks_up_what_was_lost(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

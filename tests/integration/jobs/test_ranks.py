@@ -114,6 +114,7 @@ def test_what_failed_together_is_not_tried_together() -> None:
     assert backoff(40, 1.0) == LONGEST_WAIT * 1.25
 
 
+@pytest.mark.again
 def test_the_durable_engine_keeps_ranks_and_projects(db: Database, tmp_path: Path) -> None:
     """One worker with one place: what runs waits until the relay has handed over all that it may."""
     chore = _insert(db, "index_variables")
@@ -150,6 +151,7 @@ def test_the_durable_engine_keeps_ranks_and_projects(db: Database, tmp_path: Pat
     assert ran == [reissue, old, check, builds[0], other, builds[1], chore]
 
 
+@pytest.mark.again
 def test_no_more_is_taken_than_there_are_places_where_threads_are_slow_to_begin(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

