@@ -56,7 +56,8 @@ def one_of_several(folder: Path, db: Database, name: str) -> None:
     shared = shared_system_url(db.url)
     running = DurableEngine(db, utc_now, tasks(folder), system_url=shared, executor_id=name, poll=0.02)
     running.start()
-    Membership(db, utc_now, name, running.take_over, beat=0.2, dead_after=2.0).start()
+    # Longer than a loaded machine lets a process stand still.
+    Membership(db, utc_now, name, running.take_over, beat=0.2, dead_after=8.0).start()
 
 
 if __name__ == "__main__":
