@@ -109,10 +109,14 @@ def test_what_leaves_and_what_does_not(desk: Path):
     # Six people of 240 have Z99.1, five are enough; nobody else has a code of the chapter.
     assert Counter(row["code"] for row in rows) == {"E11.9": 234, "Z99.1": 6}
     assert all(row["weight"] % 5 == 0 for row in rows)
-    everything = b"".join(path.read_bytes() for path in (desk / "out").rglob("*") if path.is_file())
+    files = [path for path in (desk / "out").rglob("*") if path.is_file()]
+    everything = b"".join(path.read_bytes() for path in files)
+    # Five letters are in what is packed by chance.
+    texts = b"".join(path.read_bytes() for path in files if path.suffix != ".parquet")
+    texts += json.dumps(rows, default=str).encode()
     for i in range(240):
         assert person(i)["mobile"].encode() not in everything
-        assert person(i)["id"].encode() not in everything
+        assert person(i)["id"].encode() not in texts
 
 
 def test_rows_are_in_the_order_of_fresh_pseudonyms(desk: Path):

@@ -92,7 +92,7 @@ def test_as_a_page_it_shows_every_step_and_names_no_one(
         assert ("막은 조각 · parts closed" in shown) is whole
         assert receipt["digest"] in shown or not whole
         assert "파기함 · destroyed" in shown
-        for word in (one, house.names[house.leaving[one]], "<script", "http"):
+        for word in (one, house.names[house.leaving[one]], "<script", "://"):
             assert word not in shown
     with pytest.raises(Problem, match="not_found"):
         receipts.page(STRANGER, id_)

@@ -132,7 +132,9 @@ def test_the_engine_goes_on_with_it_and_picks_up_what_was_lost(
         db, utc_now, tasks, system_url=embedded_system_url(tmp_path), executor_id="x", poll=0.02, rules=RULES
     )
     engine.away = 0.05
-    monkeypatch.setattr("app.jobs.engine.PICKED_UP_EVERY", float("inf"))  # after once; the test does it itself
+    monkeypatch.setattr(
+        "app.jobs.engine.PICKED_UP_EVERY", float("inf")
+    )  # after once; the test does it itself
     done = engine._done
     monkeypatch.setattr(engine, "_done", lambda job: True if job == gone and not ends.is_set() else done(job))
     with capture_logs():
