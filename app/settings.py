@@ -142,6 +142,12 @@ class Settings(BaseSettings):
         ge=60,
         description="Longest life of a signed link to a part; never beyond its token, permit or extract.",
     )
+    proxy_mark: SecretStr | None = Field(
+        None,
+        description="Word that the proxy puts into `X-Baekman-Proxy`, and nobody else knows. Where it is set and the "
+        "outbox is a folder that the proxy shares, ranges of at most a MiB are asked of the gate and sent by nginx "
+        "(`X-Accel-Redirect`); unset: every byte goes through the web.",
+    )
     upload_max_bytes: int = Field(20 * 2**30, ge=1, description="Largest single upload.")
     upload_put_max_bytes: int = Field(
         default=256 * 2**20,

@@ -67,6 +67,7 @@ from app.requests.holding import PermitService
 from app.requests.oversight import OversightService
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
+from app.routers.handing import Proxy
 from app.routers.house import House
 from app.settings import Settings
 from app.storage.access import access
@@ -230,6 +231,7 @@ def _house(ground: _Ground, counts: Counting | CountsByWorkers, gate: Gate | Non
         ),
         db=db,
         measure=partial(_measure, watching, recalls, db, clock),
+        proxy=Proxy(settings.proxy_mark.get_secret_value() if settings.proxy_mark else None),
     )
 
 

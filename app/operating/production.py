@@ -36,6 +36,7 @@ def objections(settings: Settings, *, web: bool = False) -> list[Finding]:
         *_web_key(settings),
         *_database(settings),
         *_stores(settings),
+        *_proxy(settings),
     ]
 
 
@@ -196,6 +197,21 @@ def _stores(settings: Settings) -> Iterator[Finding]:
                 f"The rooms {one} and {other} lie in one another.",
                 "Give each its own.",
             )
+
+
+def _proxy(settings: Settings) -> Iterator[Finding]:
+    if settings.proxy_mark is None:
+        return
+    if _is_default(settings.proxy_mark.get_secret_value()):
+        yield _said(
+            "default_password", "proxy_mark", "The word is missing or one that everybody tries first.",
+            "Make a random one.",
+        )  # fmt: skip
+    if not settings.store_url("outbox").startswith("file:"):
+        yield _said(
+            "proxy_without_folder", "proxy_mark", "The outbox is no folder, so the proxy sends nothing of it.",
+            "Unset it, or make the outbox a folder that web and proxy share.",
+        )  # fmt: skip
 
 
 def _is_default(secret: str | None, *beside: str | None) -> bool:

@@ -96,6 +96,7 @@ def served(rooms: House, actor: Actor, extract_id: str, part: Delivery, request:
         filename=part.name,
         check=lambda: rooms.extracts.check_part(extract_id, part.name, actor),
         damaged=lambda: close_where_damaged(rooms.extracts, extract_id, part.name),
+        proxy=rooms.proxy,
     )
 
 

@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
 from app.errors import Problem
+from app.routers.handing import NO_PROXY, PLACE, Proxy
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,30})-([0-9]{0,30})[ \t]*", re.IGNORECASE)
 _ETAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
@@ -28,6 +29,9 @@ class Parts(Protocol):
 
     def chunks(self, name: str, start: int, end: int) -> Iterator[bytes]:
         """Bytes `start` up to but not including `end`, at most 1 MiB at a time."""
+
+    def is_file(self, name: str, size: int) -> bool:
+        """Whether it lies there, with so many bytes, as a file that the proxy may have as well."""
 
 
 def deliver(
@@ -42,6 +46,7 @@ def deliver(
     check: Callable[[], None],
     damaged: Callable[[], object] = bool,
     media_type: str = "application/vnd.apache.parquet",
+    proxy: Proxy = NO_PROXY,
 ) -> Response:
     """Answer GET or HEAD for the object `name` of `size` bytes; `etag` without quotes, `sha256` in hex.
 
@@ -49,6 +54,7 @@ def deliver(
     answer, and before each chunk, where it cuts the connection: the client sees a short body, never a whole one.
     Of a whole file the last chunk leaves only where all of them hash to `sha256`; else, and where bytes are missing,
     `damaged` is called and the connection is cut. What the store cannot give at all is an answer, not a cut one.
+    A piece of the file that `proxy` takes is checked here and sent by it; the whole never, for its digest is looked at.
     Raises `range_not_satisfiable`, and `precondition_failed` for an If-Match that names another ETag.
     """
     check()
@@ -63,6 +69,9 @@ def deliver(
     start, end, status = 0, size, 200
     if request.method != "HEAD" and request.headers.get("if-range", tag) == tag:
         start, end, status = _range(request.headers.get("range"), size)
+    some = status == 206 and (start, end) != (0, size)
+    if some and proxy.takes(request) and parts.is_file(name, size):
+        return Response(headers=headers | {"X-Accel-Redirect": f"{PLACE}{name}"}, media_type=media_type)
     if status == 206:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)

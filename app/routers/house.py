@@ -30,6 +30,7 @@ from app.integrations.service import IntegrationService
 from app.requests.holding import PermitService
 from app.requests.oversight import OversightService
 from app.requests.service import RequestService
+from app.routers.handing import NO_PROXY, Proxy
 from app.withdrawals.receipts import ReceiptService
 from app.withdrawals.service import WithdrawalService
 from app.withdrawals.watching import WatchService
@@ -38,7 +39,7 @@ from app.withdrawals.watching import WatchService
 @dataclass(frozen=True)
 class House:
     """One attribute a room. `db` answers `ping()` and nothing else is asked of it here; `measure` sets the metrics that
-    are read from the database."""
+    are read from the database; `proxy`: what it sends for us."""
 
     auth: AuthService
     uploads: UploadService
@@ -67,6 +68,7 @@ class House:
     departures: DepartureService
     db: Any
     measure: Callable[[], object]
+    proxy: Proxy = NO_PROXY
 
 
 async def house(request: Request) -> House:

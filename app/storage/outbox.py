@@ -38,6 +38,10 @@ class Outbox:
         """Bytes `start` up to but not including `end`, at most 1 MiB at a time."""
         return self._store.chunks(name, start, end)
 
+    def is_file(self, name: str, size: int) -> bool:
+        """Whether the part is a file of a folder, and has so many bytes: then who shares the folder has it as well."""
+        return self._store.is_file(name, size)
+
     def size(self, name: str) -> int:
         """Bytes of the part; `FileNotFoundError` where there is none."""
         return self._store.size(name)

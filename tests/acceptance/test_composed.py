@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -118,8 +119,9 @@ class Composed:
         """nginx by its own file."""
         text = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
         text = text.replace("/run/nginx.pid", str(self.folder / "nginx.pid"))
-        (self.folder / "nginx.conf").write_text(self.here(text))
-        words = ["nginx", "-c", str(self.folder / "nginx.conf"), "-p", str(self.folder), "-g", "daemon off;"]
+        (self.folder / "nginx.conf").write_text(self.here(text, "proxy"))
+        more = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")  # whose files the parts are
+        words = ["nginx", "-c", str(self.folder / "nginx.conf"), "-p", str(self.folder), "-g", more]
         self.start("proxy", words, {"PATH": "/usr/sbin:/usr/bin:/bin"})
 
     def is_healthy(self) -> bool:
@@ -173,6 +175,8 @@ def test_the_whole_walk_through_the_proxy(tmp_path: Path, postgres_url: str) -> 
             "researcher", "GET", f"/v1/extracts/{extract}/files/{name}", headers={"Range": "bytes=0-3"}
         )
         assert (part.status_code, part.content) == (206, b"PAR1")
+        assert service.http.get(f"/_parts/{extract}/{name}").status_code == 404
+        assert (made.folder / "released" / extract / name).is_file()  # where the proxy reads it
 
         assert service.http.get("/metrics").status_code == 404  # for the inside alone
         inside = httpx2.get(f"http://127.0.0.1:{made.ports['web']}/metrics").text

@@ -24,6 +24,7 @@ from app.errors import Problem
 from app.routers import uploads
 from app.routers.files import deliver
 from app.routers.guards import assert_every_route_guarded
+from app.routers.handing import NO_PROXY, Proxy
 from app.storage.outbox import Outbox
 from app.storage.store import Stored
 from tests.integration.uploads.world import World, actor
@@ -49,7 +50,12 @@ def upload_app(world: World) -> FastAPI:
     return app
 
 
-def file_app(outbox: Outbox, part: Stored, check: Callable[[], None]) -> FastAPI:
+def file_app(
+    outbox: Outbox,
+    part: Stored,
+    check: Callable[[], None],
+    proxy: Proxy = NO_PROXY,
+) -> FastAPI:
     app = with_problems(FastAPI(docs_url=None, redoc_url=None))
 
     @app.api_route("/part", methods=["GET", "HEAD"])
@@ -64,6 +70,7 @@ def file_app(outbox: Outbox, part: Stored, check: Callable[[], None]) -> FastAPI
             request,
             filename="진료 person.parquet",
             check=check,
+            proxy=proxy,
         )
 
     return app

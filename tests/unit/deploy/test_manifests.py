@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.operating.production import unaccepted
+from app.routers.handing import MARK
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -234,11 +235,27 @@ def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "s").iterdir()} == {0o400}
     identities = json.loads((tmp_path / "s" / "store_identities.json").read_text())["identities"]
     secrets = [one["credentials"][0]["secretKey"] for one in identities]
-    assert len(set(secrets)) == len(identities) == 6
+    assert len(set(secrets)) == len(identities) == 5
     assert all(
         one["name"] == "admin" or f"={one['credentials'][0]['secretKey']}" in first.stdout
         for one in identities
     )
+
+
+def test_the_proxy_and_the_web_share_the_folder_and_the_word(told: dict[str, str]) -> None:
+    text, services = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8"), rendered(told)["services"]
+    url = services["web"]["environment"]["BAEKMAN_OUTBOX_URL"]
+    assert f"alias {url.removeprefix('file://')}/;" in text
+    assert [one for one in services["proxy"]["volumes"] if one.endswith(f"{url.removeprefix('file://')}:ro")]
+    mounted = {
+        name for name, one in services.items() if any("released:" in v for v in one.get("volumes", ()))
+    }
+    assert mounted == {"web", "worker", "backup", "restore", "proxy"}
+    assert services["proxy"]["user"] == services["web"]["user"], "parts are their owner's alone"
+    word = (Path(told["BAEKMAN_SECRETS"]) / "proxy_mark").read_text()
+    assert word == f'proxy_set_header {MARK} "{services["web"]["environment"]["BAEKMAN_PROXY_MARK"]}";\n'
+    assert "BAEKMAN_PROXY_MARK" not in services["worker"]["environment"]
+    assert all(f"include /run/secrets/{name};" in text for name in services["proxy"]["secrets"][2:])
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here")
@@ -249,8 +266,9 @@ def test_the_proxys_file_is_one(tmp_path: Path) -> None:
          "-keyout", str(tmp_path / "tls_key"), "-out", str(tmp_path / "tls_certificate")],
         check=True, capture_output=True,
     )  # fmt: skip
+    (tmp_path / "proxy_mark").write_text('proxy_set_header X-Baekman-Proxy "word";\n')
     text = text.replace("/run/secrets", str(tmp_path)).replace("/run/nginx.pid", f"{tmp_path}/pid")
-    (tmp_path / "nginx.conf").write_text(text.replace("http://web:8000", "http://127.0.0.1:8000"))
+    (tmp_path / "nginx.conf").write_text(text.replace("web:8000", "127.0.0.1:8000"))
     command = ["nginx", "-t", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -93,6 +93,8 @@ def test_nothing_speaks_against_good_settings(tmp_path: Path) -> None:
         ({"vault_secret": "minioadmin"}, ("default_password", "vault_secret")),
         ({"vault_secret": None}, ("default_password", "vault_secret")),
         ({"outbox_url": "memory://"}, ("volatile_store", "outbox_url")),
+        ({"proxy_mark": secrets.token_hex(24)}, ("proxy_without_folder", "proxy_mark")),
+        ({"proxy_mark": "short", "outbox_url": "file:///srv/out"}, ("default_password", "proxy_mark")),
         ({"outbox_url": "s3://baekman-vault/out"}, ("shared_store", "outbox_url")),
         ({"outbox_url": "s3://baekman-vault"}, ("shared_store", "outbox_url")),
     ],
