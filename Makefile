@@ -50,10 +50,10 @@ migrate: $(RUNTIME)  ## bring the database up to the newest migration
 test: $(DEV)  ## run a test of every promise, in minutes (ARGS='tests/unit -k name' to choose)
 	$(PY) -m pytest -n $(WORKERS) -m "$(SIZE)" $(ARGS)
 
-test-again: $(DEV)  ## run what CI runs beside these: said at more length, or on the other database
+test-again: $(DEV)  ## run what says these at more length, or on the other database
 	$(PY) -m pytest -n $(WORKERS) -m "again and not long" $(ARGS)
 
-test-all: $(DEV)  ## run every test (PROFILE=thorough: the generative ones with more cases, drawn anew)
+test-all: $(DEV)  ## run every test, as CI does (PROFILE=thorough: the generative ones with more cases, drawn anew)
 	$(PY) -m pytest -n $(WORKERS) --hypothesis-profile=$(PROFILE) $(ARGS)
 
 faults: $(DEV)  ## kill, interleave and repeat at random (ROUNDS=100)

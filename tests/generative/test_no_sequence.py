@@ -61,6 +61,7 @@ from app.withdrawals.settling import Settling
 from app.withdrawals.settling import tasks as withdrawal_tasks
 from tests import locks
 from tests import world as worlds
+from tests.amounts import tries
 
 pytestmark = pytest.mark.faults
 
@@ -520,4 +521,4 @@ def test_a_consent_that_is_narrowed_to_another_purpose_leaves_every_copy() -> No
 
 @pytest.mark.long
 def test_no_long_sequence_does_either() -> None:
-    run(Sequence, 60, 40)
+    run(Sequence, tries(6, 60), 40)

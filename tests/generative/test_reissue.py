@@ -271,7 +271,7 @@ def test_a_reissue_has_the_bytes_of_a_whole_build(
 
 @pytest.mark.long
 @pytest.mark.faults
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(15, 150), suppress_health_check=list(HealthCheck))
 @given(shapes, st.lists(changes, min_size=1, max_size=4))
 def test_a_reissue_has_the_bytes_of_a_whole_build_at_length(
     shape: Shape, rounds: list[list[tuple[int, str, bool]]]
