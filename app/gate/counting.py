@@ -134,8 +134,8 @@ def members(gate: Gate, of: Behind, dictionary: Dictionary, drafted: Plan, spill
         covered = crosswalk.covered_now(session, of, domains, None, gate.clock().date())
         objects = vault_objects(session, wanted, dictionary)
         united = united_tables(session, wanted, dictionary)
-        anyone = np.unique(np.concatenate(list(covered.values()))).astype(np.int32)
-        columns: dict[str, Any] = {f"in_{d}": np.isin(anyone, keys) for d, keys in covered.items()}
+        anyone = crosswalk.together(covered.values())
+        columns: dict[str, Any] = {f"in_{d}": crosswalk.among(anyone, keys) for d, keys in covered.items()}
         if of.only is None:  # people are counted, never participants: whoever is in two cohorts counts once
             known, person = linking.anyones_representative(session, of)
             columns["person"] = person[np.searchsorted(known, anyone)]

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-import numpy as np
 
 from app.deid import keyed
 from app.engines.duckdb import caps, keeping
 from app.engines.duckdb.again import DuckDbRerun
-from app.engines.duckdb.filters import Filters
+from app.engines.duckdb.counting import KeptCodes, meeting
 from app.engines.duckdb.run import VERSION, DuckDbRun
 from app.engines.duckdb.sql import VAULT, connect, persons_of, quoted, stored, text
 from app.engines.duckdb.united import Unites
@@ -40,6 +39,7 @@ class DuckDbEngine:
 
     def __init__(self, limits: Limits, vault: Vault) -> None:
         self.limits, self.vault = limits, vault
+        self._codes = KeptCodes()
 
     def probe(self) -> None:
         """It is part of this process: nothing can be missing."""
@@ -67,10 +67,7 @@ class DuckDbEngine:
         """The people of the crosswalk who meet all conditions (an event condition: in any row); linked ones once."""
         con = self._connect(source)
         try:
-            anyone = f"SELECT person FROM x WHERE in_{source.dictionary.people.domain}"
-            query = " INTERSECT ".join([anyone, *self._meeting(con, source, conditions)])
-            found = con.sql(f"SELECT DISTINCT person FROM ({query}) ORDER BY person").to_arrow_table()
-            return np.asarray(found["person"].to_numpy(), dtype=np.int32)
+            return meeting(con, source, conditions, self._codes)
         finally:
             con.close()
 
@@ -96,20 +93,6 @@ class DuckDbEngine:
             return found
         finally:
             con.close()
-
-    def _meeting(
-        self, con: duckdb.DuckDBPyConnection, source: Source, conditions: tuple[Condition, ...]
-    ) -> list[str]:
-        queries, filters = [], Filters(con, source)
-        for condition in conditions:
-            table = source.dictionary.table(condition.table)
-            clause = filters.one(condition)
-            person = persons_of(table)[0]
-            queries.append(
-                f"SELECT x.person FROM {stored(table)} t JOIN x ON t.{person} = x.key AND x.in_{table.domain} "
-                f"WHERE {clause}"
-            )
-        return queries
 
     def files(self, source: Source) -> dict[str, list[Path]]:
         """The vault's files of the source's tables, to read and never to write. A united table has none: it is written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -16,6 +17,14 @@ from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
 from app.schemas.plan import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A temporary table of raw values (v, each once) and the column of it that holds what is released for each."""
+
+    name: str
+    column: str
 
 
 class Filters:
@@ -52,19 +61,26 @@ class Filters:
 
     def one(self, condition: Condition) -> str:
         """One condition as a predicate over the rows `t` of its table."""
-        table = self.source.dictionary.table(condition.table)
-        planned = chosen(self.source.plan.table(table.name), table)
-        choice = next(c for c in planned if c.planned.name == condition.column)
+        table, choice = self._choice(condition)
         raw, r = f"t.{quoted(choice.planned.name)}", self.r
-        if choice.transform.name == "generalise":
-            released = (
-                f"(SELECT min(label) FROM {self._labels(table, choice, condition.level)} WHERE v = {raw})"
-            )
-        elif choice.transform.name == "roll_up":
-            released = f"(SELECT min(released) FROM {self._codes(table, choice)} WHERE v = {raw})"
+        if (laid := self._laid(table, choice, condition.level)) is not None:
+            released = f"(SELECT min({laid.column}) FROM {laid.name} WHERE v = {raw})"
         else:
             released = choice.transform.sql(raw, choice.column, choice.params, r) or "NULL"
         return where(condition, choice, raw, released, r)
+
+    def _choice(self, condition: Condition) -> tuple[Table, Chosen]:
+        table = self.source.dictionary.table(condition.table)
+        planned = chosen(self.source.plan.table(table.name), table)
+        return table, next(c for c in planned if c.planned.name == condition.column)
+
+    def _laid(self, table: Table, choice: Chosen, level: int) -> Laid | None:
+        """Where the released values of a column stand beside its raw ones; None where they follow from each by SQL."""
+        if choice.transform.name == "generalise":
+            return Laid(self._labels(table, choice, level), "label")
+        if choice.transform.name == "roll_up":
+            return Laid(self._codes(table, choice), "released")
+        return None
 
     def _labels(self, table: Table, choice: Chosen, level: int) -> str:
         """A table (v, label) of the column's values at a level of its hierarchy."""
