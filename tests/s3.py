@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from app.settings import Settings
 from app.storage.access import Access
 from app.storage.kinds import open_store
+from tests.ports import free_port
 
 ROOMS = ("inbox", "vault", "outbox", "memory", "backup")
 PATIENCE = 60.0
@@ -71,7 +71,7 @@ def running(folder: Path) -> Iterator[Server]:
     keys = {room: (f"{room}-key", secrets.token_hex(20)) for room in (*ROOMS, "admin")}
     config = folder / "identities.json"
     config.write_text(json.dumps({"identities": [_identity(room, *key) for room, key in keys.items()]}))
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = {name: free_port() for name in _PORTS}
     options = [f"-{name}.port={port}" for name, port in ports.items()]
     options += [
         "-webdav=false",
@@ -98,23 +98,6 @@ def running(folder: Path) -> Iterator[Server]:
 def _identity(room: str, key_id: str, secret: str) -> dict[str, object]:
     may = ["Admin"] if room == "admin" else [f"{verb}:{room}" for verb in ("Read", "Write", "List")]
     return {"name": room, "credentials": [{"accessKey": key_id, "secretKey": secret}], "actions": may}
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; the server takes each and the one 10,000 above it."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if port > 55_000:
-                continue
-            try:
-                two.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            found.append(port)
-    return found
 
 
 def _await(server: Server, log: Path) -> None:

@@ -6,7 +6,6 @@ import base64
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from app.main import serving
 from app.models import Job
 from app.settings import Settings
 from tests.acceptance.service import Now, Service
+from tests.ports import free_port
 from tests.schema import with_migrations
 
 PATIENCE = 240.0
@@ -80,7 +80,7 @@ class Apart(Service):
 @contextmanager
 def apart(folder: Path, database_url: str, **settings: Any) -> Iterator[Apart]:
     """A web and a worker over the database, each with a folder, settings and keys of its own."""
-    port = _free_port()
+    port = free_port()
     shared = {
         "jobs": "separate",
         "database_url": database_url,
@@ -137,12 +137,6 @@ def _await(service: Apart, process: subprocess.Popen[bytes]) -> None:
                 return
         except httpx2.TransportError:
             time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _b64(key: bytes) -> str:

@@ -25,6 +25,7 @@ import pytest
 from app.settings import Settings
 from tests.acceptance.apart import PATIENCE, ROOT, Apart
 from tests.acceptance.test_lost import CONSENTS, DICTIONARY, FILES
+from tests.ports import free_port
 from tests.postgres import fresh_database
 from tests.unit.deploy.test_manifests import rendered
 
@@ -43,7 +44,7 @@ class Composed:
 
     def __init__(self, folder: Path, database_url: str, stack: ExitStack) -> None:
         self.folder, self.database_url, self.stack = folder, database_url, stack
-        self.ports = dict(zip(PARTS, _free_ports(len(PARTS)), strict=True))
+        self.ports = {part: free_port() for part in PARTS}
         self.secrets = folder / "secrets"
         made = _run("sh", str(ROOT / "deploy" / "secrets.sh"), str(self.secrets)).stdout
         self.url = f"https://localhost:{self.ports['proxy']}"
@@ -224,9 +225,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    from tests.s3 import _free_ports as free
-
-    return free(count)

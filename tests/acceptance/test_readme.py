@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,9 +28,7 @@ def first_steps() -> str:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[dict[str, str]]:
     """`make serve` on an empty folder: what the first start prints becomes BASE and ADMIN."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     base = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "BAEKMAN_VAR": str(tmp_path / "var")}
     log = tmp_path / "log"

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from app.clock import utc_now
 from app.db import Database
 from app.models import Job
+from tests.ports import free_port
 
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
@@ -55,9 +55,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "BAEKMAN_VAR": str(folder), "BAEKMAN_PUBLIC_URL": url}
     shell = [sys.executable, "-m", "app.cli"]
@@ -131,7 +129,7 @@ def test_a_person_signs_in_without_script_and_comes_back_with_a_code(site: Site,
         "client_id": site.client_id,
         "code_verifier": VERIFIER,
     }
-    assert httpx.post(f"{site.url}/oauth/token", data=form).json()["scope"] == "catalog:read"
+    assert httpx.post(f"{site.url}/oauth/token", data=form, timeout=60).json()["scope"] == "catalog:read"
 
 
 def test_a_wrong_password_is_told_without_saying_which_was_wrong(site: Site, page: Page) -> None:
@@ -189,7 +187,7 @@ def _authorize(site: Site) -> str:
 def _register(url: str, first: dict[str, str]) -> str:
     form = {"grant_type": "client_credentials", "scope": "platform:admin"}
     token = httpx.post(
-        f"{url}/oauth/token", data=form, auth=(first["client_id"], first["client_secret"])
+        f"{url}/oauth/token", data=form, auth=(first["client_id"], first["client_secret"]), timeout=60
     ).json()
     headers = {"Authorization": f"Bearer {token['access_token']}"}
     client = {
@@ -200,9 +198,9 @@ def _register(url: str, first: dict[str, str]) -> str:
     }
     account = {"username": "minji", "role": "researcher", "password": PASSWORD}
     operator = {"username": "jisoo", "role": "platform", "password": PASSWORD}
-    assert httpx.post(f"{url}/v1/accounts", json=operator, headers=headers).status_code == 201
-    made = httpx.post(f"{url}/v1/clients", json=client, headers=headers).json()
-    assert httpx.post(f"{url}/v1/accounts", json=account, headers=headers).status_code == 201
+    assert httpx.post(f"{url}/v1/accounts", json=operator, headers=headers, timeout=60).status_code == 201
+    made = httpx.post(f"{url}/v1/clients", json=client, headers=headers, timeout=60).json()
+    assert httpx.post(f"{url}/v1/accounts", json=account, headers=headers, timeout=60).status_code == 201
     return str(made["id"])
 
 

@@ -23,6 +23,7 @@ from app.db import Database
 from app.routers import tus
 from tests.integration.uploads.server import running, upload_app
 from tests.integration.uploads.world import World
+from tests.ports import free_port
 
 DATA = os.urandom(3_000_000)
 TABLE = {"purpose": "table", "version": "ver_a", "table": "person"}
@@ -295,8 +296,7 @@ def test_many_uploads_at_once_do_not_stop_other_requests(http: httpx2.Client, ur
 
 @pytest.mark.faults
 def test_a_killed_server_loses_nothing_it_acknowledged(world: World, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "tests.integration.uploads.server", str(tmp_path), str(port)]
 
@@ -313,7 +313,7 @@ def test_a_killed_server_loses_nothing_it_acknowledged(world: World, tmp_path: P
         until(answers)
         return process
 
-    with httpx2.Client(base_url=url, headers={"Authorization": "Bearer a"}) as http:
+    with httpx2.Client(base_url=url, headers={"Authorization": "Bearer a"}, timeout=60) as http:
         process = start(http)
         try:
             place = begin(http)
