@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 FILE = Path(__file__).parents[1] / "deploy" / "nginx.conf"
 MARK = secrets.token_hex(24)
 PATIENCE = 30.0
@@ -26,8 +28,7 @@ def running(folder: Path, web: str, outbox: Path, mark: str = MARK) -> Iterator[
     """The proxy's base URL. As the file says, but for its places, its port and TLS, which is not what is asked here."""
     folder.mkdir()
     (folder / "proxy_mark").write_text(f'proxy_set_header X-Baekman-Proxy "{mark}";\n')
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     text = FILE.read_text(encoding="utf-8")
     for here, there in (
         ("listen 8443 ssl;", f"listen 127.0.0.1:{port};"),

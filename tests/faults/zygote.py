@@ -110,7 +110,7 @@ def live(settings: Settings, role: str, die_at: int | None, tell: Callable[[int]
 
     Database.__init__ = open_database  # type: ignore[method-assign]
     if role.startswith("worker"):
-        setattr(working, "Membership", functools.partial(Membership, beat=0.2, dead_after=4.0))  # noqa: B010
+        setattr(working, "Membership", functools.partial(Membership, beat=0.2, dead_after=15.0))  # noqa: B010
         main.start_worker(settings)
         tell(0)
         signal.pause()

@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -501,10 +501,9 @@ def _listening(pid: int) -> list[str]:
     }
     sockets = set()
     for one in pids:
-        for link in Path(f"/proc/{one}/fd").iterdir():
-            with_name = os.readlink(link) if link.is_symlink() else ""
-            if with_name.startswith("socket:["):
-                sockets.add(with_name[8:-1])
+        with suppress(FileNotFoundError):  # a child that has ended
+            for link in Path(f"/proc/{one}/fd").iterdir():
+                sockets.add(_opened(link).removeprefix("socket:[").removesuffix("]"))
     found = []
     for line in [
         *Path("/proc/net/tcp").read_text().splitlines(),
@@ -515,6 +514,13 @@ def _listening(pid: int) -> list[str]:
             word = parts[1].split(":")[0][-8:]
             found.append(".".join(str(int(word[i : i + 2], 16)) for i in (6, 4, 2, 0)))
     return found
+
+
+def _opened(link: Path) -> str:
+    """What a file descriptor stands for; nothing where it was closed meanwhile."""
+    with suppress(OSError):
+        return os.readlink(link)
+    return ""
 
 
 def _papers(world: worlds.World, extract: str) -> dict[str, Any]:
