@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that run on both databases take turns in `make test`, by their names: a quarter of them on PostgreSQL,
+    """Tests that run on both databases take turns in `make test`, by their names: an eighth of them on PostgreSQL,
     where each needs a database of its own server, the others on SQLite. The other form is marked `again`; in a room of
     `ROWS` half are on each, and the other form is `long`. What says something of each database is
     marked `both` and always runs on both."""
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if database and not item.get_closest_marker("long") and not item.get_closest_marker("both"):
             forms.setdefault(item.nodeid.replace(database, ""), []).append((item, database))
     for name, both in forms.items():
-        turns = 2 if name.startswith(ROWS) else 4
+        turns = 2 if name.startswith(ROWS) else 8
         turn = "postgresql" if zlib.crc32(name.encode()) % turns == turns - 1 else "sqlite"
         for item, database in both if len(both) > 1 else []:
             if database != turn:

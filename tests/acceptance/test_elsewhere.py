@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from app.keyring import Keyring
 from app.operating.rewrapping import by_master
 from app.storage.kinds import open_store
@@ -14,6 +16,7 @@ from tests.postgres import fresh_database
 from tests.s3 import Server
 
 
+@pytest.mark.again
 def test_from_upload_to_destruction(tmp_path: Path, postgres_url: str, s3: Server) -> None:
     with (
         fresh_database(postgres_url) as url,

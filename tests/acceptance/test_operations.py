@@ -167,6 +167,7 @@ def test_what_waits_runs_failed_and_rings_is_shown_by_codes_and_counts(service: 
     assert SECRET not in str((found, listed))
 
 
+@pytest.mark.again
 def test_a_parked_job_is_let_go_on_the_page_with_its_line(service: Service) -> None:
     first, second, third = (parked(service, kind) for kind in ("dry_run", "dry_run", "reissue_extract"))
     shown = page(service, "kim").text

@@ -276,6 +276,7 @@ def test_a_reloaded_register_reaches_the_same_end(story: Story) -> None:
     assert pseudonym in {n["pseudonym"] for n in story.view()["recalls"] if n["state"] == "open"}
 
 
+@pytest.mark.again
 def test_of_one_domain_only_its_rows_leave(story: Story) -> None:
     service, one, before = story.service, story.someone(), story.generation()
     pseudonym, held = service.pseudonym(one), story.holding(before, service.pseudonym(one))
@@ -361,6 +362,7 @@ def test_whoever_leaves_while_the_next_generation_is_published_is_not_in_the_one
     assert {story.receipt(one)["state"] for one in (taken, *late)} == {"closed"}
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("narrowed", first(1, [False, True]), ids=["narrowed later", "narrowed at once"])
 def test_whoever_leaves_while_the_first_generation_is_published_is_not_in_what_is_handed_out(
     story: Story, monkeypatch: pytest.MonkeyPatch, narrowed: bool

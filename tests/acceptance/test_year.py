@@ -189,6 +189,7 @@ def test_an_inspector_of_one_institution_sees_no_other_and_none_after_the_last_d
     service.refused(401, "invalid_token", who, "GET", "/v1/inspections/releases")
 
 
+@pytest.mark.again
 def test_a_person_reads_what_concerns_them_on_a_page_in_two_languages(service: Service) -> None:
     last = (service.now().date() + timedelta(days=3)).isoformat()
     person(service, "yun", "inspector", valid_until=last)

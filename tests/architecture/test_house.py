@@ -126,6 +126,7 @@ def test_a_planted_import_breaks_its_contract(contract: str, importer: str, impo
     assert not is_kept(contract, graph)
 
 
+@pytest.mark.again
 @pytest.mark.parametrize(
     ("contract", "file", "source"),
     [

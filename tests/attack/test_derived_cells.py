@@ -45,6 +45,7 @@ def _table(rule: counts.CountRule, noise: int, show: Shown, chance: np.random.Ge
     return [known.values({cell: 1}) for cell in hidden if cells.ravel()[cell] < LEAST]
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("unit", [1, 5])
 def test_counts_with_their_totals(unit: int) -> None:
     """Masked tables with all totals: each small cell keeps at least min_cell values when rounded to 5, and with the

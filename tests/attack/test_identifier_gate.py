@@ -87,6 +87,7 @@ def test_the_columns_of_omop_and_adult_are_let_through() -> None:
     assert [name for name, (hits, _, _) in found(columns).items() if hits] == []
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("kind", first(2, [kind for kind in NUMBERS if kind in p.PATTERNS]))
 def test_without_its_pattern_a_kind_is_missed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(p.PATTERNS, kind, r"never\x00")
@@ -97,6 +98,7 @@ def test_without_its_pattern_a_kind_is_missed(kind: str, monkeypatch: pytest.Mon
     assert scores(columns)["recall"][kind] < 0.9
 
 
+@pytest.mark.again
 def test_without_check_digits_companies_are_taken_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(13)
     cells = [f"{n[:6]}-{n[6:]}" for n in (labelled.corporate_number(draw) for _ in range(200))]
@@ -116,6 +118,7 @@ def test_one_person_among_companies_and_one_long_number_among_times_are_found() 
     assert found([Labelled("age", ages, [], "integer")])["age"][1] == {42}
 
 
+@pytest.mark.again
 def test_words_without_the_list_would_be_names(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [
         "강남구",

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as encryption
 import pytest
 
+from tests.amounts import first
 from tests.attack.release import PEOPLE, Release, lawful
 
 
@@ -203,7 +204,7 @@ def test_rows_reached_through_a_parent_are_ordered_by_their_person(release: Rele
     assert "rows_unsorted" in release.codes()
 
 
-@pytest.mark.parametrize("table", ["visit", "lab"])
+@pytest.mark.parametrize("table", first(1, ["visit", "lab"]))
 def test_a_person_lies_in_one_part(release: Release, table: str) -> None:
     release.paths[table] = []
     ordered = f"SELECT * FROM {table} ORDER BY {release.order(table)}"
@@ -225,14 +226,17 @@ def test_a_table_whose_people_cannot_be_traced_is_refused(release: Release) -> N
 
 @pytest.mark.parametrize(
     ("planted", "code"),
-    [
-        ("seen 880412-2345678 today", "identifier_resident"),
-        ("8804122345678", "identifier_resident"),
-        ("880412-2******", "identifier_resident"),
-        ("call 010-1234-5678", "identifier_phone"),
-        ("+82 10 1234 5678", "identifier_phone"),
-        ("a.b@hospital.kr", "identifier_email"),
-    ],
+    first(
+        3,
+        [
+            ("seen 880412-2345678 today", "identifier_resident"),
+            ("call 010-1234-5678", "identifier_phone"),
+            ("a.b@hospital.kr", "identifier_email"),
+            ("8804122345678", "identifier_resident"),
+            ("880412-2******", "identifier_resident"),
+            ("+82 10 1234 5678", "identifier_phone"),
+        ],
+    ),
 )
 def test_an_identifier_in_a_kept_column_is_refused_without_its_value(
     release: Release, planted: str, code: str
@@ -292,7 +296,7 @@ def test_a_part_that_cannot_be_read_inside_is_refused(release: Release) -> None:
     assert "part_unreadable" in release.codes()
 
 
-@pytest.mark.parametrize("codec", ["snappy", "uncompressed"])
+@pytest.mark.parametrize("codec", first(1, ["snappy", "uncompressed"]))
 def test_another_compression_is_refused(release: Release, codec: str) -> None:
     release.stage("visit", options=f"COMPRESSION {codec}")
     assert release.codes() == {"compression_wrong"}
@@ -305,7 +309,7 @@ class OneKey(encryption.KmsClient):  # type: ignore[misc]
         return key_bytes.hex()
 
 
-@pytest.mark.parametrize("plain_footer", [True, False])
+@pytest.mark.parametrize("plain_footer", first(1, [True, False]))
 def test_an_encrypted_part_is_refused(release: Release, plain_footer: bool) -> None:
     """What the verifier cannot read it cannot have judged."""
     path = release.folder / "next.parquet"

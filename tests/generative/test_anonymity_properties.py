@@ -52,7 +52,7 @@ def lawful_or_none(make):
         return None
 
 
-@settings(max_examples=tries(40, 200), deadline=None)
+@settings(max_examples=tries(20, 200), deadline=None)
 @given(tables(), st.integers(1, 8), st.lists(st.sampled_from([None, 0, 1, 2]), min_size=3, max_size=3))
 def test_local(freq, k, ceiling):
     recoding = lawful_or_none(lambda: fit_local(freq, FITTED, k, max_level=ceiling))
@@ -66,7 +66,7 @@ def test_local(freq, k, ceiling):
         assert (recoding.assign(grid, FITTED) >= 0).all()
 
 
-@settings(max_examples=tries(30, 200), deadline=None)
+@settings(max_examples=tries(15, 200), deadline=None)
 @given(tables(), st.integers(1, 8), st.sampled_from([0.0, 0.1, 0.5]))
 def test_global(freq, k, share):
     recoding = lawful_or_none(lambda: fit_global(freq, FITTED, k, share))
@@ -78,7 +78,7 @@ def test_global(freq, k, share):
     assert gone <= share * freq.counts[:, 0].sum() + 1e-6
 
 
-@settings(max_examples=tries(40, 200), deadline=None)
+@settings(max_examples=tries(20, 200), deadline=None)
 @given(tables(), tables(), tables(), st.integers(1, 6), st.sampled_from(["local", "limited", "global"]))
 def test_coarsening(freq, later, last, k, method):
     make = {
@@ -113,7 +113,7 @@ def test_the_properties_are_not_empty():
     assert min(made) >= 2
 
 
-@settings(max_examples=tries(30, 200), deadline=None)
+@settings(max_examples=tries(15, 200), deadline=None)
 @given(tables(), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_the_order_of_tuples_does_not_matter(freq, k, shuffle):
     order = list(range(len(freq.codes)))

@@ -83,7 +83,7 @@ def written(rows: list[list[object]], end: str) -> bytes:
     return sink.getvalue().encode()
 
 
-@settings(max_examples=tries(8, 60), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(5, 60), suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, end=st.sampled_from(["\n", "\r\n"]), order=st.randoms())
 def test_what_is_accepted_is_what_was_written(engine: IntakeEngine, rows: Any, end: str, order: Any) -> None:
     lines = [[f"p{i}", n, x, t] for i, (n, x, t) in enumerate(rows)]
@@ -101,7 +101,7 @@ def test_what_is_accepted_is_what_was_written(engine: IntakeEngine, rows: Any, e
 
 
 @pytest.mark.again
-@settings(max_examples=tries(8, 60), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(5, 60), suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=ROWS, bad=st.dictionaries(st.integers(0, 29), st.tuples(st.sampled_from([1, 2]), WRONG), min_size=1)
 )

@@ -503,6 +503,7 @@ def _everything() -> None:
         one.close()
 
 
+@pytest.mark.again
 def test_no_sequence_leaves_a_row_of_somebody_who_does_not_consent(rounds: int) -> None:
     run(Sequence, rounds, 7)
 

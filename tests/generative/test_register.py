@@ -246,7 +246,7 @@ class Register(RuleBasedStateMachine):
 
 
 Register.TestCase.settings = settings(
-    max_examples=tries(5, 100), stateful_step_count=14,
+    max_examples=tries(3, 100), stateful_step_count=14,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 TestRegister = pytest.mark.faults(Register.TestCase)

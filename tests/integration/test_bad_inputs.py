@@ -17,6 +17,7 @@ from app.db import Database
 from app.deid.roles import check_dictionary
 from app.errors import Problem
 from app.models import Upload
+from tests.amounts import first
 from tests.integration.intake.world import IntakeWorld, begun, csv_bytes, problems
 
 PLANTED = "SECRET-VALUE"
@@ -111,6 +112,7 @@ def test_a_wrong_type(world: IntakeWorld) -> None:
     ]
 
 
+@pytest.mark.again
 def test_lines_are_those_of_the_file_when_values_span_lines(world: IntakeWorld) -> None:
     bad: dict[int, list[Any]] = {
         10: [9, 1, 2, "two\nlines"],
@@ -193,7 +195,8 @@ def test_a_duplicate_primary_key(world: IntakeWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["800101-1234567", "8001011234567", "번호 030229-3******", "010-1234-5678", "a.b@example.org"]
+    "number",
+    first(2, ["800101-1234567", "010-1234-5678", "8001011234567", "번호 030229-3******", "a.b@example.org"]),
 )
 def test_an_identifier_in_a_harmless_column_destroys_the_original(world: IntakeWorld, number: str) -> None:
     upload = world.upload("visit", visits({17: [16, 1, 2, number], 18: [17, 1, 2, f"({number})"]}))
@@ -207,6 +210,7 @@ def test_an_identifier_in_a_harmless_column_destroys_the_original(world: IntakeW
     assert number.encode() not in here
 
 
+@pytest.mark.again
 def test_resident_numbers_that_lost_their_hyphen_and_leading_zero(world: IntakeWorld) -> None:
     upload = world.upload(
         "visit", visits({line: [line - 1, 1, 50101_3000000 + line, "x"] for line in (5, 6)})

@@ -82,6 +82,7 @@ def released(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("method", first(1, ["local", "global"]))
 def test_run_in_a_process_of_its_own(desk: Path, method: str):
     (desk / "p.json").write_text(json.dumps({"k": 5, "reserve": 1, "method": method}))
@@ -119,6 +120,7 @@ def test_what_leaves_and_what_does_not(desk: Path):
         assert person(i)["id"].encode() not in texts
 
 
+@pytest.mark.again
 def test_rows_are_in_the_order_of_fresh_pseudonyms(desk: Path):
     orders = []
     for out in ("one", "two"):
@@ -467,6 +469,7 @@ def test_ragged_lines_are_told_by_number(desk: Path):
     assert (finding["lines"], finding["count"]) == ([4], 1)
 
 
+@pytest.mark.again
 def test_a_folder_with_something_in_it_is_left_alone(desk: Path):
     assert usual(desk, "run", "out").exit_code == 0
     before = sorted(path.name for path in (desk / "out").rglob("*"))

@@ -55,6 +55,7 @@ def test_an_empty_database_is_brought_to_what_the_models_say(db: Database) -> No
     assert migrating.differences(db) == []
 
 
+@pytest.mark.again
 def test_upgrading_again_changes_nothing(db: Database) -> None:
     migrating.upgrade(db)
     now = datetime(2026, 3, 2, tzinfo=UTC)

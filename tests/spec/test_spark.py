@@ -208,6 +208,7 @@ def test_the_generated_rows_go_through_every_transform() -> None:
     assert {name for name, _, _ in ASKED} == set(CASES) - {"drop"}
 
 
+@pytest.mark.again
 def test_whatever_the_rows_both_engines_release_the_same(tmp_path: Path) -> None:
     person = {"pseudonym": f"'{PSEUDONYM}'", "shift_days": "rows.shift", "anchor_date": "rows.anchor"}
     con = duckdb.connect()

@@ -282,6 +282,7 @@ def test_an_address_that_is_no_store_is_refused(url: str) -> None:
         open_store(url)
 
 
+@pytest.mark.again
 def test_a_large_file_ends_on_the_same_condition(store: Store, tmp_path: Path) -> None:
     """Above `WHOLE` a file is staged, in parts where it is sent to a server; nothing of the staging is left."""
     large, other = tmp_path / "large", tmp_path / "other"

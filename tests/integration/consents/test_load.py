@@ -137,6 +137,7 @@ def test_what_is_held_back_is_told_by_line(world: RegisterWorld) -> None:
     assert (world.held("P1").state, world.held("P2").adult_due) == ("granted", None)
 
 
+@pytest.mark.again
 def test_destruction_follows_a_withdrawal_and_nothing_is_taken_back_twice(world: RegisterWorld) -> None:
     world.load([line("P1", "all")])
     world.load([line("P1", "all", "withdrawn")])

@@ -129,6 +129,7 @@ def test_few_people_counted_twice_are_not_told(world: World):
     assert (told["people"], told["participations"], told["counted_twice"]) == (50, 50, 0)
 
 
+@pytest.mark.again
 def test_the_page_of_the_way_has_a_picture_in_both_languages(world: World):
     dataset, version = world.published()
     world.set_version(version, people=500)

@@ -153,6 +153,7 @@ def test_nothing_leads_to_them_any_more(house: House) -> None:
     assert str(key) not in [str(v) for arguments in named for v in arguments.values()]
 
 
+@pytest.mark.again
 def test_who_consents_again_is_a_new_participant(house: House) -> None:
     one = house.someone()
     key = house.leaving[one]
@@ -231,6 +232,7 @@ def test_those_who_wait_go_together(house: House) -> None:
         assert set(house.rows(house.leaving[one]).values()) == {0}
 
 
+@pytest.mark.again
 def test_nobody_is_destroyed_before_every_holder_is_told(house: House) -> None:
     """A second withdrawal of the same person, whose extracts are not yet told, holds the destruction up: the pseudonym
     to delete follows from what destruction forgets."""
@@ -322,6 +324,7 @@ def test_what_others_see_moves_in_batches(house: House) -> None:
     assert house.held()[house.world.version_id, "person"][-1].people_shown is None
 
 
+@pytest.mark.again
 def test_stewards_see_what_is_on_its_way_and_what_fails(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def events(house: House) -> list[str]:
         return list(session.scalars(select(AuditLine.event).order_by(AuditLine.at, AuditLine.number)))
 
 
+@pytest.mark.again
 def test_news_since_a_cursor_with_the_parts_that_take_the_old_ones_places(
     house: House, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_what_is_not_answered_is_told_and_at_last_suspends_the_permit(house: Hou
         session.get_one(Permit, session.get_one(Extract, house.extract).permit_id).state = "active"
 
 
+@pytest.mark.again
 def test_a_frozen_one_comes_due_again_at_its_date(house: House) -> None:
     leave(house)
     recalls, today = house.built.house.recalls, house.built.clock().date()

@@ -196,6 +196,7 @@ def test_a_chain_that_was_altered_is_found(house: House, closed: tuple[str, str,
             session.get_one(AuditLine, (place["stream"], place["number"])).actor = kept
 
 
+@pytest.mark.again
 def test_the_shell_checks_a_file_and_whose_it_is(house: House, tmp_path: Path) -> None:
     one, opening = house.someone(), "5f" * 32
     taken = house.withdraw(one, opening=opening)

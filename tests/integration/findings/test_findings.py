@@ -266,6 +266,7 @@ def test_the_uses_of_a_participants_data_and_where_they_end(way: Way, one: int) 
     assert way.ok("hospital", "POST", path, nobody)["uses"] == []
 
 
+@pytest.mark.again
 def test_whoever_left_is_told_of_the_generations_until_then(way: Way, one: int) -> None:
     world = way.world
     service = WithdrawalService(world.db, world.clock, world.keyring)

@@ -66,6 +66,7 @@ def _is_gone(world: World, extract: str, by: str) -> None:
     assert not list((world.var / "spill").glob("job-*"))
 
 
+@pytest.mark.again
 def test_before_it_began(world: World, extracts: ExtractService) -> None:
     extract = _ordered(world)
     with pytest.raises(Problem):
@@ -113,6 +114,7 @@ def test_the_moment_before_it_is_recorded(
     _is_gone(world, extract, "client:researcher")
 
 
+@pytest.mark.again
 def test_what_is_recorded_is_handed_out(
     world: World, extracts: ExtractService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_an_extract_expires_and_its_bytes_go(world: World, clock: Moving) -> Non
     )
 
 
+@pytest.mark.again
 def test_who_left_an_extract_whose_permit_has_ended_waits_for_nothing(world: World) -> None:
     engine, withdrawals, extracts = engine_of(world)
     extract, leaving = world.permit(), world.keys[2]
@@ -164,6 +165,7 @@ def test_who_left_an_extract_whose_permit_has_ended_waits_for_nothing(world: Wor
     assert state() == "closed"
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("when", first(1, ["before it is published", "before it is recorded"]))
 def test_an_extract_whose_time_is_over_while_it_is_built_does_not_come_back(
     world: World, monkeypatch: pytest.MonkeyPatch, when: str

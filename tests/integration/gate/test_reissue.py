@@ -279,6 +279,7 @@ def test_where_nothing_may_be_built_any_more_nothing_is_remembered(world: World)
     assert [p for p in (world.var / "memory").rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.again
 def test_who_left_is_in_no_memory_of_the_next_generation(world: World) -> None:
     from app.models import Project
 

@@ -191,6 +191,7 @@ def test_a_reissue_moves_no_edge(small: World, monkeypatch: pytest.MonkeyPatch) 
     assert small.release(extract).parts != first.parts
 
 
+@pytest.mark.again
 def test_who_leaves_is_not_in_the_next_generation_and_equal_parts_keep_their_name(small: World) -> None:
     extract = small.permit()
     first = small.release(extract)

@@ -207,6 +207,7 @@ def test_a_freeze_that_nobody_looks_at_would_be_found(site: Site, monkeypatch: p
     site.extracts.check_part(site.extract, name)
 
 
+@pytest.mark.again
 def test_on_either_database_a_freeze_is_seen_at_once(database_url: str, tmp_path: Path) -> None:
     db = Database(database_url)
     site = Site(db, tmp_path, people=60)

@@ -105,6 +105,7 @@ def test_who_withdraws_is_handed_on_once(world: IntakeWorld) -> None:
     assert epoch(world) == 2
 
 
+@pytest.mark.again
 def test_who_names_fewer_purposes_is_handed_on_too(world: IntakeWorld) -> None:
     world.upload("consents", csv_bytes(GOOD))
     head = HEAD[:4]
@@ -149,6 +150,7 @@ def test_one_persons_word(world: IntakeWorld) -> None:
     assert sorted(history) == [1, 2, 2]
 
 
+@pytest.mark.again
 def test_people_are_known_before_and_after_the_data(world: IntakeWorld) -> None:
     world.upload("consents", csv_bytes(GOOD))
     rows = [

@@ -71,6 +71,7 @@ def test_whoever_makes_people_known_holds_the_cohort(
     assert "cohorts" in held[0]
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_a_version_with_gaps_is_quarantined_and_says_which(world: IntakeWorld) -> None:
     world.upload("bill", bills([1, 2]))
@@ -121,6 +122,7 @@ def test_replaced_parents_are_noticed_when_the_version_is_handed_in(world: Intak
     assert codes(world.submit().report) == [("no_parent", "bill")]
 
 
+@pytest.mark.again
 @SQLITE_FIRST
 def test_a_changed_dictionary_asks_for_the_table_again(world: IntakeWorld) -> None:
     furnish(world)

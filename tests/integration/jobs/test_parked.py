@@ -209,6 +209,7 @@ def test_an_alarm_that_is_waved_away_rings_again(db: Database) -> None:
     assert {one[0] for one in _alarms(db)} == {given_up.id}
 
 
+@pytest.mark.again
 def test_the_shell_shows_parked_jobs_first_and_acts_on_them(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

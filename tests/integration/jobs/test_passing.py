@@ -157,6 +157,7 @@ def test_the_engine_goes_on_with_it_and_picks_up_what_was_lost(
             engine.stop()
 
 
+@pytest.mark.again
 def test_what_cannot_be_written_down_for_another_reason_holds_no_place(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_without_approved_linkage_nobody_shares_a_pseudonym(shared: Two) -> None
     assert "a pseudonym in each" in certificate["linkage_means"]["en"]
 
 
+@pytest.mark.again
 def test_linked_people_have_one_pseudonym_and_one_shift(shared: Two) -> None:
     extract = released(shared, linkage=True, holder="client:d")
     found = sources_by_person(shared, extract)

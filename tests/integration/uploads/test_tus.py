@@ -294,6 +294,7 @@ def test_many_uploads_at_once_do_not_stop_other_requests(http: httpx2.Client, ur
             connection.close()
 
 
+@pytest.mark.again
 @pytest.mark.faults
 def test_a_killed_server_loses_nothing_it_acknowledged(world: World, tmp_path: Path) -> None:
     port = free_port()

@@ -94,6 +94,7 @@ def test_people_come_with_an_append_and_children_find_parents_of_both(world: Ver
     }
 
 
+@pytest.mark.again
 def test_new_rows_are_checked_as_the_first_were(world: VersionsWorld) -> None:
     world.draft()
     before = world.objects(world.version, "visit")
@@ -205,6 +206,7 @@ def test_a_patch_for_unknown_records_tells_all_of_them_and_changes_nothing(world
     assert world.objects(world.version, "visit") == before
 
 
+@pytest.mark.again
 def test_a_replaced_table_is_compared_row_by_row(world: VersionsWorld) -> None:
     world.draft()
     rows = [

@@ -44,6 +44,7 @@ def test_it_finds_what_trying_every_node_finds(asked, k, share):
     assert unlawful(recoding, freq, fitted, k) == 0
 
 
+@pytest.mark.again
 def test_a_search_that_cuts_too_much_is_caught(monkeypatch):
     """Treating every node over budget as hopeless is wrong where unions can be unlawful: brute force notices."""
     honest = Descent.judge
