@@ -33,6 +33,10 @@ class OperatingService:
     db: Database
     clock: Clock
 
+    def must_see(self, actor: Actor) -> None:
+        """A `Problem` unless the actor may see and do what is here."""
+        policy.must_administer(actor)
+
     def jobs(
         self, actor: Actor, states: Sequence[str] = SHOWN, after: str | None = None, limit: int = MOST
     ) -> list[View]:

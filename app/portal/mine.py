@@ -44,6 +44,7 @@ class Typed:
     lang: str | None
     ours: bool
     act: str = ""
+    note: str = ""
 
 
 async def typed(request: Request) -> Typed:
@@ -62,6 +63,7 @@ async def typed(request: Request) -> Typed:
         form.get("lang"),
         ours,
         form.get("act", ""),
+        form.get("note", "").strip(),
     )
 
 

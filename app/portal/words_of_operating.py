@@ -15,6 +15,11 @@ WORDS: dict[str, dict[str, Any]] = {
         "not_yours": "이 페이지는 플랫폼 관리 계정만 볼 수 있습니다. 나와 관련된 내역은 /mine 에 있습니다.",
         "at": "{at} 기준 (UTC)",
         "again": "다시 읽기",
+        "acknowledge": "확인",
+        "acknowledged": "경보 {id}을(를) 확인 중으로 표시했습니다.",
+        "note": "파악된 내용",
+        "note_missing": "처리하지 않았습니다: 파악된 내용을 적어 주십시오 (4000자까지).",
+        "ringing_how": "누군가 살펴보고 있음을 알리려면 파악된 내용과 비밀번호를 적고 그 줄의 단추를 누릅니다.",
         "act": "작업을 처리하려면 비밀번호를 다시 입력하고 그 줄의 단추를 누릅니다.",
         "released": "작업이 {id}(으)로 다시 시작됩니다.",
         "release_all": "보류된 작업 모두 다시 시작",
@@ -47,7 +52,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "failed_none": "최근 하루 동안 실패한 작업이 없습니다.",
         "failed_how": "저절로 다시 시도되지 않습니다. 주문한 사람이 이유를 전달받았고 다시 주문합니다.",
         "alarms_none": "울리는 경보가 없습니다.",
-        "alarms_how": "경보는 GET /v1/alarms 로 읽고 확인합니다.",
+        "alarms_how": "기관의 경보는 건수만 나오며 그 기관이 확인합니다. 닫는 것은 심의 담당자가 하거나, 원인이 "
+        "사라지면 저절로 닫힙니다. 모든 경보는 GET /v1/alarms 로 읽습니다.",
         "workers_none": "따로 띄운 작업자가 없습니다. 서비스 프로세스가 직접 처리하거나, 아무도 처리하지 "
         "않습니다. 작업자는 `baekman worker`로 띄웁니다.",
         "workers_how": "한동안 소식이 없으면 다른 작업자가 일을 넘겨받습니다.",
@@ -68,6 +74,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "col_heartbeat": "최근 신호",
         "col_progress": "진행",
         "col_last": "마지막",
+        "col_alarm": "경보",
+        "col_subject": "대상",
         "col_level": "수준",
         "col_state": "상태",
         "here": "서비스 프로세스",
@@ -98,6 +106,12 @@ WORDS: dict[str, dict[str, Any]] = {
         "not_yours": "This page is for accounts of the platform. What concerns you is at /mine.",
         "at": "As of {at} (UTC)",
         "again": "Read again",
+        "acknowledge": "Acknowledge",
+        "acknowledged": "The alarm {id} is marked as looked into.",
+        "note": "What is known",
+        "note_missing": "Nothing was done: write what is known of it (up to 4000 letters).",
+        "ringing_how": "To say that somebody looks into one, write what is known and your password, and press the "
+        "button of its line.",
         "act": "To act on a job, type your password again and press the button of its line.",
         "released": "The job goes on as {id}.",
         "release_all": "Release all that were given up",
@@ -131,7 +145,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "failed_how": "These are not tried again by themselves: whoever ordered them was told why, and "
         "orders them anew.",
         "alarms_none": "No alarm rings.",
-        "alarms_how": "Alarms are read and answered at GET /v1/alarms.",
+        "alarms_how": "Of institutions only the number is shown: they answer theirs. A steward closes an alarm, or it "
+        "ends with its cause. All are read at GET /v1/alarms.",
         "workers_none": "There is no worker of its own. The process that serves works itself, or nobody "
         "does: start one with `baekman worker`.",
         "workers_how": "After a while without a sign the others take over its work.",
@@ -152,6 +167,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "col_heartbeat": "Last sign",
         "col_progress": "Progress",
         "col_last": "Last",
+        "col_alarm": "Alarm",
+        "col_subject": "Of",
         "col_level": "Level",
         "col_state": "State",
         "here": "the process that serves",

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.jobs import execute
 from app.jobs.kinds import MUST_END, RANKS, SERVES_WITHDRAWAL
-from app.models import Alarm, AuditLine, Job, Worker
+from app.models import Alarm, AuditLine, Institution, Job, Worker
 from app.portal.words_of_operating import WORDS
 from tests.acceptance.service import Service, opened
 
@@ -58,9 +58,32 @@ def parked(service: Service, kind: str) -> str:
     return plant(service, kind, "parked", failure=failure, finished_at=service.now(), deaths=5)
 
 
-def page(service: Service, who: str, lang: str = "en", act: str = "", password: str = PASSWORD) -> Response:
-    form = {"username": who, "password": password, "lang": lang, "act": act}
+def page(
+    service: Service, who: str, lang: str = "en", act: str = "", password: str = PASSWORD, note: str = ""
+) -> Response:
+    form = {"username": who, "password": password, "lang": lang, "act": act, "note": note}
     return service.http.post("/operations", data=form)
+
+
+def rings(service: Service, id_: str, institution_id: str | None = None) -> str:
+    with service.db.unit_of_work() as session:
+        session.add(
+            Alarm(
+                id=id_, kind="job_parked", level="critical", subject=f"of_{id_}", state="open", data={},
+                raised_at=service.now(), institution_id=institution_id,
+            )
+        )  # fmt: skip
+    return id_
+
+
+def _somebody(service: Service) -> str:
+    with service.db.read() as session:
+        return session.scalars(select(Institution.id)).first() or ""
+
+
+def alarm(service: Service, id_: str) -> Alarm:
+    with service.db.read() as session:
+        return session.get_one(Alarm, id_)
 
 
 def state(service: Service, job_id: str) -> str:
@@ -193,6 +216,34 @@ def test_a_parked_job_is_let_go_on_the_page_with_its_line(service: Service) -> N
     assert said == {
         (first, "job.released", "account"), (second, "job.cancelled", "account"), (third, "job.released", "client"),
     }  # fmt: skip
+
+
+def test_an_alarm_is_acknowledged_on_the_page_with_its_line(service: Service) -> None:
+    ours, theirs = rings(service, "alm_ours"), rings(service, "alm_theirs", institution_id=_somebody(service))
+    for who, act in (("park", f"acknowledge {ours}"), ("lee", f"acknowledge {ours}")):
+        answer = page(service, who, act=act, note="not mine")
+        assert (answer.status_code, ours in answer.text) == (403, False)
+    assert page(service, "kim", act=f"acknowledge {ours}", password="another", note="x").status_code == 403
+    shown = page(service, "kim").text
+    assert (f'value="acknowledge {ours}"' in shown, theirs in shown) == (True, False)
+    unsaid = page(service, "kim", "ko", act=f"acknowledge {ours}", note="  ")
+    assert (unsaid.status_code, WORDS["ko"]["note_missing"] in unsaid.text) == (422, True)
+    assert page(service, "kim", act=f"acknowledge {ours}", note="n" * 4001).status_code == 422
+    assert page(service, "kim", act=f"acknowledge {theirs}", note="not mine").status_code == 404
+    assert {alarm(service, one).state for one in (ours, theirs)} == {"open"}
+    answer = page(service, "kim", "ko", act=f"acknowledge {ours}", note="디스크를 봅니다")
+    assert (answer.status_code, WORDS["ko"]["acknowledged"].format(id=ours) in answer.text) == (200, True)
+    assert f'value="acknowledge {ours}"' not in answer.text
+    row = alarm(service, ours)
+    assert (row.state, row.note) == ("acknowledged", "디스크를 봅니다")
+    again = page(service, "kim", act=f"acknowledge {ours}", note="again")
+    assert (again.status_code, "Nothing was done" in again.text) == (409, True)
+    with service.db.read() as session:
+        lines = session.scalars(select(AuditLine).where(AuditLine.object_id == ours)).all()
+    assert [(one.event, one.actor.partition(":")[0]) for one in lines] == [("alarm.acknowledged", "account")]
+    with service.db.unit_of_work() as session:
+        for one in (ours, theirs):
+            session.delete(session.get_one(Alarm, one))
 
 
 @pytest.mark.again
