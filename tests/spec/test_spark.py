@@ -210,7 +210,11 @@ def test_the_generated_rows_go_through_every_transform() -> None:
 
 @pytest.mark.again
 def test_whatever_the_rows_both_engines_release_the_same(tmp_path: Path) -> None:
-    person = {"pseudonym": f"'{PSEUDONYM}'", "shift_days": "rows.shift", "anchor_date": "rows.anchor"}
+    person: dict[str, Any] = {
+        "pseudonym": f"'{PSEUDONYM}'",
+        "shift_days": "rows.shift",
+        "anchor_date": "rows.anchor",
+    }
     con = duckdb.connect()
     keyed.register(con, keyed.record_key(KEY), SPACES)
     with opened(LIMITS, tmp_path) as session:

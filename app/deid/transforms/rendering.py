@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.schemas.dictionary import FieldType
@@ -18,6 +19,8 @@ class Rendering:
     """The SQL of DuckDB, and the SQL under which a row finds its person. Another engine overrides what it says
     otherwise (`engines.spark.dialect`).
 
+    `are_events`: the dates that are asked about were looked at before; what was no event is already NULL.
+
     `pseudonym` (text), `shift_days` (integer) and `anchor_date` (date) are expressions over the crosswalk row of the
     person; on a link table the engine makes one rendering per participant column. No key ever stands in SQL text.
     """
@@ -25,6 +28,7 @@ class Rendering:
     pseudonym: str = "crosswalk.pseudonym"
     shift_days: str = "crosswalk.shift_days"
     anchor_date: str = "crosswalk.anchor_date"
+    are_events: bool = False
 
     def name(self, identifier: str) -> str:
         """A quoted identifier."""
@@ -67,6 +71,10 @@ class Rendering:
     def day(self, expression: str) -> str:
         """The calendar day of a date or time stamp."""
         return f"CAST({expression} AS DATE)"
+
+    def none_of(self, day: str, days: Sequence[str]) -> str:
+        """Whether a day is none of these (ISO 8601). Said one by one: DuckDB would make a join of a longer NOT IN."""
+        return " AND ".join(f"{day} <> DATE '{one}'" for one in days)
 
     def add_days(self, expression: str, days: str, kind: FieldType) -> str:
         """A date or time stamp moved by whole days."""

@@ -15,9 +15,15 @@ EARLIEST, LATEST = "1850-01-01", "2100-01-01"
 
 def is_event(expression: str, r: Rendering) -> str:
     """Whether a date can be one of a life: within [EARLIEST, LATEST) and no placeholder. Never true of NULL."""
+    if r.are_events:
+        return f"({expression} IS NOT NULL)"
     day = r.day(expression)
-    known = ", ".join(f"DATE '{text}'" for text in PLACEHOLDERS)
-    return f"({day} >= DATE '{EARLIEST}' AND {day} < DATE '{LATEST}' AND {day} NOT IN ({known}))"
+    return f"({day} >= DATE '{EARLIEST}' AND {day} < DATE '{LATEST}' AND {r.none_of(day, PLACEHOLDERS)})"
+
+
+def event_of(expression: str, r: Rendering) -> str:
+    """The date where it is one of a life, else NULL: said once, it need not be asked again (`Rendering.are_events`)."""
+    return f"CASE WHEN {is_event(expression, r)} THEN {expression} END"
 
 
 class ShiftDateParams(Params):

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from app.deid import keyed
-from app.engines.duckdb import caps, keeping
+from app.engines.duckdb import caps, keeping, timeline
 from app.engines.duckdb.again import DuckDbRerun
 from app.engines.duckdb.counting import KeptCodes, meeting
 from app.engines.duckdb.run import VERSION, DuckDbRun
@@ -118,8 +118,9 @@ class DuckDbEngine:
             name: [self.vault.local_path(o, scratch) for o in held] for name, held in source.tables.items()
         }
 
-    def _vault(self, source: Source) -> Unites:
-        """A connection, and in it every table of the source as a view over the objects of the vault."""
+    def _vault(self, source: Source, looked_at: bool = False) -> Unites:
+        """A connection, and in it every table of the source as a view over the objects of the vault; `looked_at`:
+        with what of its moved dates is an event (see `timeline`)."""
         scratch = _scratch(source)
         files = self._files(source)
         objects = {
@@ -130,11 +131,15 @@ class DuckDbEngine:
         con = connect(self.limits, source.spill, sorted(used | {source.spill.parent}))
         con.execute(f"CREATE SCHEMA {VAULT}")
         capped = {table.name for table in source.plan.tables if table.max_rows_per_person}
-        for name, held in files.items():
-            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS {caps.files(held, name in capped)}")
         unites = Unites(con, paths)
+        rows = {name: caps.files(held, name in capped) for name, held in files.items()}
         for name, members in source.united.items():
-            unites.view(source.dictionary.table(name), members)
+            rows[name] = unites.rows_of(source.dictionary.table(name), members)
+        for planned in source.plan.tables if looked_at else ():
+            table = source.dictionary.table(planned.name)
+            rows[table.name] = timeline.looked_at(source, table, rows[table.name])
+        for name, query in rows.items():
+            con.execute(f"CREATE VIEW {VAULT}.{quoted(name)} AS {query}")
         return unites
 
     def unmapped(self, source: Source) -> list[Unmapped]:
@@ -146,7 +151,7 @@ class DuckDbEngine:
             unites.con.close()
 
     def _connect(self, source: Source) -> duckdb.DuckDBPyConnection:
-        con = self._vault(source).con
+        con = self._vault(source, looked_at=True).con
         con.execute("CREATE TABLE excluded (key INTEGER)")
         con.register("crosswalk_in", source.crosswalk)
         absent = {"person", "counted"} - set(source.crosswalk.column_names)

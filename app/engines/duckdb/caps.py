@@ -14,6 +14,7 @@ import duckdb
 from app.deid.keyed import cap_space
 from app.deid.transforms import Rendering
 from app.engines.duckdb.sql import DUCKDB, persons_of, quoted, scan, stored, text
+from app.engines.duckdb.timeline import EVENT
 from app.schemas.dictionary import Table
 
 ROW = "__row"
@@ -54,7 +55,8 @@ def order(con: duckdb.DuckDBPyConnection, table: Table, r: Rendering = DUCKDB) -
     Engines write numbers with a fraction in several ways, so they go in to the thousandth; rows that are alike
     but for less are told apart by the numbers themselves."""
     said = con.execute(f"DESCRIBE {stored(table)}").fetchall()
-    held = sorted((row[0], row[1]) for row in said if row[0] not in (*persons_of(table), ROW))
+    own = (row for row in said if row[0] not in (*persons_of(table), ROW) and not row[0].startswith(EVENT))
+    held = sorted((row[0], row[1]) for row in own)
     numbers = [f"t.{quoted(name)}" for name, kind in held if kind == "DOUBLE"]
     cells = [
         r.as_text(_thousandths(f"t.{quoted(name)}", r) if kind == "DOUBLE" else f"t.{quoted(name)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.deid.choices import Chosen, chosen
 from app.deid.transforms import Rendering
@@ -28,6 +28,9 @@ def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected
     for choice in chosen(source.plan.table(table.name), table):
         expression = _expression(source, choice, codes)
         rendering = rendering_of(source, table, choice.column)
+        if choice in timeline.dated(source, table):
+            expression = timeline.date_of(source, choice)
+            rendering = replace(rendering, are_events=timeline.are_looked_at(source))
         sql = choice.transform.sql(expression, choice.column, choice.params, rendering)
         if sql is not None:
             found.append(Selected(choice.planned.name, timeline.cell(source, table, choice, sql)))

@@ -11,18 +11,36 @@ import pyarrow as pa
 from app.deid import vocabularies, window
 from app.deid.choices import Chosen, chosen
 from app.deid.transforms import Rendering
-from app.deid.transforms.shift_date import is_event
+from app.deid.transforms.shift_date import event_of, is_event
 from app.deid.window import Place, Window
 from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
 
 Ask = Callable[[str], pa.Table]
+EVENT = "event;"
+"""Before the name of a column of moved dates: that date where it is one of a life. The views of DuckDB have it, and no
+column of a dictionary is called so (`schemas.dictionary.NAME`)."""
 
 
 def own(source: Source) -> Rendering:
     """Dates move with the first person of a row."""
-    return source.rendering(shift_days="x0.shift_days")
+    return source.rendering(shift_days="x0.shift_days", are_events=are_looked_at(source))
+
+
+def are_looked_at(source: Source) -> bool:
+    """Whether the rows tell of each moved date what of it is an event. To say so wherever a date is used, five times in
+    a part, cost DuckDB more than reading a small part does; Spark reads its files without a view of ours."""
+    return source.rendering is Rendering
+
+
+def looked_at(source: Source, table: Table, rows: str) -> str:
+    """The query `rows` of a table with, beside each column of moved dates, what of it is an event."""
+    events = [
+        f"{event_of(quoted(choice.planned.name), Rendering())} AS {quoted(EVENT + choice.planned.name)}"
+        for choice in dated(source, table)
+    ]
+    return f"SELECT *, {', '.join(events)} FROM ({rows}) rows" if events else rows
 
 
 def settle(ask: Ask, source: Source) -> dict[Place, Window]:
@@ -32,11 +50,11 @@ def settle(ask: Ask, source: Source) -> dict[Place, Window]:
     for planned in source.plan.tables:
         table = source.dictionary.table(planned.name)
         for choice in dated(source, table):
-            day = r.days_between("DATE '1970-01-01'", _raw(choice))
+            day = r.days_between("DATE '1970-01-01'", date_of(source, choice))
             found = ask(
                 f"SELECT {day} AS day, count(DISTINCT x0.key) AS n FROM {stored(table, r)} t "
                 f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-                f"WHERE {is_event(_raw(choice), r)} GROUP BY 1 ORDER BY 1"
+                f"WHERE {is_event(date_of(source, choice), r)} GROUP BY 1 ORDER BY 1"
             )
             days_of[table.name, choice.planned.name] = (
                 found["day"].to_numpy().astype(np.int64),
@@ -52,7 +70,7 @@ def _begun(ask: Ask, source: Source) -> dict[str, date]:
     least, found = source.plan.privacy.min_cell, dict[str, date]()
     for planned in source.plan.tables:
         table = source.dictionary.table(planned.name)
-        dates = [_raw(choice) for choice in dated(source, table)]
+        dates = [date_of(source, choice) for choice in dated(source, table)]
         for choice in chosen(planned, table) if dates else ():
             start = vocabularies.start_of(choice.column)
             if start is None or choice.is_reason or choice.transform.name == "drop":
@@ -60,7 +78,7 @@ def _begun(ask: Ask, source: Source) -> dict[str, date]:
             days = " UNION ALL ".join(
                 f"SELECT DISTINCT {r.day(raw)} AS day, x0.key FROM {stored(table, r)} t "
                 f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-                f"WHERE {_raw(choice)} IS NOT NULL AND {is_event(raw, r)}"
+                f"WHERE t.{quoted(choice.planned.name)} IS NOT NULL AND {is_event(raw, r)}"
                 for raw in dates
             )
             earlier = f"count(*) FILTER (WHERE day < DATE '{start}') AS before"
@@ -83,7 +101,7 @@ def rows(source: Source, table: Table) -> str:
     another row go with it. A person's row always leaves."""
     if table.kind in ("participant", "reference"):
         return "true"
-    dates = {_raw(c): _window(source, table, c) for c in dated(source, table)}
+    dates = {date_of(source, c): _window(source, table, c) for c in dated(source, table)}
     place = window.has_a_place(dates, own(source))
     return " AND ".join(one for one in (place, _with_parent(source, table)) if one != "true") or "true"
 
@@ -107,16 +125,16 @@ def cell(source: Source, table: Table, choice: Chosen, released: str) -> str:
     """The released value of a column, null where its date lies outside."""
     if choice not in dated(source, table):
         return released
-    inside = window.is_inside(_raw(choice), _window(source, table, choice), own(source))
+    inside = window.is_inside(date_of(source, choice), _window(source, table, choice), own(source))
     return f"(CASE WHEN {inside} THEN {released} END)"
 
 
 def anchors(source: Source) -> list[str]:
     """Queries of (key, day): every date inside that leaves as a relative day. The first of a person is their day 0."""
     return [
-        f"SELECT x0.key, CAST({_raw(choice)} AS DATE) AS day FROM {stored(table, own(source))} t "
+        f"SELECT x0.key, CAST({date_of(source, choice)} AS DATE) AS day FROM {stored(table, own(source))} t "
         f"JOIN cross_ x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-        f"WHERE {window.is_inside(_raw(choice), _window(source, table, choice), own(source))}"
+        f"WHERE {window.is_inside(date_of(source, choice), _window(source, table, choice), own(source))}"
         for planned in source.plan.tables
         for table in [source.dictionary.table(planned.name)]
         for choice in dated(source, table)
@@ -128,5 +146,6 @@ def _window(source: Source, table: Table, choice: Chosen) -> Window | None:
     return (source.windows or {}).get((table.name, choice.planned.name))
 
 
-def _raw(choice: Chosen) -> str:
-    return f"t.{quoted(choice.planned.name)}"
+def date_of(source: Source, choice: Chosen) -> str:
+    """The column of the rows `t` that moved dates are read from."""
+    return f"t.{quoted((EVENT if are_looked_at(source) else '') + choice.planned.name)}"

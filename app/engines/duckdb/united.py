@@ -17,24 +17,24 @@ from app.deid.roles import stored as kept
 from app.deid.transforms import MISSING_SUFFIX
 from app.deid.transforms.contract import STORED
 from app.deid.united import KEYED, kind_of
-from app.engines.duckdb.sql import VAULT, persons_of, quoted, scan, text
+from app.engines.duckdb.sql import persons_of, quoted, scan, text
 from app.engines.protocol import Member
 from app.schemas.dictionary import Column, Table
 from app.schemas.mapping import SOURCE, MappedColumn
 
 
 class Unites:
-    """Makes the views of united tables in a connection; lookups are laid into tables of a schema of their own."""
+    """Puts united tables together in a connection; lookups are laid into tables of a schema of their own."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, paths: Mapping[str, Path]) -> None:
         self.con, self.paths, self._lookups = con, paths, 0
         con.execute("CREATE SCHEMA IF NOT EXISTS mapped")
 
-    def view(self, table: Table, members: tuple[Member, ...]) -> None:
-        """The view of one united table. A reference table holds no person: what two sources both say stands once."""
+    def rows_of(self, table: Table, members: tuple[Member, ...]) -> str:
+        """A query of one united table. A reference table holds no person: what two sources both say stands once."""
         union = " UNION " if table.kind == "reference" else " UNION ALL "
         parts = [self.part(table, member) for member in members] or [_empty(table)]
-        self.con.execute(f"CREATE VIEW {VAULT}.{quoted(table.name)} AS {union.join(parts)}")
+        return union.join(parts)
 
     def part(self, table: Table, member: Member) -> str:
         """One source's rows as the united table has them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.deid.transforms import Rendering
@@ -38,6 +39,11 @@ class SparkRendering(Rendering):
         value = f"CAST({expression} AS DOUBLE)"
         inside = f"{value} > CAST('-Infinity' AS DOUBLE) AND {value} < CAST('Infinity' AS DOUBLE)"
         return f"(CASE WHEN {inside} THEN {value} END)"
+
+    def none_of(self, day: str, days: Sequence[str]) -> str:
+        """Whether a day is none of these (ISO 8601)."""
+        listed = ", ".join(f"DATE '{one}'" for one in days)
+        return f"{day} NOT IN ({listed})"
 
     def add_days(self, expression: str, days: str, kind: FieldType) -> str:
         """A date or time stamp moved by whole days."""

@@ -152,6 +152,27 @@ def test_the_window_of_dates_is_told_and_its_rows_are_counted(small: World) -> N
     assert small.rows(extract, "visit", query) == [(0,)]
 
 
+def test_a_date_that_says_none_leaves_as_none_and_its_row_stays(tmp_path: Path) -> None:
+    # All around 1970-01-01, on every second day: it would be a day like any other but for the rule.
+    visits = worlds.VISIT_SQL.replace(
+        "DATE '2020-01-01' + (hash(key * 31 + n) % 2000)::INTEGER AS day",
+        "CASE WHEN n = 0 AND key % 4 < 2 THEN [DATE '1970-01-01', NULL][1 + key % 4] "
+        "ELSE DATE '1969-01-01' + 2 * (hash(key * 31 + n) % 365)::INTEGER END AS day",
+    ).replace("DATE '2018-12-01' ELSE DATE '2026-07-01'", "DATE '1968-01-01' ELSE DATE '1972-01-01'")
+    queries = {"person": worlds.PEOPLE_SQL, "visit": visits, "steps": worlds.STEPS_SQL}
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    world = worlds.make(db, tmp_path, queries=queries)
+    extract = world.permit()
+    world.release(extract)
+    first_day, last_day = world.rows(extract, "visit", "SELECT min(day), max(day) FROM parts")[0]
+    assert (first_day.year, last_day.year) == (1968, 1971)
+    told = {name: key for key, name in world.pseudonyms(extract).items()}
+    found = world.rows(extract, "visit", "SELECT pid FROM parts WHERE day IS NULL")
+    asked = [key for place, key in enumerate(world.keys) if place % 20 and key % 4 < 2]
+    assert sorted(told[pid] for (pid,) in found) == asked
+    db.dispose()
+
+
 @pytest.mark.again
 def test_rows_that_reach_their_person_through_another_row_leave_with_it(tmp_path: Path) -> None:
     """A laboratory row without a date of its own, of a visit outside the window: it would have no person."""
