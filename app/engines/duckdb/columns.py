@@ -37,6 +37,19 @@ def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected
     return found
 
 
+def order_of(source: Source, table: Table) -> list[str]:
+    """The released columns that the rows of a person are put in order by: all, as the plan has them, or those up to the
+    end of the primary key where it leaves as keyed ids. No two rows have the same, so that later columns say nothing;
+    over several sources a key is one of each, and all are asked."""
+    left = {c.planned.name: c.transform.name for c in chosen(source.plan.table(table.name), table)}
+    names = [name for name, transform in left.items() if transform != "drop"]
+    if table.name in source.united or not table.primary_key:
+        return names
+    if any(left.get(name) not in ("keyed_id", "pseudonymise") for name in table.primary_key):
+        return names
+    return names[: 1 + max(map(names.index, table.primary_key))]
+
+
 def joins(source: Source, table: Table, codes: dict[str, str]) -> str:
     """The one crosswalk join (one a person on a link table), then the labels and code mappings it needs.
 

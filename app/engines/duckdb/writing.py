@@ -10,7 +10,7 @@ import duckdb
 
 from app.deid.transforms import Rendering
 from app.engines.duckdb import scattering
-from app.engines.duckdb.columns import joins, select
+from app.engines.duckdb.columns import joins, order_of, select
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import quoted, stored, text
 from app.engines.protocol import Progress, Source, StagedPart
@@ -64,12 +64,13 @@ def write_parts(
         for position in positions:
             yield pack(con, ordered, table.name, staging, position)
         return
+    by = order_of(source, table)
     rows = f"FROM {stored(table)} t {joins(source, table, codes)} WHERE {filters.on(table)}"
     together = scattering.passes(positions, parts)
     for position in positions if not together else ():
         first, last = bounds(position, parts)
         within = f"{rows} AND x0.slice BETWEEN {first} AND {last}"
-        ordered = in_order(f"SELECT x0.rank AS __rank, {columns} {within}", names)
+        ordered = in_order(f"SELECT x0.rank AS __rank, {columns} {within}", names, by)
         yield pack(con, ordered, table.name, staging, position)
     place = f"(x0.slice::UBIGINT * {parts} // {SLICES})::INTEGER"
     for some in together:
@@ -77,7 +78,7 @@ def write_parts(
         told = f"SELECT {place} AS __part, x0.rank AS __rank, {columns} {within}"
         with scattering.scattered(con, told, names, source.spill / f"rows-{table.name}") as laid:
             for position in some:
-                yield pack(con, in_order(laid.rows(position), names), table.name, staging, position)
+                yield pack(con, in_order(laid.rows(position), names, by), table.name, staging, position)
                 laid.done(position)
 
 
@@ -106,10 +107,10 @@ def told_of(names: list[str]) -> str:
     return ", ".join(f"{Rendering().optional(quoted(name))} AS {quoted(name)}" for name in names)
 
 
-def in_order(rows: str, names: list[str]) -> str:
+def in_order(rows: str, names: list[str], by: list[str]) -> str:
     """Released rows with their `__rank` in the order they leave in. The order of arrival would link two projects by
-    position: the order is the pseudonym's, then the row's own."""
-    return f"SELECT {told_of(names)} FROM ({rows}) ORDER BY __rank, {', '.join(map(quoted, names))}"
+    position: the order is the pseudonym's, then the row's own, `by` columns that tell rows apart (`order_of`)."""
+    return f"SELECT {told_of(names)} FROM ({rows}) ORDER BY {', '.join(['__rank', *map(quoted, by)])}"
 
 
 def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: Path) -> StagedPart:

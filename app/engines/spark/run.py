@@ -19,7 +19,7 @@ from app.deid.choices import chosen
 from app.deid.window import Windows
 from app.engines.duckdb import codes as rare
 from app.engines.duckdb import people, timeline
-from app.engines.duckdb.columns import joins, select
+from app.engines.duckdb.columns import joins, order_of, select
 from app.engines.duckdb.run import VERSION, DuckDbRun
 from app.engines.duckdb.sql import VAULT, persons_of, quoted, stored, text
 from app.engines.duckdb.writing import SLICES, in_order, pack
@@ -138,11 +138,27 @@ class SparkRun(DuckDbRun):
             if place.exists():
                 found = f"read_parquet({text(f'{place}/*.parquet')}, hive_partitioning = false)"
                 rows = f"SELECT __rank, {named} FROM {found}"
-                written.append(pack(self.con, in_order(rows, names), table.name, staging, position))
+                written.append(
+                    pack(
+                        self.con,
+                        in_order(rows, names, order_of(self.source, table)),
+                        table.name,
+                        staging,
+                        position,
+                    )
+                )
                 shutil.rmtree(place)
             elif position == parts - 1 and not written:
                 rows = f"SELECT 0 AS __rank, {self._nothing(table)} WHERE false"
-                written.append(pack(self.con, in_order(rows, names), table.name, staging, position))
+                written.append(
+                    pack(
+                        self.con,
+                        in_order(rows, names, order_of(self.source, table)),
+                        table.name,
+                        staging,
+                        position,
+                    )
+                )
             progress(done_table=table.name, done_part=position + 1)
         shutil.rmtree(folder)
         return written
