@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from app import ledger
 from app.consents import cohorts
-from app.crosswalk import covered_now, named, project_ids
+from app.crosswalk import among, covered_now, named, project_ids, together
 from app.deid import pseudonyms
 from app.gate.keys import project_key
 from app.gate.sources import dictionary_of
@@ -67,8 +67,8 @@ def trace(gate: Gate, extract_id: str, pseudonym: str) -> Traced | None:
         domains = {str(dictionary.table(t.name).domain) for t in plan.tables}
         of = cohorts.behind(session, permit.version_id)
         covered = covered_now(session, of, domains, permit.purpose, gate.clock().date())
-        still = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *covered.values()]))
+        still = together(covered.values())
         held = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
-        people = np.intersect1d(held, still).astype(np.int32)
+        people = held[among(held, still)]
         found = named(session, of, extract.project_id, people, key, pseudonym)
         return None if found is None else Traced(session.get_one(Participant, found).cohort_id, found)
