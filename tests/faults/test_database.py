@@ -129,7 +129,7 @@ def test_a_build_goes_on_when_the_database_is_back(server: Server, tmp_path: Pat
     with server.database() as url:
         db = Database(url)
         world = make(db, tmp_path, people=120)
-        middle, back, runs = threading.Event(), threading.Event(), list[str]()
+        middle, back, met, runs = threading.Event(), threading.Event(), threading.Event(), list[str]()
         tasks = ExtractTasks(ExtractService(db, world.clock, world.gate.outbox), world.gate)
 
         def build(job: JobContext) -> None:
@@ -146,7 +146,10 @@ def test_a_build_goes_on_when_the_database_is_back(server: Server, tmp_path: Pat
 
                     return release(extract_id, step)
 
-                ExtractTasks(tasks.service, _Stopping(stops)).build(job)  # type: ignore[arg-type]
+                try:
+                    ExtractTasks(tasks.service, _Stopping(stops)).build(job)  # type: ignore[arg-type]
+                finally:
+                    met.set()
             else:
                 tasks.build(job)
 
@@ -168,7 +171,7 @@ def test_a_build_goes_on_when_the_database_is_back(server: Server, tmp_path: Pat
                 assert middle.wait(120)
                 server.stop()
                 back.set()
-                time.sleep(1.0)  # long enough for the job to meet it; if it does not, it has less to survive
+                assert met.wait(60)
                 server.start()
 
                 def ended() -> bool:
