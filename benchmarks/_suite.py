@@ -55,9 +55,9 @@ MEASUREMENTS = (
     Measurement("counts", "{folder}", "{folder} --people 50000 --rows 500000 --runs 3"),
     Measurement("api", "{folder}", "{folder} --seconds 3 --runs 1"),
     Measurement("download", "{folder}", "{folder} --megabytes 200 --runs 1"),
-    Measurement("ranges", "{folder}", "{folder} --ranges 128 --runs 3"),
+    Measurement("ranges", "{folder}", None),
     Measurement("withdrawal_stream", "{folder}", None),
-    Measurement("load", "{folder}", "{folder} --minutes 1 --people 600"),
+    Measurement("load", "{folder}", None),
     Measurement("compare", "{data}", None),
 )  # fmt: skip
 
