@@ -169,9 +169,8 @@ class DurableEngine:
                 load_input=False,
                 load_output=False,
             )
-        except (
-            Exception
-        ):  # an error here would end the thread of the queue, and nobody would close parts any more
+        except Exception:
+            # An error here would end the thread of the queue, and nobody would close parts any more.
             return True
         return {one.workflow_id for one in taken} <= set(self._dbos._active_workflows_set.activeList())
 

@@ -132,33 +132,17 @@ class SparkRun(DuckDbRun):
         )
         names = [c.name for c in columns]
         named = ", ".join(f"c{i} AS {quoted(name)}" for i, name in enumerate(names))
-        written: list[StagedPart] = []
+        by, written = order_of(self.source, table), list[StagedPart]()
         for position in range(parts):
             place = folder / f"position={position}"
             if place.exists():
                 found = f"read_parquet({text(f'{place}/*.parquet')}, hive_partitioning = false)"
                 rows = f"SELECT __rank, {named} FROM {found}"
-                written.append(
-                    pack(
-                        self.con,
-                        in_order(rows, names, order_of(self.source, table)),
-                        table.name,
-                        staging,
-                        position,
-                    )
-                )
+                written.append(pack(self.con, in_order(rows, names, by), table.name, staging, position))
                 shutil.rmtree(place)
             elif position == parts - 1 and not written:
                 rows = f"SELECT 0 AS __rank, {self._nothing(table)} WHERE false"
-                written.append(
-                    pack(
-                        self.con,
-                        in_order(rows, names, order_of(self.source, table)),
-                        table.name,
-                        staging,
-                        position,
-                    )
-                )
+                written.append(pack(self.con, in_order(rows, names, by), table.name, staging, position))
             progress(done_table=table.name, done_part=position + 1)
         shutil.rmtree(folder)
         return written
