@@ -50,12 +50,6 @@ class Crosswalk:
     seeds: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
-    def people(self) -> int:
-        """How many people have a way out for at least one domain."""
-        ordered = np.sort(self.persons)  # a sort of numbers costs a fraction of the hash table of np.unique
-        return len(ordered[:1]) + int(np.count_nonzero(np.diff(ordered)))
-
-    @property
     def persons(self) -> Keys:
         """For each row of the table the person: one of the person's keys."""
         column = "person" if "person" in self.table.column_names else "key"
