@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         "duckdb",
         description="The engine that builds extracts: `duckdb`, `spark`, or `by_size` (Spark from `spark_from` on).",
     )
-    engine_memory: str = Field("2GB", description="Memory limit of one engine.")
+    engine_memory: str = Field("1500MB", description="Memory limit of one engine.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of one engine.")
     spark: str = Field(
         "",
