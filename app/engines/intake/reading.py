@@ -75,7 +75,7 @@ def stage_query(table: Table, raw: str, native: frozenset[str] = frozenset()) ->
     reasons, values, picked = [], [], ["__row"]
     for staged in scanned_columns(table):
         column, cell = staged.column, f"c{staged.index}"
-        text = f"CAST({cell} AS VARCHAR)" if column.name in native else _trimmed(cell)
+        text = f"CAST({cell} AS VARCHAR)" if column.name in native else stripped(cell)
         value = _native(column, cell) if column.name in native else _read(column, cell, text)
         gone = ""
         if reason := _reason(column, text):
@@ -91,8 +91,11 @@ def stage_query(table: Table, raw: str, native: frozenset[str] = frozenset()) ->
     return f"SELECT {', '.join(picked)} FROM (SELECT *, {', '.join(values)} FROM {source})"
 
 
-def _trimmed(cell: str) -> str:
-    return f"nullif(trim({cell}, ' \t\n\r\f\v'), '')"
+def stripped(cell: str) -> str:
+    """A cell without white space around it, null where nothing is left. Most have none at their ends, and are only
+    looked at there: what begins (or ends) at or after `!` begins with no white space of ASCII."""
+    bare = f"{cell} >= '!' AND right({cell}, 1) >= '!'"
+    return f"CASE WHEN {bare} THEN {cell} ELSE nullif(trim({cell}, ' \t\n\r\f\v'), '') END"
 
 
 def _reason(column: Column, text: str) -> str | None:

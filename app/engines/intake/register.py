@@ -14,7 +14,16 @@ from app.engines.intake.connection import Connection
 from app.engines.intake.places import Places
 from app.engines.intake.reading import literal
 from app.engines.intake.register_arrival import arrived, ndjson_findings
-from app.engines.intake.register_checks import ACROSS, Ages, findings, is_flawless, judged, shared, typed
+from app.engines.intake.register_checks import (
+    ACROSS,
+    AT_ODDS,
+    Ages,
+    findings,
+    is_flawless,
+    judged,
+    shared,
+    typed,
+)
 from app.engines.intake.rejects import rejects
 from app.engines.intake.session import IntakeLimits
 from app.errors import Finding, Problem
@@ -134,7 +143,7 @@ class RegisterReader:
                 self.findings.append(self._at(found, rows))
         self._judge_purposes()
         self._number(hashes)
-        for code, column, detail, query in ACROSS:
+        for code, column, detail, query in ACROSS if self._db.ask(AT_ODDS)[0][0] else ():
             count, rows = self._db.ask(f"SELECT count(*), min(__row, {LINES}) FROM ({query})")[0]
             if count:
                 self.findings.append(self._at(Finding(code, detail, None, column, count=count), rows))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from app.deid.identifiers.linkage import WHY, like_a_person, sql_refusal
-from app.engines.intake.reading import literal
+from app.engines.intake.reading import literal, stripped
 from app.errors import Finding
 from app.schemas.register import (
     COLUMNS,
@@ -46,7 +46,7 @@ class Check:
 
 def typed(source: str, ages: Ages) -> str:
     """The query that makes `typed`: trimmed texts, and beside them days, yes or no, and the day an adult is due."""
-    texts = ", ".join(f"nullif(trim({name}, ' \t\r\n\f\v'), '') AS {name}" for name in COLUMNS)
+    texts = ", ".join(f"{stripped(name)} AS {name}" for name in COLUMNS)
     lower = ", ".join(
         f"lower({name}) AS {name}" for name in ("domain", "state", "assent", "withdrawal", *_FLAGS)
     )
@@ -181,6 +181,16 @@ ACROSS: tuple[tuple[str, str | None, str, str], ...] = (
         )
     ),
 )  # fmt: skip
+
+# Whether lines of anybody may be at odds. One plain pass tells it of most registers, where each of `ACROSS` costs as
+# much; it may say so of lines that are not (a domain that is none), and never the other way.
+_BITS = " ".join(f"WHEN {literal(name)} THEN {1 << i}" for i, name in enumerate(DOMAINS))
+AT_ODDS = (
+    "SELECT coalesce(bool_or(lines > 1 AND (lines > bit_count(domains) OR differ)), false) FROM (SELECT count(*) AS"
+    f" lines, bit_or(CASE domain {_BITS} ELSE 0 END) AS domains, min(born) <> max(born) OR"
+    " min(deceased_said) <> max(deceased_said) OR min(linkage_token) <> max(linkage_token) OR"
+    " min(may_link_said) <> max(may_link_said) AS differ FROM said GROUP BY n)"
+)
 
 _FLAGS = ("by_proxy", "may_link", "deceased")
 

@@ -52,8 +52,8 @@ def table(**types: str) -> Table:
 
 def read(values: Iterable[str], kind: str, *, strictly: bool) -> list[Any]:
     column = table(c=kind).fields[0]
-    trimmed = reading._trimmed("c")
-    sql = reading._value(column, trimmed) if strictly else reading._read(column, "c", trimmed)
+    bare = reading.stripped("c")
+    sql = reading._value(column, bare) if strictly else reading._read(column, "c", bare)
     con = duckdb.connect(config={"threads": 1})
     con.execute("SET TimeZone = 'UTC'")
     con.register("cells", pa.table({"n": range(len(list(values))), "c": list(values)}))
@@ -73,6 +73,18 @@ def test_a_cast_reads_nothing_that_the_patterns_do_not_read_alike(kind: str) -> 
     strict = read(values, kind, strictly=True)
     assert read(values, kind, strictly=False) == strict
     assert 5 < sum(one is not None for one in strict) < len(values)
+
+
+def test_white_space_goes_from_both_ends_and_from_nowhere_else() -> None:
+    ends = ["", " ", "\t", "\n", "\r\f", "\v ", "!", "\x1f", "\x01", "~", "가", "é", "\u00a0", "\u3000"]
+    cells = [
+        *(before + middle + after for before in ends for middle in ("", "a", "a b") for after in ends),
+        None,
+    ]
+    con = duckdb.connect(config={"threads": 1})
+    con.register("cells", pa.table({"n": range(len(cells)), "c": pa.array(cells, pa.string())}))
+    found = con.execute(f"SELECT {reading.stripped('c')} FROM cells ORDER BY n").fetchall()
+    assert [row[0] for row in found] == [(one or "").strip(" \t\n\r\f\v") or None for one in cells]
 
 
 def stage(path: Path, of: Table, *, as_texts: bool) -> list[tuple[Any, ...]]:
