@@ -218,6 +218,7 @@ def test_a_parked_job_is_let_go_on_the_page_with_its_line(service: Service) -> N
     }  # fmt: skip
 
 
+@pytest.mark.again
 def test_an_alarm_is_acknowledged_on_the_page_with_its_line(service: Service) -> None:
     ours, theirs = rings(service, "alm_ours"), rings(service, "alm_theirs", institution_id=_somebody(service))
     for who, act in (("park", f"acknowledge {ours}"), ("lee", f"acknowledge {ours}")):

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from app.db import Database
 from app.operating import listening
 from app.routers import arriving, problems, uploads
+from tests.amounts import first
 from tests.integration.uploads.server import Tokens
 from tests.integration.uploads.world import World
 
@@ -110,7 +111,7 @@ def head(method: str, path: str, more: str = "") -> bytes:
 
 
 @pytest.mark.parametrize(
-    "begun", [b"", b"GET / HT", b"GET /said HTTP/1.1\r\nX: "], ids=["nothing", "a line", "a header"]
+    "begun", first(1, [b"GET /said HTTP/1.1\r\nX: ", b"GET / HT", b""]), ids=["a header", "a line", "nothing"]
 )
 def test_a_head_that_does_not_end_closes_the_connection(port: int, hurry: None, begun: bytes) -> None:
     with connected(port) as line:
@@ -136,7 +137,7 @@ def test_connections_that_are_used_stay(port: int) -> None:
             assert told.startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("length", first(1, ["Content-Length: 1000", "Transfer-Encoding: chunked"]))
 def test_a_body_that_trickles_is_ended(port: int, hurry: None, length: str) -> None:
     with connected(port) as line:
         line.sendall(head("POST", "/said", f"Content-Type: application/json\r\n{length}\r\n"))

@@ -69,6 +69,7 @@ def test_upgrading_again_changes_nothing(db: Database) -> None:
     assert (held.name, held.created_at) == ("한빛대학교병원", now)
 
 
+@pytest.mark.again
 def test_down_to_nothing_and_up_again(db: Database) -> None:
     migrating.upgrade(db)
     migrating.downgrade(db, "base")

@@ -249,6 +249,7 @@ def test_a_step_and_the_place_are_the_same_everywhere() -> None:
     assert text.count("internal;") == 1
 
 
+@pytest.mark.again
 @nginx.needs_nginx
 def test_a_reader_of_ranges_is_refused_at_the_next_after_a_withdrawal(tmp_path: Path) -> None:
     with standing(tmp_path / "site") as site:

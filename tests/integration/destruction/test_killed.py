@@ -16,13 +16,15 @@ from app.audit import verify
 from app.models import AuditHead, AuditLine, Extract, RecallNotice
 from tests.integration.destruction.house import LEAVING, POINTS, make
 
-AGAIN, LONG = (pytest.mark.again,), (pytest.mark.long,)
-HOW = {"narrowed-not-dropped": (), "written-not-named": AGAIN}  # the others are long
+AGAIN = ("narrowed-not-dropped", "written-not-named")  # the others are long
 ONCE_FOR_EACH = ("part.blocked", "recall.settled", "withdrawal.closed")  # of the two who leave together
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("point", [pytest.param(p, marks=HOW.get(p, LONG)) for p in sorted(POINTS)])
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(p, marks=pytest.mark.again if p in AGAIN else pytest.mark.long) for p in sorted(POINTS)],
+)
 def test_killed_anywhere_it_finishes_after_a_restart(tmp_path: Path, point: str) -> None:
     house = make(tmp_path, people=120)
     try:

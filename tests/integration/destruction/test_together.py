@@ -156,6 +156,7 @@ def test_who_leaves_while_others_are_looked_for_is_carried_by_the_next_run(
     assert (house.receipt(first)["state"], house.receipt(later[0])["state"]) == ("closed", "closed")
 
 
+@pytest.mark.again
 def test_a_withdrawal_is_settled_with_its_last_extract_and_not_before(house: House, second: str) -> None:
     taken = house.withdraw(house.someone(), "no_further_use")
     run(house, "narrow_block", house.extract)

@@ -462,6 +462,7 @@ def test_a_fault_on_a_way_out_is_seen(site: Site, monkeypatch: pytest.MonkeyPatc
     site.house.work()
 
 
+@pytest.mark.again
 def test_what_everybody_sees_moves_once_many_have_left(site: Site) -> None:
     before = site.call("other", "GET /v1/progress").json()["people"]
     dry_run(site)

@@ -131,6 +131,7 @@ def test_a_leak_raises_the_highest_alarm_and_closes_the_extract_until_a_steward_
         site.extracts.check_part(site.extract, open_ones[0])
 
 
+@pytest.mark.again
 def test_who_left_one_domain_or_came_back_is_no_leak(site: Site) -> None:
     half, back = site.world.keys[2], site.world.keys[4]
     site.withdraw(half, ("lifelog",))

@@ -80,6 +80,7 @@ def test_parts_that_nobody_left_stay_open_as_they_are(world: World) -> None:
     assert all(after[name] == before[name] for name in kept)
 
 
+@pytest.mark.again
 @pytest.mark.parametrize(
     "damage",
     [
@@ -208,6 +209,7 @@ def test_the_verifier_judges_the_parts_that_stay_too(world: World, monkeypatch: 
         assert world.rows(extract, table, f"SELECT count(*) FROM parts WHERE pid = '{gone}'") == [(0,)]
 
 
+@pytest.mark.again
 def test_k_is_verified_over_all_parts_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted fault: classes that fell below k keep their labels in the reissue."""
     extract = world.permit()

@@ -177,6 +177,7 @@ def test_killed_in_the_middle_of_a_job_it_ends_after_a_restart(database_url: str
         database.dispose()
 
 
+@pytest.mark.again
 def test_a_dead_workers_jobs_are_taken_over(postgres_url: str, tmp_path: Path) -> None:
     with fresh_database(postgres_url) as url:
         database = Database(url)

@@ -235,6 +235,7 @@ def test_the_shell_shows_parked_jobs_first_and_acts_on_them(
     assert [one["id"] for one in run("list", "--state", "waiting")] == [newer, again["id"]][::-1]
 
 
+@pytest.mark.again
 @pytest.mark.faults
 def test_a_job_that_kills_its_process_is_parked_and_the_others_are_done(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'baekman.db'}"

@@ -203,6 +203,7 @@ def test_who_withdraws_from_a_domain_it_was_made_of_leaves_the_returned_data(roo
     assert rooms.house.names[key] in first
 
 
+@pytest.mark.again
 def test_who_is_destroyed_is_destroyed_in_the_returned_data_too(rooms: Rooms) -> None:
     made, keys = rooms.published()
     source = rooms.house.someone()

@@ -182,6 +182,7 @@ def test_who_is_destroyed_at_one_institution_keeps_nothing_there_and_everything_
     assert site.built.gate.look().seen == []
 
 
+@pytest.mark.again
 def test_an_institution_that_leaves_takes_its_rows_alone_and_the_permit_stays(site: Site) -> None:
     """After the others: what they withdrew is settled."""
     here = {name for name, held in site.sources(site.linked).items() if "saebom" in held}
