@@ -42,6 +42,7 @@ class Measurement:
 MEASUREMENTS = (
     Measurement("extract", "{folder}", "{folder} --people 50000 --rows 500000 --runs 1"),
     Measurement("extract", "{folder} --rows 100000000 --runs 1", None, "100m"),
+    Measurement("extract", "{folder} --rows 1000000000 --beside 100000000 --runs 1", None, "1b"),
     Measurement("growth", "{folder}", "{folder} --people 5000 20000 --runs 1"),
     Measurement(
         "reissue", "{folder} --people 100000 --rows 2500000",
@@ -62,14 +63,19 @@ MEASUREMENTS = (
 )  # fmt: skip
 
 
-def run_all(*, quick: bool, only: list[str], data: Path | None, results: Path = RESULTS) -> int:
-    """Take every measurement of the form asked for, or those named; write what was found. 1 where one is broken."""
+def run_all(
+    *, quick: bool, only: list[str], data: Path | None, once: bool = False, results: Path = RESULTS
+) -> int:
+    """Take every measurement of the form asked for, or those named, with `once` in a single turn where it would take
+    several; write what was found. 1 where one is broken."""
     failed = 0
     results.mkdir(exist_ok=True)
     for one in MEASUREMENTS:
         arguments = one.quick if quick else one.full
         if arguments is None or (only and one.name not in only) or ("{data}" in arguments and data is None):
             continue
+        if once and "--runs" not in arguments and "--runs" in (HERE / f"{one.module}.py").read_text("utf-8"):
+            arguments += " --runs 1"
         begun = time.monotonic()
         figures = _taken(one, arguments, data)
         sys.stderr.write(f"\r{one.name}: {time.monotonic() - begun:.0f} s" + " " * 20 + "\n")

@@ -12,11 +12,16 @@ from typing import Any
 
 import duckdb
 
-from benchmarks._figures import alone, figure, in_steps, peak_mb, spent
+from benchmarks._disk import watched
+from benchmarks._figures import alone, figure, in_steps, peak_mb, skipped, spent
 from benchmarks._house import make, opened, stored
 
 GOALS = {10_000_000: 2.0, 100_000_000: 1.5}  # a wish of CPU over the copy's at these sizes
 MOST_MB = 2048
+BYTES_A_ROW = (
+    60  # of disk at its fullest: vault, rows laid aside, staged parts and outbox (`disk_mb` of a run)
+)
+GROWTH = 1.2  # most of the CPU a row takes at the smaller size
 
 
 def made(folder: Path, people: int, rows: int) -> dict[str, Any]:
@@ -70,10 +75,12 @@ def copy(folder: Path) -> dict[str, Any]:
 def measure(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, Any]]:
     """Releases and copies in turns, each in a process of its own; medians."""
     alone("extract", folder, "--step", "make", "--people", people, "--rows", rows)
-    copies, releases = list[dict[str, Any]](), list[dict[str, Any]]()
+    copies, releases, disk = list[dict[str, Any]](), list[dict[str, Any]](), 0
     for turn in range(runs):
         copies.append(alone("extract", folder, "--step", "copy"))
-        releases.append(alone("extract", folder, "--step", "release"))
+        with watched(folder) as most:
+            releases.append(alone("extract", folder, "--step", "release"))
+        disk = max(disk, most[0])
         shutil.rmtree(folder / "outbox", ignore_errors=True)
         sys.stderr.write(f"\r{turn + 1} of {runs}")
     copies.append(alone("extract", folder, "--step", "copy"))
@@ -86,10 +93,31 @@ def measure(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, A
             f"extract_{size}", ours, "cpu_s", baseline=base, goal=GOALS.get(rows, 2.0), rows=rows, people=people,
             rss_mb=peak, cpu_s=ours, wall_s=statistics.median(one["wall_s"] for one in releases),
             steps=releases[len(releases) // 2]["steps"], runs=runs, cpu_us_per_row=1e6 * ours / rows,
-            baseline_wall_s=statistics.median(one["wall_s"] for one in copies),
+            baseline_wall_s=statistics.median(one["wall_s"] for one in copies), disk_mb=disk // 10**6,
         ),
         figure(f"extract_{size}_rss", peak, "MB", goal=MOST_MB, rows=rows, rss_mb=peak),
     ]  # fmt: skip
+
+
+def beside(folder: Path, people: int, rows: int, smaller: int, runs: int) -> list[dict[str, Any]]:
+    """CPU of a row at one size against that at a smaller size, where the disk allows the larger."""
+    key = f"extract_{rows // 1_000_000_000}b"
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = rows * BYTES_A_ROW
+    if shutil.disk_usage(folder).free < needed:
+        return [
+            skipped(key, f"{needed // 10**9} GB of disk"),
+            skipped(f"{key}_rss", f"{needed // 10**9} GB of disk"),
+        ]
+    small, _memory = measure(folder / "small", people, smaller, runs)
+    shutil.rmtree(folder / "small")
+    large, memory = measure(folder / "large", people, rows, runs)
+    about = {name: large[name] for name in ("rows", "people", "rss_mb", "cpu_s", "wall_s", "steps", "runs")}
+    cost, before = large["cpu_us_per_row"], small["cpu_us_per_row"]
+    return [
+        figure(key, cost, "CPU us per row", baseline=before, goal=GROWTH, **about),
+        {**memory, "key": f"{key}_rss"},
+    ]
 
 
 def main() -> None:
@@ -98,12 +126,20 @@ def main() -> None:
     asked.add_argument("--people", type=int, default=1_000_000)
     asked.add_argument("--rows", type=int, default=10_000_000)
     asked.add_argument("--runs", type=int, default=3)
+    asked.add_argument(
+        "--beside", type=int, metavar="ROWS", help="compare a row's cost with that at fewer rows"
+    )
     steps = {
         "make": lambda told: made(told.folder, told.people, told.rows),
         "copy": lambda told: copy(told.folder),
         "release": lambda told: release(told.folder),
     }
-    in_steps(asked, steps, lambda told: measure(told.folder, told.people, told.rows, told.runs))
+
+    def whole(told: argparse.Namespace) -> list[dict[str, Any]]:
+        sizes = (told.folder, told.people, told.rows)
+        return beside(*sizes, told.beside, told.runs) if told.beside else measure(*sizes, told.runs)
+
+    in_steps(asked, steps, whole)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """A figure says of itself whether its goal is met, and the page tells all of a folder, what was skipped too."""
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from benchmarks import _suite
+from benchmarks import _suite, extract
 from benchmarks.__main__ import main
 from benchmarks._figures import figure, skipped
 
@@ -67,3 +69,44 @@ def test_a_measurement_that_fails_is_broken_and_the_others_are_kept(tmp_path, mo
     assert _suite.run_all(quick=True, only=[], data=None, results=tmp_path) == 1
     assert [path.name for path in tmp_path.glob("*.json")] == ["good.quick.json"]
     assert "| good |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_billion_rows_are_not_begun_where_the_disk_is_too_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "measure", lambda *_given: pytest.fail("begun"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Disk(59 * 10**9))
+    found = extract.beside(tmp_path, 10, 10**9, 10**8, 1)
+    assert found == [skipped("extract_1b", "60 GB of disk"), skipped("extract_1b_rss", "60 GB of disk")]
+
+
+def test_a_row_of_a_billion_is_measured_against_a_row_of_fewer(tmp_path, monkeypatch):
+    def measured(folder: Path, people: int, rows: int, runs: int) -> list[dict[str, object]]:
+        folder.mkdir()
+        cost = 6.0 if rows == 10**8 else 6.9
+        whole = figure("x", 1.0, "cpu_s", rows=rows, people=people, steps={}, runs=runs, cpu_us_per_row=cost)
+        return [whole, figure("x_rss", 1900.0, "MB", goal=2048)]
+
+    monkeypatch.setattr(extract, "measure", measured)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Disk(61 * 10**9))
+    cost, memory = extract.beside(tmp_path, 10, 10**9, 10**8, 1)
+    assert (cost["key"], cost["value"], cost["ratio"], cost["met"]) == ("extract_1b", 6.9, 1.15, True)
+    assert (memory["key"], memory["met"]) == ("extract_1b_rss", True)
+
+
+def test_once_is_one_turn_of_what_takes_several(tmp_path, monkeypatch):
+    asked: list[str] = []
+
+    def taken(_one: object, arguments: str, _data: object) -> list[dict[str, object]]:
+        asked.append(arguments)
+        return [figure("key", 1.0, "s")]
+
+    monkeypatch.setattr(
+        _suite, "MEASUREMENTS", (_suite.Measurement("api", "F", ""), _suite.Measurement("utility", "F", ""))
+    )
+    monkeypatch.setattr(_suite, "_taken", taken)
+    assert _suite.run_all(quick=False, only=[], data=None, once=True, results=tmp_path) == 0
+    assert asked == ["F --runs 1", "F"]
+
+
+@dataclass(frozen=True)
+class _Disk:
+    free: int
