@@ -15,16 +15,23 @@ from sqlalchemy.orm import Session
 
 from app.keyring import Keyring
 from app.models import SigningKey
+from app.questions import Question
 
 # RFC 9068 2.1 and OpenID Connect Discovery 3 both require RS256 of every issuer, so it is the one we sign with.
 ALGORITHM = "RS256"
 KEY_BITS = 2048
 _LENGTH_BYTES = 4
-# Put together once: of every request it is the first question.
-_VERIFYING = (
+# Of every request it is the first question.
+_VERIFYING = Question(
     select(cast(SigningKey.public_jwk, Text))
     .where(or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > bindparam("since")))
     .order_by(SigningKey.created_at.desc(), SigningKey.kid)
+)
+_OF_LINKS = Question(
+    select(SigningKey.private_wrapped).where(
+        SigningKey.kid == bindparam("kid"),
+        or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > bindparam("since")),
+    )
 )
 _BLOCK = 8  # AES key wrap takes multiples of 8 bytes
 
@@ -79,11 +86,8 @@ def link_key(session: Session, keyring: Keyring) -> tuple[str, bytes]:
 def link_key_of(connection: Connection, keyring: Keyring, kid: str, since: datetime) -> bytes | None:
     """The 32 bytes of a named key that sign links, where it signs still or was retired after `since`. Which keys count
     is asked of the database each time."""
-    query = select(SigningKey.private_wrapped).where(
-        SigningKey.kid == kid, or_(SigningKey.retired_at.is_(None), SigningKey.retired_at > since)
-    )
-    wrapped = connection.scalar(query)
-    return None if wrapped is None else _for_links(keyring, wrapped)
+    row = _OF_LINKS.first(connection, kid=kid, since=since)
+    return None if row is None else _for_links(keyring, row[0])
 
 
 @lru_cache(maxsize=16)
@@ -96,8 +100,7 @@ def _for_links(keyring: Keyring, wrapped: bytes) -> bytes:
 
 def public_keys(connection: Connection, at: datetime, token_life: timedelta) -> tuple[str, ...]:
     """The keys that verify at `at`, as JSON: those that sign, and those retired less than a token's life ago."""
-    rows = connection.execute(_VERIFYING, {"since": at - token_life})
-    return tuple([row[0] for row in rows])
+    return tuple([row[0] for row in _VERIFYING.all(connection, since=at - token_life)])
 
 
 def key_set(public: tuple[str, ...]) -> KeySet:

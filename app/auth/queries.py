@@ -34,6 +34,7 @@ from app.models import (
     SigningKey,
     UsedToken,
 )
+from app.questions import Question
 
 _FIRST_START_LOCK = 0x6261656B  # an arbitrary number, ours alone
 
@@ -173,7 +174,7 @@ def _noted(name: str) -> ColumnElement[bool]:
     return and_(UsedToken.kind == bindparam(f"{name}_kind"), UsedToken.jti == bindparam(name))
 
 
-_ASKING = (
+_ASKING = Question(
     select(
         Client.scopes,
         Client.tokens_from,
@@ -200,11 +201,10 @@ def asking(
 ) -> Asking | None:
     """The client and, where a person asks through it, the account; None where there is no such client. `token`,
     `family`: (kind, jti), either of which takes the token back."""
-    values = {
-        "client": client_id, "account": account_id, "token_kind": token[0], "token": token[1],
-        "family_kind": family[0], "family": family[1],
-    }  # fmt: skip
-    row = connection.execute(_ASKING, values).one_or_none()
+    row = _ASKING.first(
+        connection, client=client_id, account=account_id, token_kind=token[0], token=token[1],
+        family_kind=family[0], family=family[1],
+    )  # fmt: skip
     if row is None:
         return None
     client, account = row[3:9], row[9:]

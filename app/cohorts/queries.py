@@ -12,6 +12,7 @@ from app.auth.policy import Actor, CohortFacts, VersionFacts
 from app.errors import not_found
 from app.jobs import parking
 from app.models import Cohort, Consent, Dataset, DatasetVersion, Institution, Job, Upload, VaultTable
+from app.questions import Question
 
 _DATASET = (
     Dataset.id, Dataset.cohort_id, Dataset.name, Dataset.name_ko, Dataset.description, Dataset.keywords,
@@ -23,32 +24,32 @@ _SHOWN = (
     DatasetVersion.created_at, DatasetVersion.published_at,
 )  # fmt: skip
 _JOB = (Job.id, Job.kind, Job.state, Job.progress, Job.failure, Job.finished_at)
-# What is asked at every look at a version or a list is put together once.
-_VERSION = (
+# What is asked at every look at a version or a list.
+_VERSION = Question(
     select(*_SHOWN, Cohort.id.label("cohort_id"), Cohort.institution_id)
     .join(Dataset, Dataset.id == DatasetVersion.dataset_id)
     .join(Cohort, Cohort.id == Dataset.cohort_id)
     .where(DatasetVersion.id == bindparam("version"))
 )
-_TABLES = (
+_TABLES = Question(
     select(VaultTable.table_name, VaultTable.rows, VaultTable.people)
     .where(VaultTable.version_id == bindparam("version"))
     .order_by(VaultTable.generation)
 )
-_PROGRESS = (
+_PROGRESS = Question(
     select(*_JOB)
     .where(Job.subject == bindparam("version"))
     .order_by(Job.created_at.desc(), Job.id.desc())
     .limit(1)
 )
-_HOLDER = select(Cohort.institution_id).where(Cohort.id == bindparam("cohort"))
-_DATASETS = (
+_HOLDER = Question(select(Cohort.institution_id).where(Cohort.id == bindparam("cohort")))
+_NEWEST = (
     select(*_DATASET)
     .where(Dataset.cohort_id == bindparam("cohort"))
     .order_by(Dataset.id.desc())
     .limit(bindparam("most"))
 )
-_LATER_DATASETS = _DATASETS.where(Dataset.id < bindparam("after"))
+_DATASETS, _LATER_DATASETS = Question(_NEWEST), Question(_NEWEST.where(Dataset.id < bindparam("after")))
 
 
 def institution(session: Session, institution_id: str, *, lock: bool = False) -> Institution:
@@ -90,16 +91,15 @@ def version(
 
 def held_by(connection: Connection, cohort_id: str) -> CohortFacts:
     """What the policy needs to know of a cohort, without the cohort; a Problem where there is none."""
-    held = connection.scalar(_HOLDER, {"cohort": cohort_id})
-    if held is None:
+    if (row := _HOLDER.first(connection, cohort=cohort_id)) is None:
         raise not_found("cohort")
-    return CohortFacts(institution_id=held)
+    return CohortFacts(institution_id=row.institution_id)
 
 
 def shown_version(connection: Connection, version_id: str) -> tuple[VersionFacts, Any]:
     """What the policy needs to know of a version, and the version as `version_view` takes it: without dictionary and
     report, which weigh more than all the rest. A Problem where there is none."""
-    if (row := connection.execute(_VERSION, {"version": version_id}).one_or_none()) is None:
+    if (row := _VERSION.first(connection, version=version_id)) is None:
         raise not_found("dataset version")
     return VersionFacts(institution_id=row.institution_id, state=row.state), row
 
@@ -133,14 +133,12 @@ def datasets_of(
     connection: Connection, cohort_id: str, after: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """The datasets of a cohort as they are shown, newest first."""
-    values = {"cohort": cohort_id, "most": limit}
     rows = (
-        connection.execute(_LATER_DATASETS, {**values, "after": after})
+        _LATER_DATASETS.all(connection, cohort=cohort_id, most=limit, after=after)
         if after
-        else connection.execute(_DATASETS, values)
+        else _DATASETS.all(connection, cohort=cohort_id, most=limit)
     )
-    names = tuple(rows.keys())
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return [row._asdict() for row in rows]
 
 
 def versions_of(session: Session, dataset_id: str, after: str | None, limit: int) -> Sequence[DatasetVersion]:
@@ -243,7 +241,7 @@ def dataset_view(row: Dataset) -> dict[str, Any]:
 def version_view(connection: Connection, row: Any, cohort_id: str) -> dict[str, Any]:
     """A version with its checked tables; rows and people are shown to the holder and its stewards only. `row`: of
     DatasetVersion, or of `shown_version`."""
-    tables = {one[0]: one for one in connection.execute(_TABLES, {"version": row.id})}
+    tables = {one[0]: one for one in _TABLES.all(connection, version=row.id)}
     return {
         "id": row.id,
         "dataset_id": row.dataset_id,
@@ -284,7 +282,7 @@ def check_is_parked(session: Session, version_id: str) -> bool:
 
 
 def _progress(connection: Connection, version_id: str) -> dict[str, Any]:
-    job = connection.execute(_PROGRESS, {"version": version_id}).one_or_none()
+    job = _PROGRESS.first(connection, version=version_id)
     return {"job": job.kind, "state": job.state, "failure": parking.why(job), **job.progress} if job else {}
 
 

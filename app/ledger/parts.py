@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.auth.freezes import anything_frozen
 from app.db import new_id
 from app.models import BlockMark, Extract, Part, Permit, Recoding
+from app.questions import Question
 
 DAMAGED = "damaged"
 MADE_AGAIN = "made_again"
@@ -137,7 +138,7 @@ def block_each(
     return closed
 
 
-_STATE = (
+_STATE = Question(
     select(
         Part.name, Part.sha256, Part.bytes, Part.state, Part.reason, Part.successor, Part.withdrawal_id,
         Extract.state, Permit.state, Permit.valid_until, Extract.expires_at,
@@ -150,12 +151,12 @@ _STATE = (
     .join(Permit, Permit.id == Extract.permit_id)
     .where(Part.extract_id == bindparam("extract"), Part.name == bindparam("part"))
 )  # fmt: skip
-# Put together once: it is asked before every MiB that leaves.
+# It is asked before every MiB that leaves.
 
 
 def state_of(connection: Connection, extract_id: str, name: str) -> PartState | None:
     """The one row that a byte check reads; None where there is no such part."""
-    row = connection.execute(_STATE, {"extract": extract_id, "part": name}).one_or_none()
+    row = _STATE.first(connection, extract=extract_id, part=name)
     if row is None:
         return None
     return PartState(
