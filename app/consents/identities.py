@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,10 +14,12 @@ from sqlalchemy import Insert, LargeBinary, bindparam, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.consents import enrolling
+from app.consents.staging import staged
 from app.models import Base, Participant
 
 _BLOCK = 64  # bytes of a block of SHA-256
-_BATCH = 5_000
+_BATCH = 50_000  # people staged at a time
 _IDENTITY = 32  # bytes
 _RANGES = 16  # of an index, each read by one statement: of ten million people some 40 MB at a time
 
@@ -92,25 +93,20 @@ def _unlaid(data: bytes) -> pa.Table:
 def enrol(session: Session, cohort_id: str, identities: Iterable[bytes], at: datetime) -> None:
     """Make participants of identities that the cohort does not know; those it knows stay as they are.
 
-    New keys are given in the order of the identities, which is random: a key tells nothing of the file's order. The
-    caller has locked the cohort.
+    The caller has locked the cohort. The database does it in sets, as for a register (`enrolling`).
     """
-    # Those who are known are passed over before a key is drawn: keys are 32 bits, and a drawn one is never used again.
-    known = index(session, cohort_id)["identity"].combine_chunks()
-    given = pa.array(set(identities), pa.binary())
-    new = sorted(given.filter(pc.invert(pc.is_in(given, value_set=known))).to_pylist())
-    for start in range(0, len(new), _BATCH):
-        rows = [
-            {
-                "cohort_id": cohort_id,
-                "identity": one,
-                "random_id": secrets.token_bytes(16),
-                "return_token": secrets.token_bytes(16),
-                "created_at": at,
-            }
-            for one in new[start : start + _BATCH]
-        ]
-        session.execute(insert_missing(session, Participant, ["cohort_id", "identity"]), rows)
+    given = list(set(identities))
+    if not given:
+        return
+    with staged(session, _people(given), ()) as connection:
+        enrolling.enrol(connection, cohort_id, at)
+
+
+def _people(identities: list[bytes]) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(identities), _BATCH):
+        some = identities[start : start + _BATCH]
+        numbers = pa.array(range(start, start + len(some)), pa.int32())
+        yield pa.RecordBatch.from_pydict({"n": numbers, "identity": pa.array(some, pa.binary())})
 
 
 def keys_of(session: Session, hasher: Hasher, cohort_id: str, batches: Iterable[pa.Array]) -> pa.Table:

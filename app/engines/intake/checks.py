@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from app.deid.dictionary_links import own_participants
 from app.deid.identifiers import MARKS, Source, judge, look, mark_of, text_mark
 from app.engines.intake.arrival import LINES
@@ -25,6 +28,8 @@ from app.schemas.dictionary import Column, Table
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 Lines = Callable[[Sequence[int]], tuple[int, ...]]
+Numbers = Callable[[str], npt.NDArray[np.int64]]
+_SORTED = 16_000_000  # whole numbers sorted at a time: 128 MB, and as much while they are gathered
 _BATCH = (
     30  # columns asked about in one query, so that a wide table does not make one of thousands of aggregates
 )
@@ -116,10 +121,16 @@ def _marked(source: Source, marks: Sequence[str]) -> str:
     return f"SELECT count(*), min(__row, {LINES}) FROM stage WHERE {' OR '.join(tests)}"
 
 
-def key_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
-    """Primary keys that occur more than once; the line told is that of the second occurrence."""
+def key_findings(
+    table: Table, counts: Mapping[str, Count], in_all: int, ask: Ask, numbers: Numbers, lines: Lines
+) -> Iterator[Finding]:
+    """Primary keys that occur more than once, of `in_all` rows; the line told is that of the second occurrence."""
     if not table.primary_key:
         return
+    if len(table.primary_key) == 1 and table.column(table.primary_key[0]).type == "integer":
+        (name,) = table.primary_key
+        if not _occurs_twice(_value(table, name), in_all - counts[name].nulls, numbers):
+            return
     key = ", ".join(_value(table, name) for name in table.primary_key)
     present = " AND ".join(f"{_value(table, name)} IS NOT NULL" for name in table.primary_key)
     groups = f"FROM stage WHERE {present} GROUP BY {key} HAVING count(*) > 1"
@@ -132,6 +143,19 @@ def key_findings(table: Table, ask: Ask, lines: Lines) -> Iterator[Finding]:
             "duplicate_key", "rows have the primary key of an earlier row", table.name, ", ".join(table.primary_key),
             lines(rows), int(count),
         )  # fmt: skip
+
+
+def _occurs_twice(value: str, filled: int, numbers: Numbers) -> bool:
+    """Whether a whole number of the stage occurs more than once. Sorted in parts that fit in memory: the engine would
+    keep all of them by their hash, which costs it several times as much."""
+    parts = 1 + filled // _SORTED
+    for part in range(parts):
+        where = f"{value} IS NOT NULL" + (f" AND hash({value}) % {parts} = {part}" if parts > 1 else "")
+        found = numbers(f"SELECT {value} FROM stage WHERE {where}")
+        found.sort()
+        if (found[1:] == found[:-1]).any():
+            return True
+    return False
 
 
 def foreign_findings(

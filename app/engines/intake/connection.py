@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from app.engines.intake.reading import literal, quoted
@@ -49,6 +51,11 @@ class Connection:
         """The first column of a query, at most `rows` at a time; to be drained before the next question."""
         for batch in self._con.sql(query).to_arrow_reader(rows):
             yield batch.column(0)
+
+    def numbers(self, query: str) -> npt.NDArray[np.int64]:
+        """The first column of a query, whole numbers none of which is missing, in an array of its own."""
+        column = self._con.sql(query).to_arrow_table().column(0)
+        return np.concatenate([np.empty(0, np.int64), *(part.to_numpy() for part in column.chunks)])
 
     def record_batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
         """What a query answers, at most `rows` at a time; to be drained before the next question."""

@@ -275,7 +275,9 @@ class Intake:
         hits, doubts = checks.identifier_findings(table, self._db.ask, self._places.rows)
         report.findings += hits
         report.findings += checks.column_findings(table, self._counts, self._db.ask, self._places.rows)
-        report.findings += checks.key_findings(table, self._db.ask, self._places.rows)
+        report.findings += checks.key_findings(
+            table, self._counts, report.rows, self._db.ask, self._db.numbers, self._places.rows
+        )
         report.findings += checks.foreign_findings(table, local, left_out, self._db.ask, self._places.rows)
         report.warnings += doubts
         report.warnings += checks.warnings(table, self._db.ask, self._places.rows)

@@ -1,4 +1,4 @@
-"""What is plain is read by a cast, the rest by the strict patterns; and both formats hold the same values."""
+"""What is plain is read by a cast, the rest by the strict patterns; both formats hold the same; keys occur once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.engines.intake import reading
+from app.engines.intake import checks, reading
 from app.engines.intake.arrival import Bounds, receive
+from app.engines.intake.connection import Connection
 from app.engines.intake.reading import parquet_source, stage_query
 from app.schemas.dictionary import Table
 
@@ -116,3 +117,19 @@ def test_what_is_of_its_type_already_is_what_its_text_would_be_read_as(tmp_path:
     plain = stage(tmp_path / "t.parquet", of, as_texts=False)
     assert repr(plain) == repr(stage(tmp_path / "t.parquet", of, as_texts=True))
     assert len(plain) == 4
+
+
+@pytest.mark.parametrize("most", [1, 3, 16_000_000])
+def test_a_number_that_occurs_twice_is_found_however_few_are_sorted_at_a_time(
+    most: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checks, "_SORTED", most)
+    db = Connection(tmp_path, "256MB", 1, [])
+    for values, twice in (([], False), ([5], False), ([-4, 2**62, 0, -(2**62), 7, None, None], False),
+                          ([9, 8, 7, 1, 2, 3, None, 9], True), ([-1, -1], True)):  # fmt: skip
+        db.ask("CREATE OR REPLACE TEMP TABLE stage (v0 BIGINT)")
+        for one in values:
+            db.ask(f"INSERT INTO stage VALUES ({'NULL' if one is None else one})")
+        filled = sum(one is not None for one in values)
+        assert checks._occurs_twice("v0", filled, db.numbers) is twice
+    db.close()
