@@ -5,7 +5,7 @@ A cell costs a length check and at most two pattern runs; only what matches one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,8 @@ _PLAIN = "0123456789@-"
 _WIDE_DIGITS = "[０-９]{2}|＠"
 _MANY = 4  # rows per distinct text from which on texts are counted before they are looked at
 _FIRST = 20_000  # rows that tell whether texts repeat; it decides the cost, never the answer
-_SEVENTHS = 0.9  # the share of first seven digits in a column from which on it is looked at more closely
+_SEVENTHS = 9  # of ten numbers of a column: from so many first seven digits on it is looked at more closely
+_SOME = 6  # a sixth of the rows is looked at first, where a tenth of others is enough
 _BATCH = 50  # columns looked at in one query
 
 
@@ -204,7 +205,7 @@ def _look(ask: Ask, relation: str, sources: list[Source], found: list[Seen]) -> 
         if source.stray is not None and stray:
             strays[i] = source.stray
     largest_of = {i: row[3 * i + 2] for values in wholes.values() for i in values}
-    wholes = _worth_marking(ask, relation, wholes, largest_of)
+    wholes = _worth_marking(ask, relation, wholes, largest_of, [one.filled for one in found])
     for alike, values in wholes.items():
         for column, mark, cells, distinct in ask(_whole_query(relation, values, *alike)):
             _add(found[column], [(mark, cells, distinct)])
@@ -225,26 +226,30 @@ def _worth_marking(
     relation: str,
     wholes: dict[tuple[str, str | None], dict[int, str]],
     largest: dict[int, float],
+    filled: Sequence[int],
 ) -> dict[tuple[str, str | None], dict[int, str]]:
     """The columns of numbers without those that cannot hold an identifier: small numbers are only ever the first seven
-    digits of one, which a column is that holds hardly anything else (`columns.judge`). One plain pass tells it."""
+    digits of one, which a column is that holds hardly anything else (`columns.judge`). The first rows tell it of most
+    columns: they alone hold more of other numbers than such a column has. The rest take one plain pass."""
     small = {
         i: value
         for (_, said), values in wholes.items() if said is None
         for i, value in values.items() if largest[i] < _SEVEN
     }  # fmt: skip
-    if not small:
-        return wholes
-    whole = {
-        i: f"(CASE WHEN {v} >= {_SMALLEST} THEN CAST(floor({v}) AS INTEGER) END)" for i, v in small.items()
-    }
-    told = ", ".join(
-        f"count(*) FILTER ({_first_seven(whole[i])}) < {_SEVENTHS} * count({v})" for i, v in small.items()
-    )
-    row = ask(f"SELECT {told} FROM {relation}")[0]
-    done = {i for i, few in zip(small, row, strict=True) if few}
+    done = set[int]()
+    first = max((filled[i] for i in small), default=0) // _SOME
+    for rows in (f"(FROM {relation} LIMIT {first})", relation):
+        asked = {i: _others(value) for i, value in small.items() if i not in done}
+        row = ask(f"SELECT {', '.join(asked.values())} FROM {rows}")[0] if asked else ()
+        done |= {i for i, n in zip(asked, row, strict=True) if 10 * (filled[i] - n) < _SEVENTHS * filled[i]}
     left = {alike: {i: v for i, v in values.items() if i not in done} for alike, values in wholes.items()}
     return {alike: values for alike, values in left.items() if values}
+
+
+def _others(value: str) -> str:
+    """How many numbers are not the first seven digits of a resident number."""
+    whole = f"(CASE WHEN {value} >= {_SMALLEST} THEN CAST(floor({value}) AS INTEGER) END)"
+    return f"count({value}) - count(*) FILTER ({_first_seven(whole)})"
 
 
 def _counts(source: Source) -> str:

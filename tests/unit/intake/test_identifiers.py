@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from app.deid.identifiers import (
@@ -16,6 +19,7 @@ from app.deid.identifiers import (
     judge,
     look,
     looks_like,
+    scan,
     scan_of,
 )
 from app.deid.identifiers.cards import check_digit_holds, sql_is_card
@@ -177,3 +181,26 @@ def test_seconds_since_1970_are_not_old_phone_numbers_unless_the_name_says_so() 
     assert _judged("phone", seconds, "integer")[0] == {"phone_number"}
     mixed: list[object] = [*(1_000_000_000 + n for n in range(5)), *seconds]
     assert _judged("taken_at", mixed, "integer")[0] == set()
+
+
+def test_the_first_rows_tell_of_a_column_only_what_all_of_it_would() -> None:
+    seven, other = 9001011, 9_999_999  # 1 January 1990 and a digit; nothing
+    cases: dict[str, Sequence[int | None]] = {
+        "others_first": [other] * 9 + [seven] * 91,  # at odds with the first rows, and still a column of them
+        "too_many_others_first": [other] * 11 + [seven] * 89,
+        "others_last": [seven] * 89 + [other] * 11,
+        "just_enough": [other] * 10 + [seven] * 90,
+        "holes": [None] * 50 + [seven] * 46 + [other] * 4,
+    }
+    con = duckdb.connect(config={"threads": 1})
+    con.register("cells", pa.table({name: pa.array(cells, pa.int64()) for name, cells in cases.items()}))
+
+    def ask(query: str) -> list[tuple[Any, ...]]:
+        return con.execute(query).fetchall()
+
+    named = dict(enumerate(cases))
+    filled = [sum(one is not None for one in cells) for cells in cases.values()]
+    left = scan._worth_marking(
+        ask, "cells", {("integer", None): named}, dict.fromkeys(named, float(other)), filled
+    )
+    assert set(left[("integer", None)].values()) == {"others_first", "just_enough", "holes"}
