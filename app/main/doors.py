@@ -43,6 +43,7 @@ from app.routers import (
 )
 from app.routers.guards import assert_every_route_guarded, state_scopes
 from app.routers.house import House
+from app.routers.signpost import Signpost
 
 ROUTERS = (
     pages,
@@ -91,6 +92,7 @@ def hang(house: House, app: FastAPI) -> FastAPI:
     problems.install(app)
     state_scopes(app)
     assert_every_route_guarded(app)
+    app.router.middleware_stack = Signpost(app.router)
     return app
 
 

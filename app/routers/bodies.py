@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request
 
 from app.errors import Finding, refuse_all
-from app.routers.threads import reads_body
+from app.routers.threads import announces_body, reads_body
 
 MOST_BYTES = 8 * 2**20
 MOST_DEEP = 40
@@ -20,7 +20,7 @@ Id = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,40}$")]
 @reads_body
 async def _storable(request: Request) -> None:
     """Refuse NUL, broken Unicode, numbers that are none, and endless nesting, in keys and values at any depth."""
-    if body := await request.body():
+    if announces_body(request) and (body := await request.body()):
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):

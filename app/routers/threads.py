@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 P = ParamSpec("P")
 T = TypeVar("T")
 _in_thread: ContextVar[bool] = ContextVar("in_thread", default=False)
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 _BODY_READERS: set[Callable[..., Any]] = set()
 
 
@@ -28,6 +29,11 @@ def reads_body(dependency: Callable[P, T]) -> Callable[P, T]:
     """Say of a dependency that it awaits the request's body: it is received on the loop, before the thread begins."""
     _BODY_READERS.add(dependency)
     return dependency
+
+
+def announces_body(request: Request) -> bool:
+    """Whether a body may come: a GET has one only where its headers say so (RFC 9112 6.3)."""
+    return request.method not in ("GET", "HEAD") or not _FRAMING.isdisjoint(request.headers.keys())
 
 
 async def in_thread(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -55,14 +61,15 @@ class InOneThread(APIRoute):
             return handle
 
         async def threaded(request: Request) -> Response:
-            if reads:
+            if expects or (reads and announces_body(request)):
                 try:
                     await request.body()
                 except ClientDisconnect:
                     return await handle(request)  # which meets it again, and tells of it in its own way
             return await run_in_threadpool(_run, handle(request))
 
-        reads = self.body_field is not None or any(one.call in _BODY_READERS for one in _flat(self.dependant))
+        expects = self.body_field is not None
+        reads = any(one.call in _BODY_READERS for one in _flat(self.dependant))
         return threaded
 
 
