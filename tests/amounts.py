@@ -1,14 +1,17 @@
 """How much is tried: in `make test` few examples and the first cases of many; the other cases are run again by CI."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
 
+Amount = TypeVar("Amount")
 
-def tries(quick: int, thorough: int) -> int:
-    """The number of examples in this run; the profile `thorough` is said by `--hypothesis-profile`."""
+
+def tries(quick: Amount, thorough: Amount) -> Amount:
+    """How much is tried in this run, the number of examples above all; the profile `thorough` is said by
+    `--hypothesis-profile`."""
     return thorough if settings.get_current_profile_name() == "thorough" else quick
 
 

@@ -158,7 +158,7 @@ def pytest_collection_finish() -> None:
     a quarter of a million objects, a seventh of the time of all tests."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(100_000, 50, 10)
     gc.enable()
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy import select
 from starlette.testclient import TestClient
@@ -24,9 +23,10 @@ from app.auth.policy import ROLE_SCOPES
 from app.consents.register import find
 from app.jobs import execute
 from app.jobs.engine import InlineEngine
-from app.main import build, hang
+from app.main import build
 from app.models import AuditLine, Cohort, Job, Participant, Permit, Project
 from app.settings import Settings
+from tests import doors
 from tests.schema import with_migrations
 
 FORM = {
@@ -37,7 +37,6 @@ FORM = {
 }
 PURPOSE = {"term": "HMB", "country": "KR", "irb": True, "commercial": False}
 # The routes of services that are closed, for the next: to put them together takes longer than most tests.
-_DOORS: list[FastAPI] = []
 
 
 @dataclass
@@ -59,8 +58,7 @@ class Service:
         built = build(self.settings, self.now)
         self.db, self.house = built.db, built.house
         with_migrations(self.db)
-        self.app = _DOORS.pop() if _DOORS else hang(built.house, FastAPI(docs_url=None, redoc_url=None))
-        self.app.state.house = built.house
+        self.app = doors.before(built.house)
         self.http = TestClient(self.app, base_url=self.settings.public_url, raise_server_exceptions=False)
         self.jobs = InlineEngine(built.db, self.now, built.tasks)
         self._secrets: dict[str, tuple[str, str]] = {}
@@ -75,7 +73,7 @@ class Service:
         """Give the database back."""
         self.http.close()
         self.db.dispose()
-        _DOORS.append(self.app)
+        doors.back(self.app)
 
     # -- who
 

@@ -19,9 +19,9 @@ from starlette.testclient import TestClient
 from app.auth import credentials
 from app.auth.policy import ROLE_SCOPES, Role
 from app.extracts.links import LinkService
-from app.main import hang
 from app.models import Client, Part
 from app.routers.house import House
+from tests import doors
 from tests.integration.destruction.house import make
 from tests.issuer import Hands
 from tests.schema import copy_into, copy_of
@@ -99,7 +99,7 @@ def standing(folder: Path) -> Iterator[Site]:
     auth, extracts = replace(built.house.auth, clock=clock), replace(built.house.extracts, clock=clock)
     links = LinkService(extracts, auth.links, auth.issuer)
     house = replace(built.house, auth=auth, extracts=extracts, links=links)
-    app = hang(house, FastAPI(docs_url=None, redoc_url=None, title="t", version="1", description="d"))
+    app = doors.before(house)
     with world.db.unit_of_work() as session:
         for who, (role, home) in ASKERS.items():
             session.add(_client(who, role, made.actor.institution_id if home else None, clock))
@@ -108,6 +108,7 @@ def standing(folder: Path) -> Iterator[Site]:
     http = TestClient(app, base_url=auth.issuer, raise_server_exceptions=False)
     yield Site(app, http, house, world, clock, made.extract, others, names, copy_of(world.db))
     http.close()
+    doors.back(app)
     world.db.dispose()
 
 

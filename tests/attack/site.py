@@ -18,7 +18,6 @@ from starlette.testclient import TestClient
 
 from app.auth.policy import ROLE_SCOPES, Actor, Credential, Role
 from app.db import new_id
-from app.main import hang
 from app.models import (
     Alarm,
     Cohort,
@@ -32,6 +31,7 @@ from app.models import (
     Permit,
     Review,
 )
+from tests import doors
 from tests import world as worlds
 from tests.attack.matrix import ASKERS, HOLDER, Facts
 from tests.integration.destruction.house import House, make
@@ -116,6 +116,7 @@ def standing(folder: Path) -> Iterator[Site]:
     made = found(folder)
     yield made
     made.http.close()
+    doors.back(made.app)
     made.house.world.db.dispose()
 
 
@@ -125,9 +126,8 @@ def found(folder: Path) -> Site:
     home = str(house.actor.institution_id)
     built = house.built
     built.house.auth.bootstrap()
-    app = FastAPI(docs_url=None, redoc_url=None, title="t", version="1", description="d")
     actors: dict[str, Actor] = {}
-    hang(replace(built.house, auth=_Known(built.house.auth, actors)), app)  # type: ignore[arg-type]
+    app = doors.before(replace(built.house, auth=_Known(built.house.auth, actors)))  # type: ignore[arg-type]
     site = Site(house, TestClient(app, raise_server_exceptions=False), app, actors, {}, Facts(home))
     _people(site, home)
     _objects(site)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
@@ -256,8 +256,11 @@ def _must_be_equal(shape: Shape, rounds: list[list[tuple[int, str, bool]]]) -> l
     return ways
 
 
+WRITTEN, ALL = (Phase.explicit,), tuple(Phase)  # what is drawn is said at length, in CI
+
+
 @pytest.mark.faults
-@settings(max_examples=tries(1, 40), suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, phases=tries(WRITTEN, ALL), suppress_health_check=list(HealthCheck))
 @example(
     Shape(7, EVERYTHING, True, True, True, False, cap=2),
     [[(2, "clinical", False)], [(2, "clinical", True), (5, "clinical", False), (9, "lifelog", False)]],

@@ -89,15 +89,28 @@ def _kind(name: str, case: Case) -> str:
     return "VARCHAR" if read_as_text else {**kinds, "date": "DATE", "datetime": "TIMESTAMP"}[case.type]
 
 
+KNOWN = [(name, case) for name, listed in CASES.items() for case in listed]
+# The long SQL of numbers takes Java longest to read: of these, `make test` asks so many cases, CI the others too.
+SOME = {"band": 2, "round_number": 3}
+LATER = {
+    n
+    for n, (name, case) in enumerate(KNOWN)
+    if name in SOME and not any(case is one for one in CASES[name][: SOME[name]])
+}
+
+
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Any]]]:
-    """What Spark makes of every case of every transform: the column `c<n>` of `out` for the n-th. One query for all."""
+def cases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """What Spark makes of cases of every transform, of those of `LATER` or of all others: the column `c<n>` of `out`
+    for the n-th of `KNOWN`. One query for all."""
     con = duckdb.connect()
-    known = [(name, case) for name, listed in CASES.items() for case in listed]
-    most = max(len(case.values) for _, case in known)
+    known = {n: case for n, case in enumerate(KNOWN) if (n in LATER) == request.param}
+    most = max(len(case.values) for _, case in known.values())
     con.execute(f"CREATE TABLE rows AS SELECT range::INTEGER AS i FROM range({most})")
     asked = []
-    for n, (name, case) in enumerate(known):
+    for n, (name, case) in known.items():
         kind = _kind(name, case)
         con.execute(f"ALTER TABLE rows ADD COLUMN v{n} {kind}")
         con.execute(f"ALTER TABLE rows ADD COLUMN a{n} DATE")
@@ -115,21 +128,22 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.Duc
         session.lay("rows", con, "FROM rows")
         session.lay_table("secrets", keyed.secrets(keyed.record_key(KEY), SPACES))
         session.fetch(f"SELECT i, {', '.join(asked)} FROM rows", con, "out")
-    yield con, known
+    yield con
     con.close()
 
 
 @pytest.mark.parametrize(
-    "number",
-    [pytest.param(n, id=f"{name}-{n}") for n, name in enumerate(n for n, c in CASES.items() for _ in c)],
+    ("cases", "number"),
+    [
+        pytest.param(n in LATER, n, id=f"{name}-{n}", marks=[pytest.mark.again] if n in LATER else [])
+        for n, (name, _) in enumerate(KNOWN)
+    ],
+    indirect=["cases"],
 )
-def test_values_leave_as_the_table_says(
-    cases: tuple[duckdb.DuckDBPyConnection, list[Any]], number: int
-) -> None:
-    con, known = cases
-    name, case = known[number]
+def test_values_leave_as_the_table_says(cases: duckdb.DuckDBPyConnection, number: int) -> None:
+    name, case = KNOWN[number]
     transform = transforms()[name]
-    found = con.sql(f"SELECT c{number} FROM out ORDER BY i LIMIT {len(case.values)}")
+    found = cases.sql(f"SELECT c{number} FROM out ORDER BY i LIMIT {len(case.values)}")
     assert [row[0] for row in found.fetchall()] == [after for _, after in case.values]
     params = transform.Params.model_validate(case.params)
     assert str(found.types[0]) == transform.released(case.column(), params).sql
@@ -287,31 +301,30 @@ def _built(gate: Gate, plan: Plan, look: Callable[[Staged], Any], key: bytes = S
         return look(build(gate, plan, worlds.PURPOSE, (None, key), None, spill, lambda **_: None))
 
 
-def _told(staged: Staged) -> dict[str, Any]:
-    """Everything that a release says of itself, and its parts."""
+def _told(staged: Staged, plan: Plan) -> dict[str, Any]:
+    """Everything that a release says of itself, and its parts: equal digests are equal rows in the same order."""
     kept = staged.kept.tables if staged.kept else {}
     return {
         "parts": {(p.table, p.position): (p.rows, p.sha256) for p in staged.parts},
-        "rows": {(p.table, p.position): _rows(p.path) for p in staged.parts},
         "people": staged.people, "members": staged.members.tolist(), "counts": staged.part_counts,
         "codes": staged.rolled_up, "windows": staged.windows, "outside": staged.outside, "rows in": staged.rows_in,
         "kept": {name: sorted(table.to_pylist(), key=str) for name, table in kept.items()},
+        "names": _names_in(staged, plan), "engine": staged.made_by,
     }  # fmt: skip
 
 
-def _rows(path: Path) -> list[Any]:
-    return duckdb.read_parquet(str(path)).fetchall()
-
-
 def must_be_equal(gate: Gate, plan: Plan, *tables: str) -> dict[str, Any]:
-    """Both engines build the plan: the same rows in the same order, the same bytes, and the same said of them."""
-    ours = _built(gate, plan, _told)
-    with on(gate, "spark") as other:
-        theirs = _built(other, plan, _told)
+    """Both engines build the plan: the same rows in the same order, the same bytes, and the same said of them. Spark
+    is chosen by size."""
+    ours = _built(gate, plan, lambda staged: _told(staged, plan))
+    with on(gate, "by_size", replace(LIMITS, spark_from=1)) as other:
+        theirs = _built(other, plan, lambda staged: _told(staged, plan))
+    assert ours.pop("engine").startswith("duckdb")
+    assert theirs.pop("engine").startswith("spark 4.")
     for what, found in ours.items():
         assert theirs[what] == found, what
     assert {table for table, _ in ours["parts"]} == set(tables)
-    assert all(rows for rows in ours["rows"].values())
+    assert all(rows for rows, _ in ours["parts"].values())
     told: dict[str, Any] = ours
     return told
 
@@ -339,8 +352,11 @@ def test_linked_people_of_two_institutions_come_out_alike(tmp_path: Path) -> Non
     db.dispose()
 
 
-def test_the_whole_extract_of_the_demo_comes_out_alike(tmp_path: Path) -> None:
+def test_the_whole_extract_of_the_demo_comes_out_alike_and_spark_tells_nobody_a_key_or_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Its people, tables, dictionary, request and filter: seven tables of 2,694 people and their vocabulary."""
+    seen = watched(monkeypatch)
     made = sample.export(tmp_path / "export")
     document = sample.dictionary(made)
     dictionary = Dictionary.model_validate(document)
@@ -357,6 +373,9 @@ def test_the_whole_extract_of_the_demo_comes_out_alike(tmp_path: Path) -> None:
     told = must_be_equal(world.gate, plan, *story.WANTED)
     assert told["rows in"]["drug_exposure"] == 67_707
     assert len(told["parts"]) > len(story.WANTED)
+    must_tell_nothing(seen, SECRET, told["names"])
+    said = capfd.readouterr()
+    assert not any(name in said.out + said.err for name in told["names"])
     db.dispose()
 
 
@@ -538,25 +557,16 @@ def _names(manifest: dict[str, Any]) -> Sequence[str]:
     return [part["name"] for table in manifest["tables"] for part in table["parts"]]
 
 
-def test_by_size_the_large_goes_to_spark_which_tells_nobody_a_key_or_a_name(
-    world: worlds.World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    seen = watched(monkeypatch)
+def test_by_size_the_small_stays_with_duckdb(world: worlds.World) -> None:
     with on(world.gate, "by_size") as gate:
         assert _built(gate, world.plan, lambda staged: staged.made_by).startswith("duckdb")
-    with on(world.gate, "by_size", replace(LIMITS, spark_from=1)) as gate:
-        plan = world.plan.model_copy(update={"tables": world.plan.tables[:2]})
-        engine, names = _built(gate, plan, lambda staged: (staged.made_by, _names_in(staged)))
-    assert engine.startswith("spark")
-    must_tell_nothing(seen, SECRET, names)
-    said = capfd.readouterr()
-    assert not any(name in said.out + said.err for name in names)
 
 
-def _names_in(staged: Staged) -> set[str]:
-    """The pseudonyms of a build."""
-    parts = [str(part.path) for part in staged.parts if part.table == "visit"]
-    return {name for (name,) in duckdb.read_parquet(parts).project("pid").distinct().fetchall()}
+def _names_in(staged: Staged, plan: Plan) -> set[str]:
+    """The pseudonyms of a build, of all people."""
+    parts = [str(part.path) for part in staged.parts if part.table == "person"]
+    column = next(c.name for c in plan.table("person").columns if c.transform == "pseudonymise")
+    return {name for (name,) in duckdb.read_parquet(parts).project(f'"{column}"').distinct().fetchall()}
 
 
 def test_a_spark_that_does_not_start_is_a_clear_refusal(world: worlds.World) -> None:

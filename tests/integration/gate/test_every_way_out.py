@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import Request
 from httpx2 import Response
 from pyroaring import BitMap
 from sqlalchemy import select
@@ -24,10 +24,9 @@ from app.auth.policy import ROLE_SCOPES, Actor, Credential, Role
 from app.catalog.counted import consenting
 from app.jobs import execute
 from app.ledger import parts as ledger_parts
-from app.main import hang
 from app.models import Client, Cohort, CountAnswer, Dataset, Extract, Job, Participant, Permit, ShownFigures
 from app.routers.files import deliver
-from tests import ways_out
+from tests import doors, ways_out
 from tests import world as worlds
 from tests.integration.destruction.house import House, make
 
@@ -145,12 +144,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         )  # fmt: skip
         for one in session.scalars(select(Participant)):
             one.return_token = np.random.default_rng(one.key).bytes(16)
-    app = hang(
-        replace(built.house, auth=_Known(built.house.auth, actors)),  # type: ignore[arg-type]
-        FastAPI(docs_url=None, redoc_url=None, title="t", version="1", description="d"),
-    )
+    app = doors.before(replace(built.house, auth=_Known(built.house.auth, actors)))  # type: ignore[arg-type]
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Site(house, http, actors, ids)
+    doors.back(app)
     world.db.dispose()
 
 

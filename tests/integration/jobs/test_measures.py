@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.audit import PLATFORM, record
 from app.db import Database, new_id
 from app.jobs import enqueue
-from app.main import build, hang
+from app.main import build
 from app.models import Alarm, Job
-from app.models.migrating import upgrade
 from app.settings import Settings
+from tests import doors
+from tests.schema import with_migrations
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 
@@ -24,9 +24,11 @@ NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[tuple[Database, TestClient]]:
     built = build(Settings(_env_file=None, var=tmp_path), lambda: NOW)
-    upgrade(built.db)
-    with TestClient(hang(built.house, FastAPI(docs_url=None, redoc_url=None))) as http:
+    with_migrations(built.db)
+    app = doors.before(built.house)
+    with TestClient(app) as http:
         yield built.db, http
+    doors.back(app)
     built.db.dispose()
 
 
