@@ -58,13 +58,17 @@ def has_java() -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def java() -> Iterator[None]:
-    """One Java for all tests of this file, tuned for a short life; it ends with them."""
+    """One Java for all tests of this file, tuned for a short life: its first compiler only, no whole look for garbage
+    while classes come in, and what Spark's own files hold is believed. It ends with them."""
     if not has_java():
         if os.environ.get("CI"):
             pytest.fail("Spark needs a Java, and in CI there must be one")
         pytest.skip("no Java is here")
     before = os.environ.get("JDK_JAVA_OPTIONS")
-    os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+    os.environ["JDK_JAVA_OPTIONS"] = (
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -XX:MetaspaceSize=256m"
+        " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+    )
     try:
         yield
     finally:
