@@ -57,8 +57,7 @@ class DuckDbRerun(DuckDbRun):
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple; who moved in or out is settled before the codes are counted on."""
-        people.classify(self.con, self.source, classes)
-        self._found.clear()
+        self._take(classes)
         self._find_moves()
         self._anchor()
         for table in self._tables():
@@ -103,7 +102,7 @@ class DuckDbRerun(DuckDbRun):
         for table in self._tables():
             place = timeline.rows(self.source, table)
             if table.kind != "event":
-                counts.update(self._outside_of(table))
+                counts[table.name] = self._outside_of(table)
             elif place != "true":
                 person = f"t.{persons_of(table)[0]}"
                 self.con.execute(

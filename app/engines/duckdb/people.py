@@ -239,23 +239,26 @@ def _register_labels(con: duckdb.DuckDBPyConnection, classes: Classes, size: int
     con.unregister("labels_in")
 
 
-def smallest_group(con: duckdb.DuckDBPyConnection, source: Source) -> int | None:
-    """The fewest families of any class in any table (k is counted per family); None where nobody is left."""
-    if counts_units(source):
-        tables = ["SELECT key FROM people"]
-        tables += [f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))]
-        each = [
-            "SELECT count(DISTINCT family) AS n FROM labelled JOIN people USING (key) "
-            f"SEMI JOIN ({keys}) k USING (key) GROUP BY class"
-            for keys in tables
-        ]
-    else:  # the people of a class are those of its tuples
-        counts = ["n", *(f"n_{i}" for i in range(len(event_tables(source))))]
-        each = [
-            f"SELECT sum({n}) AS n FROM tuples JOIN of_tuple USING (tuple) WHERE class <> -1 GROUP BY class "
-            f"HAVING sum({n}) > 0"
-            for n in counts
-        ]
+def smallest_group(
+    con: duckdb.DuckDBPyConnection,
+    source: Source,
+    counts: npt.NDArray[np.int64],
+    of_tuple: npt.NDArray[np.int32],
+) -> int | None:
+    """The fewest families of any class in any table; None where nobody is left. `counts`, `of_tuple`: the people of
+    each tuple (see `Groups`) and its class."""
+    if not counts_units(source):  # the people of a class are those of its tuples
+        kept, classes = of_tuple >= 0, int(of_tuple.max(initial=-1)) + 1
+        sizes = np.zeros((classes, counts.shape[1]), dtype=np.int64)
+        np.add.at(sizes, of_tuple[kept], counts[kept])
+        return min(sizes[sizes > 0].tolist(), default=None)
+    tables = ["SELECT key FROM people"]
+    tables += [f"SELECT key FROM present_{i}" for i in range(len(event_tables(source)))]
+    each = [
+        "SELECT count(DISTINCT family) AS n FROM labelled JOIN people USING (key) "
+        f"SEMI JOIN ({keys}) k USING (key) GROUP BY class"
+        for keys in tables
+    ]
     found = con.execute(f"SELECT min(n) FROM ({' UNION ALL '.join(each)})").fetchall()[0][0]
     return None if found is None else int(found)
 

@@ -52,6 +52,9 @@ class DuckDbRun:
         self._written: dict[Place, int] = {}
         self._rolled: dict[str, dict[str, int]] = {}
         self._found: dict[tuple[str, str], Keys] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        self._counts_of_tuples = np.empty((0, 1), dtype=np.int64)
+        self._of_tuple = np.empty(0, dtype=np.int32)
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
@@ -64,12 +67,14 @@ class DuckDbRun:
         people.gather_outsiders(self.con, self.source)
         people.refresh_inside(self.con)
         people.gather_presence(self.con, self.source, self.filters)
-        return people.group(self.con, self.source, self.filters, attrition, self.source.plan.privacy.k)
+        k = self.source.plan.privacy.k
+        groups = people.group(self.con, self.source, self.filters, attrition, k)
+        self._counts_of_tuples = groups.counts
+        return groups
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
-        people.classify(self.con, self.source, classes)
-        self._found.clear()
+        self._take(classes)
         self._anchor()
         for table in self._tables():
             self._codes[table.name] = self._roll_up(table)
@@ -82,7 +87,7 @@ class DuckDbRun:
 
     def smallest_group(self) -> int | None:
         """The fewest families of any class in any table; None where nobody is left."""
-        return people.smallest_group(self.con, self.source)
+        return people.smallest_group(self.con, self.source, self._counts_of_tuples, self._of_tuple)
 
     def members(self) -> Keys:
         """The participant keys with at least one row in what will be written, sorted."""
@@ -100,7 +105,7 @@ class DuckDbRun:
         """Parts per table = clamp(rows / rows_per_part, 1, 256), over the rows that will be written."""
         counts = {}
         for table in self._tables():
-            rows = 1 if table.kind == "reference" else self._rows_of(table)
+            rows = 1 if table.kind == "reference" else self._counts(table)[0]
             wanted = -(-rows // self.limits.rows_per_part)
             counts[table.name] = min(MAX_PARTS, max(1, wanted))
         return counts
@@ -139,7 +144,9 @@ class DuckDbRun:
 
     def rows_in(self) -> dict[str, int]:
         """Per table of the plan, the rows in the vault."""
-        return {t.name: self._number(f"SELECT count(*) FROM {stored(t)}") for t in self._tables()}
+        names = [t.name for t in self._tables()]
+        each = ", ".join(f"(SELECT count(*) FROM {stored(t)})" for t in self._tables())
+        return dict(zip(names, map(int, self.con.execute(f"SELECT {each}").fetchall()[0]), strict=True))
 
     def windows(self) -> Windows:
         """After `groups`: the days that each column of moved dates may leave by."""
@@ -147,27 +154,38 @@ class DuckDbRun:
 
     def outside(self) -> dict[str, int]:
         """After `classify`, per table of the plan: rows of the people who leave that lie outside the windows."""
-        counts: dict[str, int] = {}
-        for table in self._tables():
-            counts.update(self._outside_of(table))
-        return counts
+        return {table.name: self._outside_of(table) for table in self._tables()}
 
-    def _outside_of(self, table: Table) -> dict[str, int]:
-        place = timeline.rows(self.source, table)
-        rows = f"FROM {stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.of(table)}"
-        query = f"SELECT count(*) {rows} AND NOT coalesce({place}, false)"
-        return {table.name: 0 if place == "true" else self._number(query)}
+    def _outside_of(self, table: Table) -> int:
+        return 0 if timeline.rows(self.source, table) == "true" else self._counts(table)[1]
 
     def _settle(self) -> Windows:
-        return timeline.settle(lambda query: self.con.sql(query).to_arrow_table(), self.source)
+        return timeline.settle(lambda query: pa.table(self.con.execute(query).fetchnumpy()), self.source)
 
-    def _rows_of(self, table: Table) -> int:
-        return self._number(f"SELECT count(*) {self._rows(table)}")
+    def _counts(self, table: Table) -> tuple[int, int]:
+        """The rows of a table that leave, and those of the same people that lie outside the windows."""
+        if table.name not in self._counted:
+            self._counted[table.name] = self._count(table)
+        return self._counted[table.name]
+
+    def _count(self, table: Table) -> tuple[int, int]:
+        capped = self.source.plan.table(table.name).max_rows_per_person
+        inside = self._number(f"SELECT count(*) {self._rows(table)}") if capped else None
+        rows = f"{stored(table)} t {joins(self.source, table, {})} WHERE {self.filters.of(table)}"
+        query = timeline.inside_and_outside(timeline.rows(self.source, table), rows)
+        found = self.con.execute(query).fetchall()[0]
+        return int(found[0]) if inside is None else inside, int(found[1])
 
     def _write_table(
         self, table: Table, codes: dict[str, str], staging: Path, parts: int, progress: Progress
     ) -> list[StagedPart]:
         return write_table(self.con, self.source, self.filters, table, codes, staging, parts, progress)
+
+    def _take(self, classes: Classes) -> None:
+        people.classify(self.con, self.source, classes)
+        self._of_tuple = classes.of_tuple
+        self._found.clear()
+        self._counted.clear()
 
     def _name_everyone(self) -> None:
         """`anyone` (key, slice, shift_days): whose rows a filter may ask about."""
@@ -196,7 +214,7 @@ class DuckDbRun:
             else:
                 rows, persons = self._rows(table), range(len(persons_of(table)))
                 query = " UNION ".join(f"SELECT x{n}.{of} {rows}" for n in persons)
-            found = self.con.sql(query).to_arrow_table()[of].to_numpy()
+            found = self.con.execute(query).fetchnumpy()[of]
             self._found[table.name, of] = np.asarray(found, dtype=np.int32)
         return self._found[table.name, of]
 

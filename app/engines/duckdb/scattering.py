@@ -18,10 +18,13 @@ from app.engines.duckdb.sql import quoted, text
 
 AT_ONCE = 64
 """Parts of one pass: what DuckDB gathers for each takes memory. The most parts that a table has are four passes."""
+LAID = "rows_laid"
 ROW_GROUP = 8192
 """Rows of one part that are gathered before they are written."""
 LAYING = 4
 """Laying all rows aside and reading them again costs as much as so many times finding them in the table."""
+SMALL = 50_000
+"""Of so few rows it is dearer to ask for them anew than to find them: they are laid into a table of the connection."""
 
 
 def passes(positions: Sequence[int], parts: int) -> list[Sequence[int]]:
@@ -36,12 +39,17 @@ def passes(positions: Sequence[int], parts: int) -> list[Sequence[int]]:
 
 @contextmanager
 def scattered(
-    con: duckdb.DuckDBPyConnection, rows: str, names: Sequence[str], folder: Path
-) -> Iterator[Scattered]:
+    con: duckdb.DuckDBPyConnection, rows: str, names: Sequence[str], folder: Path | None
+) -> Iterator[Scattered | Table]:
     """The rows of a query of `__part`, `__rank` and the named columns, by part; `folder` must not exist, lies where the
     connection may write, and is gone at the end. Disk: about the rows as they leave; memory: what DuckDB gathers of
-    them before it writes, whatever their number."""
+    them before it writes, whatever their number. Without a folder they are a table of the connection."""
     columns = ", ".join(f"{quoted(name)} AS c{i}" for i, name in enumerate(names))
+    if folder is None:
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {LAID} AS SELECT __part, __rank, {columns} FROM ({rows})")
+        yield Table(tuple(names))
+        con.execute(f"DROP TABLE {LAID}")
+        return
     folder.mkdir(mode=0o700)
     try:
         con.execute(
@@ -51,6 +59,21 @@ def scattered(
         yield Scattered(folder, rows, tuple(names))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Table:
+    """The rows of a small table by part."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def rows(self, position: int) -> str:
+        """A query of the rows (`__rank` and the columns) of a part."""
+        named = ", ".join(f"c{i} AS {quoted(name)}" for i, name in enumerate(self._names))
+        return f"SELECT __rank, {named} FROM {LAID} WHERE __part = {position}"
+
+    def done(self, position: int) -> None:
+        """The part is written: nothing is to be done."""
 
 
 class Scattered:

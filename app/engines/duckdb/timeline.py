@@ -106,6 +106,12 @@ def rows(source: Source, table: Table) -> str:
     return " AND ".join(one for one in (place, _with_parent(source, table)) if one != "true") or "true"
 
 
+def inside_and_outside(place: str, rows: str) -> str:
+    """A query of `leaves` and `outside`: how many of the `rows` (of a FROM) meet `place`, and how many do not."""
+    counts = "count(*) FILTER (WHERE place) AS leaves, count(*) FILTER (WHERE NOT coalesce(place, false)) AS outside"
+    return f"SELECT {counts} FROM (SELECT {place} AS place FROM {rows}) AS placed"
+
+
 def _with_parent(source: Source, table: Table) -> str:
     if not table.participant_via:
         return "true"

@@ -66,7 +66,8 @@ def write_parts(
         return
     by = order_of(source, table)
     rows = f"FROM {stored(table)} t {joins(source, table, codes)} WHERE {filters.on(table)}"
-    together = scattering.passes(positions, parts)
+    small = len(positions) > 1 and _rows_of(con, table) <= scattering.SMALL
+    together = [positions] if small else scattering.passes(positions, parts)
     for position in positions if not together else ():
         first, last = bounds(position, parts)
         within = f"{rows} AND x0.slice BETWEEN {first} AND {last}"
@@ -76,7 +77,8 @@ def write_parts(
     for some in together:
         within = rows if len(some) == parts else f"{rows} AND {place} IN ({', '.join(map(str, some))})"
         told = f"SELECT {place} AS __part, x0.rank AS __rank, {columns} {within}"
-        with scattering.scattered(con, told, names, source.spill / f"rows-{table.name}") as laid:
+        folder = None if small else source.spill / f"rows-{table.name}"
+        with scattering.scattered(con, told, names, folder) as laid:
             for position in some:
                 yield pack(con, in_order(laid.rows(position), names, by), table.name, staging, position)
                 laid.done(position)
@@ -85,11 +87,15 @@ def write_parts(
 def pack(con: duckdb.DuckDBPyConnection, query: str, table: str, staging: Path, position: int) -> StagedPart:
     """The rows of a query, in its order, as the part of a table at a position."""
     target = staging / f"{table}.{position}.writing"
-    con.execute(
+    written = con.execute(
         f"COPY ({query}) TO {text(str(target))} "
         f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {LEVEL}, ROW_GROUP_SIZE {ROW_GROUP})"
-    )
-    return _staged(con, table, position, target)
+    ).fetchall()
+    return _staged(table, position, target, int(written[0][0]))
+
+
+def _rows_of(con: duckdb.DuckDBPyConnection, table: Table) -> int:
+    return int(con.execute(f"SELECT count(*) FROM {stored(table)}").fetchall()[0][0])
 
 
 def bounds(position: int, parts: int) -> tuple[int, int]:
@@ -113,7 +119,7 @@ def in_order(rows: str, names: list[str], by: list[str]) -> str:
     return f"SELECT {told_of(names)} FROM ({rows}) ORDER BY {', '.join(['__rank', *map(quoted, by)])}"
 
 
-def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: Path) -> StagedPart:
+def _staged(table: str, position: int, target: Path, rows: int) -> StagedPart:
     with target.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     path = target.with_name(f"{sha256}.parquet")
@@ -124,5 +130,4 @@ def _staged(con: duckdb.DuckDBPyConnection, table: str, position: int, target: P
         folder.mkdir()
         path = folder / path.name
     target.rename(path)
-    rows = con.execute(f"SELECT num_rows FROM parquet_file_metadata({text(str(path))})").fetchall()[0][0]
-    return StagedPart(table, position, path, int(rows), path.stat().st_size, sha256)
+    return StagedPart(table, position, path, rows, path.stat().st_size, sha256)

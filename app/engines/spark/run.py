@@ -58,8 +58,7 @@ class SparkRun(DuckDbRun):
 
     def classify(self, classes: Classes) -> None:
         """Take the class of each tuple, then settle anchors and rare codes over those who leave."""
-        people.classify(self.con, self.source, classes)
-        self._found.clear()
+        self._take(classes)
         if timeline.anchors(self._rows_source):  # they are found in the rows of these very people
             self.session.lay("cross_", self.con, _walk("cross_"))
         self._anchor()
@@ -87,19 +86,17 @@ class SparkRun(DuckDbRun):
                     f"having_{i}",
                 )
 
-    def _rows_of(self, table: Table) -> int:
+    def _count(self, table: Table) -> tuple[int, int]:
         if table.kind != "event":
-            return super()._rows_of(table)
-        return self.session.number(f"SELECT count(*) AS n {self._event_rows(table)}")
-
-    def _outside_of(self, table: Table) -> dict[str, int]:
-        place = timeline.rows(self._rows_source, table)
-        if table.kind != "event" or place == "true":
-            return super()._outside_of(table)
-        rows = f"FROM {self._held(table)} t {joins(self._rows_source, table, {})} WHERE {self._row_filters.of(table)}"
-        return {
-            table.name: self.session.number(f"SELECT count(*) AS n {rows} AND NOT coalesce({place}, false)")
-        }
+            return super()._count(table)
+        capped = self.source.plan.table(table.name).max_rows_per_person
+        inside = self.session.number(f"SELECT count(*) AS n {self._event_rows(table)}") if capped else None
+        rows = (
+            f"{self._held(table)} t {joins(self._rows_source, table, {})} WHERE {self._row_filters.of(table)}"
+        )
+        found = self.session.ask(timeline.inside_and_outside(timeline.rows(self._rows_source, table), rows))
+        leaves, outside = (int(found[name][0].as_py()) for name in ("leaves", "outside"))
+        return leaves if inside is None else inside, outside
 
     def _judge_codes(self, rollup: rare.Rollup, name: str) -> dict[str, int]:
         if rollup.table.kind == "event":

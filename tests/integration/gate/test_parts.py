@@ -38,6 +38,8 @@ def test_rows_that_are_laid_aside_leave_as_the_same_bytes(
 ) -> None:
     db = Database(f"sqlite:///{tmp_path / 'x.db'}")
     world = worlds.make(db, tmp_path, rows_per_part=60)
+    small, read_small = _built(world)
+    monkeypatch.setattr(scattering, "SMALL", 0)
     once, read_once = _built(world)
     monkeypatch.setattr(scattering, "AT_ONCE", 7)
     some, read_some = _built(world)
@@ -49,8 +51,8 @@ def test_rows_that_are_laid_aside_leave_as_the_same_bytes(
     by_all, _ = _built(world)
     visits = sum(table == "visit" for table, _ in each)
     assert visits > 14
-    assert (read_once, read_some, read_each) == (1, -(-visits // 7), visits)
-    assert once == some == each == by_all
+    assert (read_small, read_once, read_some, read_each) == (1, 1, -(-visits // 7), visits)
+    assert small == once == some == each == by_all
     db.dispose()
 
 
