@@ -107,7 +107,8 @@ def _judge(
         findings = check_order(questions, tables, parts, surveys, gathered)
         census = check_people(questions, tables, parts, gathered, surveys, expectation)
         findings += census.findings
-        questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
+        if expectation.forbidden:
+            questions.load("forbidden", pa.table({"v": pa.array(list(expectation.forbidden), pa.string())}))
         for number, table in enumerate(tables):
             findings += check_rare(questions, table, number, gathered, surveys[table.name], expectation)
             findings += check_caps(questions, table, number, parts[table.name], expectation)

@@ -104,20 +104,26 @@ class Cells:
         self.texts = {out.name: {} for out in outs}
         if not outs:
             return
-        few = self._repeating(outs)
+        texts = self._every(outs, self._repeating(outs))
+        suspect = f"regexp_matches(v, {text(identifiers.SUSPECT)})"
+        self.reader.do(f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT * FROM ({texts}) WHERE {suspect}")
+        found = {row["c"] for row in self.reader.rows("SELECT DISTINCT c FROM suspects")}
         for patterns in (identifiers.PATTERNS, identifiers.IN_CODES):
-            mine = [o for o in outs if (o.role == "code") == (patterns is identifiers.IN_CODES)]
+            mine = [i for i in found if (outs[i].role == "code") == (patterns is identifiers.IN_CODES)]
             asked = [
                 f"sum(n) FILTER (WHERE {' OR '.join(f'regexp_matches(v, {text(p)})' for p in shapes)}) AS {code}"
                 for code, shapes in patterns.items()
             ]
-            suspect = f"WHERE regexp_matches(v, {text(identifiers.SUSPECT)})"
-            self._ask(mine, few, f"{', '.join(asked)}", suspect)
+            if mine:  # the patterns themselves are dear, and most columns hold nothing that could be one
+                listed = ", ".join(map(str, mine))
+                self._tell(outs, ", ".join(asked), f"FROM suspects WHERE c IN ({listed})")
         if self.expectation.forbidden:
-            self._ask(outs, few, "sum(n) AS forbidden_value", "SEMI JOIN forbidden USING (v)")
+            self._tell(outs, "sum(n) AS forbidden_value", f"FROM ({texts}) SEMI JOIN forbidden USING (v)")
 
     def _repeating(self, outs: list[Out]) -> set[str]:
         """The columns whose first rows repeat their texts: each text is then looked at once."""
+        if sum(part.rows for part in self.parts) <= FIRST_LOOK:  # nor does it matter
+            return {out.name for out in outs}
         asked = ", ".join(
             f"approx_count_distinct({name(o.name)}) * 20 < count(*) AS c{i}" for i, o in enumerate(outs)
         )
@@ -125,9 +131,8 @@ class Cells:
         found = self.reader.row(f"SELECT {asked} FROM (SELECT {listed} FROM {self.rows} LIMIT {FIRST_LOOK})")
         return {o.name for i, o in enumerate(outs) if found[f"c{i}"]}
 
-    def _ask(self, outs: list[Out], few: set[str], figures: str, where: str) -> None:
-        if not outs:
-            return
+    def _every(self, outs: list[Out], few: set[str]) -> str:
+        """SQL of (c, v, n): the texts v of the c-th column, each `n` times."""
         each = []
         for i, out in enumerate(outs):
             source = f"SELECT {i} AS c, {name(out.name)} AS v FROM {self.rows}"
@@ -136,9 +141,10 @@ class Cells:
                 if out.name in few
                 else f"SELECT c, v, 1 AS n FROM ({source})"
             )
-        for row in self.reader.rows(
-            f"SELECT c, {figures} FROM ({' UNION ALL '.join(each)}) {where} GROUP BY c"
-        ):
+        return " UNION ALL ".join(each)
+
+    def _tell(self, outs: list[Out], figures: str, texts: str) -> None:
+        for row in self.reader.rows(f"SELECT c, {figures} {texts} GROUP BY c"):
             told = self.texts[outs[row.pop("c")].name]
             told.update({code: int(count or 0) for code, count in row.items()})
 

@@ -38,15 +38,19 @@ class Gathered:
         `told` answers for a part, its rows are that answer's."""
         made = f"gathered_{len(self._made)}"
         self._made[name] = made
-        each = []
+        each, answers = list[str](), list[pa.Table]()
         with ExitStack() as shown:
             for part in self._parts.get(table, ()):
                 answer = told(part) if told else None
-                rows = f"({read(scan([part.path]))})"
                 if answer is not None:
-                    rows = f"{made}_{part.position}"
-                    shown.enter_context(self._reader.shown(rows, answer))
+                    position = pa.repeat(pa.scalar(part.position, pa.uint16()), len(answer))
+                    answers.append(answer.add_column(0, "position", position))
+                    continue
+                rows = f"({read(scan([part.path]))})"
                 each.append(f"SELECT {part.position}::USMALLINT AS position, r.* FROM {rows} r")
+            if answers:
+                shown.enter_context(self._reader.shown(f"{made}_told", pa.concat_tables(answers)))
+                each.append(f"SELECT * FROM {made}_told")
             positions = [str(e.position) for e in self._stays if e.table == table]
             if positions and self._held is not None:
                 shown.enter_context(self._reader.shown(f"{made}_held", self._held.tables[name]))

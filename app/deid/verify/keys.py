@@ -20,17 +20,18 @@ _HEX[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = True
 @dataclass
 class Keys:
     """What the key columns of one part hold; `less` and `ties` compare a row's first two keys with the row before,
-    `repeats` its first alone."""
+    `repeats` its first alone. `firsts` has each value of the first column once, as 64 bits."""
 
     less: int = 0
     repeats: int = 0
     ties: int = 0
     extremes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    firsts: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
 
 def read_keys(path: Path, columns: list[str]) -> Keys | None:
     """None where any value of a column is missing or not 16 lower-case hex characters: then look closer."""
-    keys, last = Keys(), None
+    keys, last, begun = Keys(), None, list[npt.NDArray[np.uint64]]()
     with pq.ParquetFile(path, read_dictionary=in_dictionaries(path, columns)) as file:
         for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
             words = [words_of(batch.column(name)) for name in columns]
@@ -43,10 +44,16 @@ def read_keys(path: Path, columns: list[str]) -> Keys | None:
                 less, ties = _compare(rows)
                 keys.less, keys.ties, last = keys.less + less, keys.ties + ties, pairs[-1:]
                 keys.repeats += _compare(rows[:, : WIDTH // 8])[1] if len(columns) > 1 else ties
+                begun.append(_begun(rows[:, : WIDTH // 8], len(pairs)))
                 for name, column in zip(columns, whole, strict=True):
                     low, high = _extremes(column)
                     before = keys.extremes.get(name, (low, high))
                     keys.extremes[name] = (min(low, before[0]), max(high, before[1]))
+    if begun:
+        keys.firsts = np.concatenate(begun)
+        if (keys.firsts[1:] <= keys.firsts[:-1]).any():
+            keys.firsts = np.sort(keys.firsts)
+            keys.firsts = keys.firsts[np.concatenate([[True], keys.firsts[1:] != keys.firsts[:-1]])]
     return keys
 
 
@@ -77,6 +84,16 @@ def words_of(column: pa.Array) -> Words | None:
     if not _HEX[text].all():
         return None
     return text.view(">u8").astype(np.uint64).reshape(size, WIDTH // 8)
+
+
+def _begun(rows: Words, new: int) -> npt.NDArray[np.uint64]:
+    """Of the last `new` rows those that begin another value than the row before, by the 64 bits they spell."""
+    begin = np.ones(len(rows), dtype=np.bool_)
+    begin[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    letters = rows[-new:][begin[-new:]].astype(">u8").view(np.uint8).reshape(-1, WIDTH)
+    halves = np.where(letters >= ord("a"), letters - (ord("a") - 10), letters - ord("0"))
+    bytes_ = np.ascontiguousarray(halves[:, 0::2] << 4 | halves[:, 1::2])
+    return bytes_.view(">u8").astype(np.uint64).reshape(-1)
 
 
 def _compare(rows: Words) -> tuple[int, int]:

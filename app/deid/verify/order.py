@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 
+import pyarrow as pa
+
 from app.deid.verify.evidence import PartEvidence, refusal
 from app.deid.verify.gathered import Gathered
 from app.deid.verify.parts import Part
@@ -41,7 +43,7 @@ def check_order(
                 f"CREATE TEMP TABLE owner_{number} AS SELECT DISTINCT v AS k, p FROM ({source}) WHERE v IS NOT NULL"
             )
             findings += _via(reader, table, number, parts[table.name])
-            _see(reader, table, number, gathered, single=False)
+            _see(reader, table, number, gathered, None)
     return findings
 
 
@@ -73,8 +75,9 @@ def ends(table: Leaving, parts: list[Part], surveyed: Survey) -> list[PartEviden
     return found
 
 
-def _see(reader: Reader, table: Leaving, number: int, gathered: Gathered, single: bool) -> None:
-    """`seen_<n>`; `single`: nobody has two rows in the staged parts."""
+def _see(reader: Reader, table: Leaving, number: int, gathered: Gathered, surveyed: Survey | None) -> None:
+    """`seen_<n>`; `surveyed`: what is known of the people of the staged parts."""
+    single = surveyed is not None and surveyed.single  # nobody has two rows
     one = table.via is None and len(table.persons) == 1
 
     def read(rows: str) -> str:
@@ -85,7 +88,11 @@ def _see(reader: Reader, table: Leaving, number: int, gathered: Gathered, single
             told = f"SELECT DISTINCT p FROM ({persons(table, number, rows, column)})"
         return f"SELECT {bits('p')} AS p FROM ({told})"
 
-    seen = gathered.lay(f"seen/{table.name}", table.name, read)
+    def told(part: Part) -> pa.Table | None:
+        found = surveyed.people.get(part.position) if surveyed else None
+        return None if found is None else pa.table({"p": found})
+
+    seen = gathered.lay(f"seen/{table.name}", table.name, read, told if one else None)
     # Parts that share a person are refused: then nobody is counted twice.
     kind = "VIEW" if one else "TABLE"
     reader.do(f"CREATE TEMP {kind} seen_{number} AS SELECT {'' if one else 'DISTINCT '}p FROM {seen}")
@@ -96,7 +103,7 @@ def _direct(
 ) -> list[Finding]:
     torn = 0
     if table.persons:
-        _see(reader, table, number, gathered, surveyed.single)
+        _see(reader, table, number, gathered, surveyed)
         told = [*gathered.staying(table.name), *ends(table, parts, surveyed)]
         held = sorted((p for p in told if p.low is not None), key=lambda p: p.position)
         # Parts in order and without a person in common: with order inside each, the whole is in order.

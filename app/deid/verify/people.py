@@ -46,8 +46,7 @@ def check_people(
 ) -> Census:
     """Everything that is judged by people, over the tables `seen_<n>` that `check_order` left."""
     census = Census()
-    reader.load("eligible", expectation.eligible)
-    reader.do(f'CREATE TEMP TABLE allowed AS SELECT "table", {bits("pseudonym")} AS p FROM eligible')
+    reader.load("allowed", expectation.eligible, f'"table", {bits("pseudonym")} AS p')
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]

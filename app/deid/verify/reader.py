@@ -85,13 +85,13 @@ class Reader:
             row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE SELECT * FROM {relation}")
         }
 
-    def load(self, table: str, rows: pa.Table | Path) -> None:
-        """A temporary table from Arrow or from one Parquet file."""
+    def load(self, table: str, rows: pa.Table | Path, columns: str = "*") -> None:
+        """A temporary table from Arrow or from one Parquet file; `columns`: what is taken of it, as SQL."""
         if isinstance(rows, Path):
-            self.do(f"CREATE TEMP TABLE {table} AS FROM {scan([rows])}")
+            self.do(f"CREATE TEMP TABLE {table} AS SELECT {columns} FROM {scan([rows])}")
             return
         self._con.register(f"{table}_in", rows)
-        self.do(f"CREATE TEMP TABLE {table} AS FROM {table}_in")
+        self.do(f"CREATE TEMP TABLE {table} AS SELECT {columns} FROM {table}_in")
         self._con.unregister(f"{table}_in")
 
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from app.deid.verify.extremes import read_extremes
 from app.deid.verify.keys import Keys, read_keys
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, name, scan
@@ -20,11 +24,13 @@ class Survey:
     """What the parts of one table hold: per part the (smallest, largest) of each column; counts over all parts.
 
     `unsorted` counts rows less than the row before them in the same part (nulls come last), where asked for.
+    `people`: by position of a part the distinct people that its rows begin with, as 64 bits, where they could be told.
     `single` is True where it is proven that every row has another person: the first key is a person's and always grows.
     """
 
     extremes: list[dict[str, tuple[Any, Any]]] = field(default_factory=list)
     malformed: dict[str, int] = field(default_factory=dict)
+    people: dict[int, npt.NDArray[np.uint64]] = field(default_factory=dict)
     unsorted: int = 0
     single: bool = False
 
@@ -38,6 +44,8 @@ def survey(reader: Reader, table: Leaving, parts: Sequence[Part]) -> Survey:
         extremes: dict[str, tuple[Any, Any]] = {} if keys is None else {**keys.extremes}
         if keys is None:
             _malformed(reader, keyed, part, found)
+        elif keyed[0] in table.persons:
+            found.people[part.position] = keys.firsts
         extremes |= _extremes(reader, [n for n in table.names if n not in extremes], part)
         found.extremes.append(extremes)
         if table.via is None:  # else the order is that of the parent's people: judged by its own rule
@@ -63,8 +71,9 @@ def _malformed(reader: Reader, keyed: list[str], part: Part, found: Survey) -> N
 
 
 def _extremes(reader: Reader, columns: list[str], part: Part) -> dict[str, tuple[Any, Any]]:
-    if not columns:
-        return {}
+    told = read_extremes(part.path, columns)
+    if told is not None:
+        return told
     asked = ", ".join(f"min({name(n)}) AS a{i}, max({name(n)}) AS b{i}" for i, n in enumerate(columns))
     row = reader.values(f"SELECT {asked} FROM {scan([part.path])}")
     return {n: (row[f"a{i}"], row[f"b{i}"]) for i, n in enumerate(columns)}
