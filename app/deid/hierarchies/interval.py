@@ -36,9 +36,9 @@ def climb(spec: Mapping[str, Any], values: Sequence[object]) -> Climb:
         places = _places(scaled, edges, _times(origin, scale), _times(width, scale))
         one = dict(zip(places, known, strict=True))  # each band is worked out for one of its numbers
         told = {place: _band(number, low, high, origin, width) for place, number in one.items()}
-        bands = [told[place] for place in places]
-        texts.append([text for text, _ in bands])
-        shares.append(np.array([float(size / (high - low)) for _, size in bands]))
+        parts = {place: float(size / (high - low)) for place, (_, size) in told.items()}
+        texts.append([told[place][0] for place in places])
+        shares.append(np.array([parts[place] for place in places]))
     return Climb(texts, shares, float((high - low) / unit))
 
 
