@@ -18,6 +18,7 @@ from app.db import Database, new_id
 from app.models import Base, BlockMark, Dataset, DatasetVersion, Institution, Withdrawal, migrating
 from tests import world as worlds
 from tests.postgres import fresh_database
+from tests.schema import with_migrations
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         else:
             url = stack.enter_context(fresh_database(request.getfixturevalue("postgres_url")))
         made = Database(url)
-        migrating.upgrade(made)
+        with_migrations(made)
         yield made
         made.dispose()
 
@@ -100,7 +101,7 @@ def test_what_points_at_a_table_survives_that_it_is_made_anew(db: Database) -> N
 
 def test_a_migration_that_leaves_orphans_is_not_committed(tmp_path: Path) -> None:
     db = Database(f"sqlite:///{tmp_path}/one.db")
-    migrating.upgrade(db)
+    with_migrations(db)
     with pytest.raises(RuntimeError, match="point at nothing"), db.migration() as connection:
         connection.exec_driver_sql(
             "INSERT INTO datasets (id, cohort_id, name, name_ko, description, keywords, created_at)"
@@ -120,7 +121,7 @@ def test_a_migration_that_leaves_orphans_is_not_committed(tmp_path: Path) -> Non
 def test_what_was_told_of_a_withdrawal_on_its_way_is_not_told_again(tmp_path: Path) -> None:
     """0023: marks get the time of the line that told; who is told nothing yet stays so."""
     db = Database(f"sqlite:///{tmp_path}/one.db")
-    migrating.upgrade(db)
+    with_migrations(db)
     world = worlds.make(db, tmp_path, 20)
     extract, at = world.permit(), datetime(2026, 3, 2, tzinfo=UTC)
     with db.unit_of_work() as session:

@@ -4,9 +4,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-import schemathesis
-from schemathesis.checks import CHECKS
-from schemathesis.core.result import Ok
 
 from app.auth.policy import Actor, Scope
 from tests.integration.control_plane.world import World, asking
@@ -27,6 +24,9 @@ def furnished(world: World) -> World:
 
 @pytest.mark.long
 def test_every_answer_is_one_that_the_description_names(furnished: World):
+    import schemathesis  # here: `make test` asks for none of it and would wait for its imports
+    from schemathesis.core.result import Ok
+
     schema = schemathesis.openapi.from_asgi("/openapi.json", furnished.app)
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert len(operations) > 40
@@ -35,6 +35,8 @@ def test_every_answer_is_one_that_the_description_names(furnished: World):
 
 
 def _try(operation: Any) -> None:
+    from schemathesis.checks import CHECKS
+
     @hypothesis.given(case=operation.as_strategy())
     @hypothesis.settings(
         max_examples=6,
