@@ -6,17 +6,20 @@ import gc
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import settings
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import Engine, event
 from starlette.testclient import TestClient
 
 from app import db
+from app.auth import credentials
 from tests.postgres import NoPostgres, fresh_database, running_server
 
 if TYPE_CHECKING:
@@ -117,6 +120,16 @@ def power_that_stays() -> Iterator[None]:
         patched.setattr(os, "fsync", lambda _file: None)
         patched.setattr(db, "_sqlite_engine", relaxed)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def passwords_that_are_cheap() -> Iterator[Callable[[], PasswordHash]]:
+    """Passwords cost next to nothing: nobody guesses those of the tests. It is a fifth of a second each as the product
+    hashes them, by what the fixture hands on to the test of that."""
+    cheap, own = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)), credentials._hasher
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(credentials, "_hasher", lambda: cheap)
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -16,17 +16,13 @@ from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
 
-from app.auth import credentials
 from app.auth.policy import Actor
 from app.auth.registration import AccountOrder, ClientOrder
 from app.auth.service import AuthService
@@ -41,7 +37,6 @@ from tests.schema import with_tables
 CALLBACK = "http://127.0.0.1:9/callback"
 PASSWORD = "correct horse battery staple"
 PUBLIC_URL = "http://127.0.0.1:8000"
-CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 
 
 class Hands:
@@ -91,9 +86,7 @@ class Issuer:
 
     def person(self, username: str = "kim", role: str = "researcher", **more: Any) -> dict[str, Any]:
         order = AccountOrder(username=username, role=role, display_name="김연구", password=PASSWORD, **more)
-        # The cost is written in the hash, so that signing in by it is cheap as well.
-        with patch.object(credentials, "_hasher", lambda: CHEAP):
-            return self.auth.register_account(self.admin, order)
+        return self.auth.register_account(self.admin, order)
 
     def token(self, client: dict[str, Any], **form: str) -> Any:
         """POST /oauth/token by client_secret_basic, or with the client id alone where the client is public."""

@@ -21,9 +21,13 @@ def test_secrets_need_no_encoding_and_are_kept_as_digests():
     assert not credentials.matches("한글", credentials.digest(secret))
 
 
-def test_passwords():
+def test_passwords(passwords_that_are_cheap, monkeypatch):
+    monkeypatch.setattr(credentials, "_hasher", passwords_that_are_cheap)  # as the product hashes them
     stored = credentials.hash_password("correct horse battery")
-    assert stored.startswith("$argon2id$")
+    costs = re.match(r"\$argon2id\$v=19\$m=(\d+),t=(\d+),p=\d+\$", stored)
+    assert costs
+    assert int(costs[1]) >= 65536
+    assert int(costs[2]) >= 3
     assert credentials.check_password("correct horse battery", stored)
     assert not credentials.check_password("correct horse batterx", stored)
     assert not credentials.check_password("x" * (credentials.MAX_PASSWORD + 1), stored)
