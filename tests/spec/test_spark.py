@@ -583,8 +583,9 @@ def test_by_size_the_small_stays_with_duckdb(world: worlds.World) -> None:
 
 def _names_in(staged: Staged, plan: Plan) -> set[str]:
     """The pseudonyms of a build, of all people."""
-    parts = [str(part.path) for part in staged.parts if part.table == "person"]
-    column = next(c.name for c in plan.table("person").columns if c.transform == "pseudonymise")
+    people = staged.dictionary.people.name
+    parts = [str(part.path) for part in staged.parts if part.table == people]
+    column = next(c.name for c in plan.table(people).columns if c.transform == "pseudonymise")
     return {name for (name,) in duckdb.read_parquet(parts).project(f'"{column}"').distinct().fetchall()}
 
 
