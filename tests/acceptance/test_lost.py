@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -21,11 +20,12 @@ from app.backups.place import Place
 from app.clock import utc_now
 from app.db import Database
 from app.jobs.engine import InlineEngine
-from app.main import build, hang, prepare
+from app.main import build, prepare
 from app.models import AuditLine, Job, Withdrawal
 from app.operating.doctor import examine
 from app.settings import Settings
 from app.storage.store import Store
+from tests import doors
 from tests.acceptance.service import Service, opened
 from tests.postgres import fresh_database
 from tests.s3 import Server
@@ -82,7 +82,7 @@ class Back(Service):
         self.settings, self.now = settings, before.now
         built = build(settings, self.now)
         self.db, self.house, self.built = built.db, built.house, built
-        self.app = hang(built.house, FastAPI(docs_url=None, redoc_url=None))
+        self.app = doors.before(built.house)
         self.http = TestClient(self.app, base_url=settings.public_url, raise_server_exceptions=False)
         self.jobs = InlineEngine(built.db, self.now, built.tasks)
         self._secrets, self.tokens, self.ids = before._secrets, before.tokens, before.ids
