@@ -74,6 +74,7 @@ def index(session: Session, cohort_id: str) -> pa.Table:
         person.identity.between(bindparam("first", type_=LargeBinary), bindparam("last", type_=LargeBinary)),
         func.length(person.identity) == _IDENTITY,
     )
+    # Of another length it is nobody's digest, and would put all that is laid after it out of place.
     parts = [_INDEX.empty_table()]
     for part in range(_RANGES):
         ends = {"first": bytes([part * 256 // _RANGES]).ljust(_IDENTITY, b"\0"),

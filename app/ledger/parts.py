@@ -138,6 +138,7 @@ def block_each(
     return closed
 
 
+# Asked before every MiB that leaves.
 _STATE = Question(
     select(
         Part.name, Part.sha256, Part.bytes, Part.state, Part.reason, Part.successor, Part.withdrawal_id,
@@ -151,7 +152,6 @@ _STATE = Question(
     .join(Permit, Permit.id == Extract.permit_id)
     .where(Part.extract_id == bindparam("extract"), Part.name == bindparam("part"))
 )  # fmt: skip
-# It is asked before every MiB that leaves.
 
 
 def state_of(connection: Connection, extract_id: str, name: str) -> PartState | None:

@@ -36,7 +36,6 @@ FORM = {
     "domains": ["clinical", "genomic", "lifelog", "public", "recontact"],
 }
 PURPOSE = {"term": "HMB", "country": "KR", "irb": True, "commercial": False}
-# The routes of services that are closed, for the next: to put them together takes longer than most tests.
 
 
 @dataclass
