@@ -20,9 +20,13 @@ def main(arguments: list[str]) -> int:
         asked = argparse.ArgumentParser(prog=f"benchmarks {arguments[0]}")
         asked.add_argument("only", nargs="*", help="names of measurements; none: all")
         asked.add_argument("--data", type=Path, help="a table and hierarchies in ARX's format, for `compare`")
+        asked.add_argument(
+            "--folder", type=Path, help="where data is made and wiped; what `--step make` left is taken"
+        )
         asked.add_argument("--once", action="store_true", help="one turn of each where it would take several")
         told = asked.parse_args(arguments[1:])
-        return run_all(quick=arguments[0] == "quick", only=told.only, data=told.data, once=told.once)
+        quick = arguments[0] == "quick"
+        return run_all(quick=quick, only=told.only, data=told.data, once=told.once, folder=told.folder)
     if not arguments:
         for name, path in known.items():
             said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""

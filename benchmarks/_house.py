@@ -208,6 +208,11 @@ def make(var: Path, people: int, rows: int, rows_per_part: int, seed: int = 11) 
     return opened(var)
 
 
+def is_made(var: Path) -> bool:
+    """Whether a house stands there, whole."""
+    return (var / "house.json").exists()
+
+
 def opened(var: Path) -> House:
     """A house that was made before, by another process too."""
     about = json.loads((var / "house.json").read_text("utf-8"))

@@ -60,14 +60,21 @@ MEASUREMENTS = (
     Measurement("withdrawal_stream", "{folder}", None),
     Measurement("load", "{folder}", None),
     Measurement("compare", "{data}", None),
+    Measurement("anonymity", "{folder} --data {data}", None),
 )  # fmt: skip
 
 
 def run_all(
-    *, quick: bool, only: list[str], data: Path | None, once: bool = False, results: Path = RESULTS
+    *,
+    quick: bool,
+    only: list[str],
+    data: Path | None,
+    once: bool = False,
+    folder: Path | None = None,
+    results: Path = RESULTS,
 ) -> int:
     """Take every measurement of the form asked for, or those named, with `once` in a single turn where it would take
-    several; write what was found. 1 where one is broken."""
+    several, their data in `folder` (else a temporary one); write what was found. 1 where one is broken."""
     failed = 0
     results.mkdir(exist_ok=True)
     for one in MEASUREMENTS:
@@ -77,7 +84,7 @@ def run_all(
         if once and "--runs" not in arguments and "--runs" in (HERE / f"{one.module}.py").read_text("utf-8"):
             arguments += " --runs 1"
         begun = time.monotonic()
-        figures = _taken(one, arguments, data)
+        figures = _taken(one, arguments, data, folder)
         sys.stderr.write(f"\r{one.name}: {time.monotonic() - begun:.0f} s" + " " * 20 + "\n")
         if figures is None:
             failed = 1
@@ -91,9 +98,11 @@ def run_all(
     return failed
 
 
-def _taken(one: Measurement, arguments: str, data: Path | None) -> list[dict[str, Any]] | None:
+def _taken(
+    one: Measurement, arguments: str, data: Path | None, folder: Path | None
+) -> list[dict[str, Any]] | None:
     with tempfile.TemporaryDirectory(prefix="baekman-bench-") as place:
-        given = arguments.format(folder=Path(place) / "data", data=data).split()
+        given = arguments.format(folder=folder or Path(place) / "data", data=data).split()
         command = [sys.executable, "-m", f"benchmarks.{one.module}", *given]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False, cwd=HERE.parent)
     if done.returncode:

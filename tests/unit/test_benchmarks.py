@@ -64,7 +64,7 @@ def test_a_measurement_that_fails_is_broken_and_the_others_are_kept(tmp_path, mo
     good, bad = _suite.Measurement("good", "", ""), _suite.Measurement("bad", "", "")
     monkeypatch.setattr(_suite, "MEASUREMENTS", (bad, good))
     monkeypatch.setattr(
-        _suite, "_taken", lambda one, _arguments, _data: None if one is bad else [figure("good", 1.0, "s")]
+        _suite, "_taken", lambda one, *_given: None if one is bad else [figure("good", 1.0, "s")]
     )
     assert _suite.run_all(quick=True, only=[], data=None, results=tmp_path) == 1
     assert [path.name for path in tmp_path.glob("*.json")] == ["good.quick.json"]
@@ -76,6 +76,26 @@ def test_a_billion_rows_are_not_begun_where_the_disk_is_too_small(tmp_path, monk
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Disk(59 * 10**9))
     found = extract.beside(tmp_path, 10, 10**9, 10**8, 1)
     assert found == [skipped("extract_1b", "60 GB of disk"), skipped("extract_1b_rss", "60 GB of disk")]
+
+
+def test_what_was_made_beforehand_needs_no_room_and_is_not_made_again(tmp_path, monkeypatch):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "house.json").write_bytes(bytes(600))
+    steps: list[object] = []
+
+    def alone(_module: str, folder: Path, *arguments: object) -> dict[str, object]:
+        steps.append((folder.name, arguments[1]))
+        return {"cpu_s": 1.0, "wall_s": 1.0, "rss_mb": 9, "steps": {}}
+
+    monkeypatch.setattr(extract, "alone", alone)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: _Disk(60 * 10**9 - 600))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_given, **_told: None)
+    cost, _memory = extract.beside(tmp_path, 10, 10**9, 10**8, 1)
+    assert cost["ratio"] == pytest.approx(0.1, abs=0.001)
+    assert steps == [
+        ("small", "make"),
+        *[(name, step) for name in ("small", "large") for step in ("copy", "release", "copy")],
+    ]
 
 
 def test_a_row_of_a_billion_is_measured_against_a_row_of_fewer(tmp_path, monkeypatch):
@@ -95,7 +115,7 @@ def test_a_row_of_a_billion_is_measured_against_a_row_of_fewer(tmp_path, monkeyp
 def test_once_is_one_turn_of_what_takes_several(tmp_path, monkeypatch):
     asked: list[str] = []
 
-    def taken(_one: object, arguments: str, _data: object) -> list[dict[str, object]]:
+    def taken(_one: object, arguments: str, *_given: object) -> list[dict[str, object]]:
         asked.append(arguments)
         return [figure("key", 1.0, "s")]
 
