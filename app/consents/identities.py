@@ -7,14 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Insert, LargeBinary, bindparam, func, literal, select
+from sqlalchemy import Insert, LargeBinary, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.consents import enrolling
+from app.consents import enrolling, laid
 from app.consents.staging import staged
 from app.models import Base, Participant
 
@@ -65,11 +64,7 @@ def index(session: Session, cohort_id: str) -> pa.Table:
     each person costs more than reading them.
     """
     connection, person = session.connection(), Participant
-    if connection.dialect.name == "postgresql":
-        told = func.string_agg(person.identity.op("||")(func.int4send(person.key)), literal(b"", LargeBinary))
-    else:  # its aggregates are of texts
-        told = func.group_concat(func.hex(person.identity).op("||")(func.printf("%08X", person.key)), "")
-    query = select(told).where(
+    query = select(laid.pairs(connection, person.key, person.identity)).where(
         person.cohort_id == cohort_id,
         person.identity.between(bindparam("first", type_=LargeBinary), bindparam("last", type_=LargeBinary)),
         func.length(person.identity) == _IDENTITY,
@@ -79,16 +74,12 @@ def index(session: Session, cohort_id: str) -> pa.Table:
     for part in range(_RANGES):
         ends = {"first": bytes([part * 256 // _RANGES]).ljust(_IDENTITY, b"\0"),
                 "last": bytes([(part + 1) * 256 // _RANGES - 1]).ljust(_IDENTITY, b"\xff")}  # fmt: skip
-        if data := connection.scalar(query, ends):
-            parts.append(_unlaid(data if isinstance(data, bytes) else bytes.fromhex(data)))
+        keys, identities = laid.as_pairs(connection.scalar(query, ends), _IDENTITY)
+        fixed = pa.Array.from_buffers(
+            pa.binary(_IDENTITY), len(keys), [None, pa.py_buffer(identities.tobytes())]
+        )
+        parts.append(pa.table([fixed.cast(pa.binary()), pa.array(keys)], schema=_INDEX))
     return pa.concat_tables(parts)
-
-
-def _unlaid(data: bytes) -> pa.Table:
-    rows = np.frombuffer(data, dtype=[("identity", f"V{_IDENTITY}"), ("key", ">i4")])
-    identities = pa.py_buffer(rows["identity"].tobytes())
-    fixed = pa.Array.from_buffers(pa.binary(_IDENTITY), len(rows), [None, identities])
-    return pa.table([fixed.cast(pa.binary()), pa.array(rows["key"].astype(np.int32))], schema=_INDEX)
 
 
 def enrol(session: Session, cohort_id: str, identities: Iterable[bytes], at: datetime) -> None:

@@ -13,12 +13,16 @@ import numpy.typing as npt
 from sqlalchemy import ColumnElement, String, and_, cast, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.consents import laid
 from app.consents.history import covered_as_of
 from app.consents.purposes import holds
 from app.models import Cohort, Consent
 
 Keys = npt.NDArray[np.int32]
 _BATCH = 5_000
+_SAMPLE = 1_000  # rows, of which the usual lists of purposes are known
+_SAID = cast(Consent.purposes, String)
+_PEOPLE = laid.numbers(Consent.participant_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +48,38 @@ def covered(
     """
     if as_of is not None:
         return covered_as_of(session, cohort_id, domain, purpose, as_of)
-    # There are few different lists of purposes: each is judged once, and its people come as one text of keys.
-    said, key = cast(Consent.purposes, String), cast(Consent.participant_key, String)
-    query = (
-        select(said, func.aggregate_strings(key, ","))
-        .where(Consent.cohort_id == cohort_id, Consent.domain == domain, in_force(on))
-        .group_by(said)
-    )
-    found = [
-        np.fromstring(people, dtype=np.int32, sep=",")
-        for purposes, people in session.execute(query)
-        if holds(json.loads(purposes or "[]"), purpose)
-    ]
+    here = and_(Consent.cohort_id == cohort_id, Consent.domain == domain, in_force(on))
+    if session.get_bind().dialect.name == "sqlite":
+        found = _by_usual_lists(session, here, purpose)
+    else:
+        found = _by_lists(session, here, purpose)
     return np.sort(np.concatenate([np.empty(0, dtype=np.int32), *found]))
+
+
+def _by_lists(session: Session, here: ColumnElement[bool], purpose: Mapping[str, Any] | None) -> list[Keys]:
+    """There are few different lists of purposes: each is judged once, and its people come as one text of keys."""
+    query = select(_SAID, _PEOPLE).where(here).group_by(Consent.purposes)
+    return [laid.as_numbers(people) for said, people in session.execute(query) if _covers(said, purpose)]
+
+
+def _by_usual_lists(
+    session: Session, here: ColumnElement[bool], purpose: Mapping[str, Any] | None
+) -> list[Keys]:
+    """The same where the database sorts all rows to group them, which costs as much as reading them: lists that are
+    known from some of the rows are judged first, and the people of all that cover the purpose come as one text.
+
+    It needs a transaction that sees one moment throughout, as each of SQLite does.
+    """
+    some = select(_SAID.label("said")).where(here).limit(_SAMPLE).subquery()
+    known = {said: _covers(said, purpose) for said in session.scalars(select(some.c.said).distinct())}
+    other = _SAID.not_in(known)
+    covering = _PEOPLE.filter(_SAID.in_([said for said, covers in known.items() if covers]))
+    people, others = session.execute(select(covering, func.count().filter(other)).where(here)).one()
+    return [laid.as_numbers(people), *(_by_lists(session, and_(here, other), purpose) if others else ())]
+
+
+def _covers(said: str, purpose: Mapping[str, Any] | None) -> bool:
+    return holds(json.loads(said or "[]"), purpose)
 
 
 def covered_of(
