@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, Select, bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.auth.freezes import anything_frozen
@@ -194,8 +194,7 @@ def listed(session: Session, extract_id: str, states: Iterable[str] = ("ready",)
             "successor": p.successor,
             "receipt": p.withdrawal_id,
         }
-        for p in _of_extract(session, extract_id)
-        if p.state in set(states)
+        for p in session.scalars(_of(extract_id).where(Part.state.in_(sorted(states))))
     ]
 
 
@@ -237,12 +236,12 @@ def pin(
 
 
 def _of_extract(session: Session, extract_id: str) -> list[Part]:
-    query = (
-        select(Part)
-        .where(Part.extract_id == extract_id)
-        .order_by(Part.table_name, Part.position, Part.generation)
-    )
-    return list(session.scalars(query))
+    return list(session.scalars(_of(extract_id)))
+
+
+def _of(extract_id: str) -> Select[Part]:
+    by = (Part.table_name, Part.position, Part.generation)
+    return select(Part).where(Part.extract_id == extract_id).order_by(*by)
 
 
 def _staged(extract_id: str, generation: int, new: NewPart) -> Part:

@@ -33,7 +33,8 @@ def coarsen_tree(recoding: Recoding, freq: Frequency, fitted: Sequence[Fitted], 
         raise AnonymityError(
             [("all_suppressed", "no class can be released within the highest levels allowed")]
         )
-    return replace(recoding, moved=merge.moves())
+    moved = merge.moves()
+    return recoding if moved == recoding.moved else replace(recoding, moved=moved)  # which knows its index
 
 
 class Merge:

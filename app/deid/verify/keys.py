@@ -86,11 +86,28 @@ def words_of(column: pa.Array) -> Words | None:
     return text.view(">u8").astype(np.uint64).reshape(size, WIDTH // 8)
 
 
+def bits_of(column: pa.ChunkedArray) -> npt.NDArray[np.uint64] | None:
+    """The 64 bits that each keyed id of a column spells; None where a value is missing or no keyed id. Memory: these,
+    and one batch."""
+    found = [np.empty(0, dtype=np.uint64)]
+    for chunk in column.chunks:
+        for start in range(0, len(chunk), BATCH):
+            words = words_of(chunk.slice(start, BATCH))
+            if words is None:
+                return None
+            found.append(_spelled(words))
+    return np.concatenate(found)
+
+
 def _begun(rows: Words, new: int) -> npt.NDArray[np.uint64]:
     """Of the last `new` rows those that begin another value than the row before, by the 64 bits they spell."""
     begin = np.ones(len(rows), dtype=np.bool_)
     begin[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    letters = rows[-new:][begin[-new:]].astype(">u8").view(np.uint8).reshape(-1, WIDTH)
+    return _spelled(rows[-new:][begin[-new:]])
+
+
+def _spelled(words: Words) -> npt.NDArray[np.uint64]:
+    letters = words.astype(">u8").view(np.uint8).reshape(-1, WIDTH)
     halves = np.where(letters >= ord("a"), letters - (ord("a") - 10), letters - ord("0"))
     bytes_ = np.ascontiguousarray(halves[:, 0::2] << 4 | halves[:, 1::2])
     return bytes_.view(">u8").astype(np.uint64).reshape(-1)

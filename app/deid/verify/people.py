@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
 
 from app.deid.verify import whole
 from app.deid.verify.classes import classed
 from app.deid.verify.evidence import Expectation, Guess, refusal
 from app.deid.verify.gathered import Gathered
+from app.deid.verify.keys import bits_of
 from app.deid.verify.order import persons
 from app.deid.verify.parts import Part
 from app.deid.verify.reader import Reader, bits, text
@@ -46,7 +50,7 @@ def check_people(
 ) -> Census:
     """Everything that is judged by people, over the tables `seen_<n>` that `check_order` left."""
     census = Census()
-    reader.load("allowed", expectation.eligible, f'"table", {bits("pseudonym")} AS p')
+    _allow(reader, expectation.eligible)
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]
@@ -77,6 +81,14 @@ def check_people(
             _sensitive(reader, table, number, gathered, out.name, out.column.role, census)
     _suppression(reader, tables, roster, expectation, census)
     return census
+
+
+def _allow(reader: Reader, eligible: pa.Table | Path) -> None:
+    """Make `allowed` (table, p): whose consent covers which table."""
+    if isinstance(eligible, pa.Table) and (known := bits_of(eligible["pseudonym"])) is not None:
+        reader.load("allowed", pa.table({"table": eligible["table"], "p": known}))
+    else:
+        reader.load("allowed", eligible, f'"table", {bits("pseudonym")} AS p')
 
 
 def _roster(reader: Reader, roster: Leaving, rows: str, single: bool, k: int, census: Census) -> None:
@@ -123,10 +135,11 @@ def _present(
     only: where a filter chooses people it cannot have chosen them."""
     if roster is None:
         return
-    chosen = any(c.table == roster.name for c in expectation.plan.filter)
-    may = "" if chosen else f"SEMI JOIN ({_allowed(roster)}) USING (p)"
-    absent = f"SELECT p FROM (SELECT p FROM seen_{number} ANTI JOIN member USING (p)) {may}"
-    census.refuse("suppressed_person", reader.number(f"SELECT count(p) FROM ({absent})"), table=table.name)
+    absent = f"SELECT p FROM seen_{number} ANTI JOIN member USING (p)"
+    found = reader.number(f"SELECT count(p) FROM ({absent})")
+    if found and not any(c.table == roster.name for c in expectation.plan.filter):
+        found = reader.number(f"SELECT count(p) FROM ({absent}) SEMI JOIN ({_allowed(roster)}) USING (p)")
+    census.refuse("suppressed_person", found, table=table.name)
 
 
 def _cells(reader: Reader, table: Leaving, number: int, k: int, families: bool, census: Census) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -107,6 +108,38 @@ def is_waiting(rollup: Rollup, counted: pa.Table) -> pa.ChunkedArray:
     return everyone if rollup.first_level > 0 else pc.less(counted["n"], rollup.at_least)
 
 
+def counted_on(held: pa.Table, steps: pa.Table) -> pa.Table:
+    """The codes with their people (v, n), ascending, where `held` (v, n) had them and `steps` (v, d) tells how many
+    more or fewer there are; without those of nobody."""
+    place, known = _places(held, steps)
+    people, moved = np.array(held["n"].to_numpy()), steps["d"].to_numpy()
+    people[place[known]] += moved[known]
+    came = steps.filter(pa.array(~known))
+    kind = held.schema.field("v").type
+    values = pa.chunked_array([*held["v"].chunks, *came["v"].cast(kind).chunks], kind)
+    counted = pa.table({"v": values, "n": np.concatenate([people, moved[~known]])})
+    counted = counted.filter(pc.not_equal(counted["n"], 0))
+    return counted.sort_by("v") if came.num_rows else counted
+
+
+def may_differ(rollup: Rollup, held: pa.Table, steps: pa.Table) -> bool:
+    """Whether any code may leave as something else than before: one came or went, or someone came or went who has one
+    that is or was too rare to leave as it is. Who they are matters, then, and not only how many."""
+    if rollup.first_level > 0:
+        return bool(steps.num_rows)
+    place, known = _places(held, steps)
+    people, moved = held["n"].to_numpy()[place[known]], steps["d"].to_numpy()[known]
+    fewest = np.minimum(people, people + moved)
+    return not known.all() or bool((fewest < max(1, rollup.at_least)).any())
+
+
+def _places(held: pa.Table, steps: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Of each step the place of its code among those held, and whether it is one of them."""
+    found = pc.index_in(steps["v"].cast(held.schema.field("v").type), value_set=held["v"].combine_chunks())
+    place = np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
+    return place, place >= 0
+
+
 def _climb(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table) -> list[str | None]:
     values = counted["v"].to_pylist()
     released: list[str | None] = [None] * len(values)
@@ -142,6 +175,6 @@ def _enough(
         f"SELECT label FROM {name}_people JOIN {name}_labels USING (v) GROUP BY label "
         f"HAVING count(DISTINCT key) >= {at_least} ORDER BY label"
     )
-    found = [row[0] for row in con.sql(query).fetchall()]
+    found = [row[0] for row in con.execute(query).fetchall()]
     con.unregister(f"{name}_labels")
     return found

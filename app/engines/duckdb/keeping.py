@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from app.deid import pseudonyms, window
@@ -32,9 +34,29 @@ def code_name(key: str) -> str:
     return f"codes/{key}"
 
 
+@dataclass(frozen=True, slots=True)
+class Classed:
+    """Of each of the crosswalk's people, in their order: int32 class (-1 where they have none), and whether they are in
+    the extract."""
+
+    of: npt.NDArray[np.int32]
+    released: npt.NDArray[np.bool_]
+
+
+def classed(con: duckdb.DuckDBPyConnection, source: Source) -> Classed:
+    """The class of everyone, as it was laid down."""
+    found = con.execute("SELECT key, class FROM cross_").fetchnumpy()
+    keys = source.crosswalk["key"].to_numpy()
+    of, released = np.full(len(keys), -1, dtype=np.int32), np.zeros(len(keys), dtype=np.bool_)
+    place = np.searchsorted(keys, found["key"])
+    of[place], released[place] = found["class"], True
+    return Classed(of, released)
+
+
 def keep(
     con: duckdb.DuckDBPyConnection,
     source: Source,
+    classes: Callable[[], Classed],
     codes: Mapping[str, str],
     written: Mapping[Place, int],
     outside: Mapping[str, int],
@@ -46,7 +68,7 @@ def keep(
     if _filters_on_codes(source) or source.united:
         return None
     tables = {
-        PEOPLE: _people(con, source),
+        PEOPLE: _people(source, classes()),
         LABELS: con.sql("SELECT * FROM classes ORDER BY class").to_arrow_table(),
     }
     for i, table in enumerate(event_tables(source)):
@@ -60,16 +82,13 @@ def keep(
     return Kept({**about(source), "rows": rows, "outside": dict(outside)}, tables)
 
 
-def _people(con: duckdb.DuckDBPyConnection, source: Source) -> pa.Table:
+def _people(source: Source, classes: Classed) -> pa.Table:
     """The crosswalk's people in their order: key, name (the bits of the pseudonym), shift_days, in_<domain>, class."""
-    walk, found = source.crosswalk, con.sql("SELECT key, class FROM cross_").to_arrow_table()
-    place = np.searchsorted(walk["key"].to_numpy(), found["key"].to_numpy())
-    classes, absent = np.zeros(walk.num_rows, dtype=np.int32), np.ones(walk.num_rows, dtype=np.bool_)
-    classes[place], absent[place] = found["class"].to_numpy(), False
+    walk = source.crosswalk
     names = pseudonyms.words_of(walk["pseudonym"])
     columns = {"key": walk["key"], "name": names, "shift_days": walk["shift_days"]}
     columns |= {domain: walk[domain] for domain in domains_of(source)}
-    return pa.table({**columns, "class": pa.array(classes, mask=absent)})
+    return pa.table({**columns, "class": pa.array(classes.of, mask=~classes.released)})
 
 
 def domains_of(source: Source) -> list[str]:

@@ -218,13 +218,13 @@ def classify(con: duckdb.DuckDBPyConnection, source: Source, classes: Classes) -
         f"JOIN tuples t ON {match} JOIN of_tuple c ON c.tuple = t.tuple"
     )
     _register_labels(con, classes, size)
-    con.execute("INSERT INTO excluded SELECT key FROM labelled WHERE class = -1")
     suppressed = _number(con, "SELECT count(*) FROM labelled WHERE class = -1")
     if suppressed:
+        con.execute("INSERT INTO excluded SELECT key FROM labelled WHERE class = -1")
         con.execute("DELETE FROM people WHERE key IN (SELECT key FROM labelled WHERE class = -1)")
     con.execute(
         f"CREATE OR REPLACE TABLE cross_ AS SELECT x.*, coalesce(l.class, {UNLABELLED}) AS class FROM x "
-        "SEMI JOIN inside i ON i.key = x.person LEFT JOIN labelled l ON l.key = x.person"
+        "LEFT JOIN labelled l ON l.key = x.person WHERE l.class >= 0 OR x.person IN (SELECT key FROM outsiders)"
     )
     return suppressed
 

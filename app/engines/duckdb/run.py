@@ -55,6 +55,7 @@ class DuckDbRun:
         self._counted: dict[str, tuple[int, int]] = {}
         self._counts_of_tuples = np.empty((0, 1), dtype=np.int64)
         self._of_tuple = np.empty(0, dtype=np.int32)
+        self._classed: keeping.Classed | None = None
 
     def groups(self) -> Groups:
         """The frequency table of the eligible people who pass the filter."""
@@ -127,7 +128,7 @@ class DuckDbRun:
 
     def kept(self) -> Kept | None:
         """What the next generation needs so as to write no more than what changes."""
-        return keeping.keep(self.con, self.source, self._named, self._written, self.outside())
+        return keeping.keep(self.con, self.source, self._classes, self._named, self._written, self.outside())
 
     def eligible(self) -> pa.Table:
         """(table, pseudonym) of everyone whose consent covers each table."""
@@ -155,6 +156,11 @@ class DuckDbRun:
     def outside(self) -> dict[str, int]:
         """After `classify`, per table of the plan: rows of the people who leave that lie outside the windows."""
         return {table.name: self._outside_of(table) for table in self._tables()}
+
+    def _classes(self) -> keeping.Classed:
+        if self._classed is None:
+            self._classed = keeping.classed(self.con, self.source)
+        return self._classed
 
     def _outside_of(self, table: Table) -> int:
         return 0 if timeline.rows(self.source, table) == "true" else self._counts(table)[1]
@@ -186,6 +192,7 @@ class DuckDbRun:
         self._of_tuple = classes.of_tuple
         self._found.clear()
         self._counted.clear()
+        self._classed = None
 
     def _name_everyone(self) -> None:
         """`anyone` (key, slice, shift_days): whose rows a filter may ask about."""
@@ -208,6 +215,12 @@ class DuckDbRun:
     def _keys(self, table: Table, of: str = "key") -> Keys:
         """The keys of those with rows of a table that leave, or their persons; some may be there twice."""
         if (table.name, of) not in self._found:
+            walk = self.source.crosswalk
+            if table.kind == "participant" and not self.source.is_linked:
+                # Whoever has labels has a row, and it leaves; nobody has two.
+                labelled = (self._classes().of >= 0) & np.asarray(walk[f"in_{table.domain}"].to_numpy())
+                self._found[table.name, of] = np.asarray(walk["key"].to_numpy()[labelled], dtype=np.int32)
+                return self._found[table.name, of]
             if table.kind == "event":
                 having = people.having(self.source, table)
                 query = f"SELECT cross_.{of} FROM {having} h JOIN cross_ ON cross_.key = h.key WHERE in_{table.domain}"

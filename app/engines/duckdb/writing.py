@@ -12,7 +12,7 @@ from app.deid.transforms import Rendering
 from app.engines.duckdb import scattering
 from app.engines.duckdb.columns import joins, order_of, select
 from app.engines.duckdb.filters import Filters
-from app.engines.duckdb.sql import quoted, stored, text
+from app.engines.duckdb.sql import persons_of, quoted, stored, text
 from app.engines.protocol import Progress, Source, StagedPart
 from app.schemas.dictionary import Table
 
@@ -21,6 +21,10 @@ LEVEL = (
     1  # of zstd: keyed ids are random letters, on which a higher level spends twice the time for larger files
 )
 SLICES = 2**32
+FEW = 6
+"""Of so many parts or more, few of the rows that are read together are those of one. They are gathered first: else what
+becomes of them is worked out in handfuls, each of which costs a function of ours as much as two thousand rows do."""
+NEAR = "rows_near"
 
 
 def write_table(
@@ -65,14 +69,20 @@ def write_parts(
             yield pack(con, ordered, table.name, staging, position)
         return
     by = order_of(source, table)
-    rows = f"FROM {stored(table)} t {joins(source, table, codes)} WHERE {filters.on(table)}"
+    joined = f"t {joins(source, table, codes)} WHERE {filters.on(table)}"
+    rows = f"FROM {stored(table)} {joined}"
     small = len(positions) > 1 and _rows_of(con, table) <= scattering.SMALL
     together = [positions] if small else scattering.passes(positions, parts)
     for position in positions if not together else ():
         first, last = bounds(position, parts)
-        within = f"{rows} AND x0.slice BETWEEN {first} AND {last}"
-        ordered = in_order(f"SELECT x0.rank AS __rank, {columns} {within}", names, by)
-        yield pack(con, ordered, table.name, staging, position)
+        within, held = f"{joined} AND x0.slice BETWEEN {first} AND {last}", stored(table)
+        if parts >= FEW:
+            gathered = near(con, table, columns + within, first, last)
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {NEAR} AS {gathered}")
+            held = NEAR
+        told = f"SELECT x0.rank AS __rank, {columns} FROM {held} {within}"
+        yield pack(con, in_order(told, names, by), table.name, staging, position)
+        con.execute(f"DROP TABLE IF EXISTS {NEAR}")
     place = f"(x0.slice::UBIGINT * {parts} // {SLICES})::INTEGER"
     for some in together:
         within = rows if len(some) == parts else f"{rows} AND {place} IN ({', '.join(map(str, some))})"
@@ -92,6 +102,14 @@ def pack(con: duckdb.DuckDBPyConnection, query: str, table: str, staging: Path, 
         f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {LEVEL}, ROW_GROUP_SIZE {ROW_GROUP})"
     ).fetchall()
     return _staged(table, position, target, int(written[0][0]))
+
+
+def near(con: duckdb.DuckDBPyConnection, table: Table, asked: str, first: int, last: int) -> str:
+    """A query of the rows of the people of some slices, with the columns that `asked` names."""
+    held = [str(row[0]) for row in con.execute(f"DESCRIBE {stored(table)}").fetchall()]
+    named = [quoted(name) for name in held if f"t.{quoted(name)}" in asked or f"t.{name}" in asked]
+    people = f"JOIN cross_ x0 ON t.{persons_of(table)[0]} = x0.key AND x0.slice BETWEEN {first} AND {last}"
+    return f"SELECT {', '.join(f't.{name}' for name in named)} FROM {stored(table)} t {people}"
 
 
 def _rows_of(con: duckdb.DuckDBPyConnection, table: Table) -> int:

@@ -45,14 +45,17 @@ def test_rows_that_are_laid_aside_leave_as_the_same_bytes(
     some, read_some = _built(world)
     monkeypatch.setattr(scattering, "LAYING", MAX_PARTS)
     each, read_each = _built(world)
+    monkeypatch.setattr(writing, "FEW", MAX_PARTS + 1)
+    straight, read_straight = _built(world)
     monkeypatch.setattr(
         writing, "order_of", lambda source, table: [c.name for c in select(source, table, CODES)]
     )
     by_all, _ = _built(world)
     visits = sum(table == "visit" for table, _ in each)
     assert visits > 14
-    assert (read_small, read_once, read_some, read_each) == (1, 1, -(-visits // 7), visits)
-    assert small == once == some == each == by_all
+    assert (read_small, read_once, read_some) == (1, 1, -(-visits // 7))
+    assert (read_each, read_straight) == (visits, visits)
+    assert small == once == some == each == straight == by_all
     db.dispose()
 
 
@@ -68,9 +71,14 @@ def _built(world: World) -> tuple[dict[Place, str], int]:
         queries.append(rows)
         return laid(con, rows, *more)
 
-    packed, laid = writing.pack, scattering.scattered
+    def near(*asked: Any) -> str:
+        queries.append(gathered(*asked))
+        return queries[-1]
+
+    packed, laid, gathered = writing.pack, scattering.scattered, writing.near
     with pytest.MonkeyPatch.context() as spies, spill_folder(world.var) as spill:
         spies.setattr(writing, "pack", pack)
+        spies.setattr(writing, "near", near)
         spies.setattr(scattering, "scattered", scattered)
         staged = build(world.gate, world.plan, worlds.PURPOSE, (None, KEY), None, spill, lambda **_: None)
         left = [path for path in (spill / "engine").rglob("*.parquet") if path.parent.name != "vault"]
