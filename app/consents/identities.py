@@ -103,9 +103,8 @@ def _people(identities: list[bytes]) -> Iterator[pa.RecordBatch]:
 
 def keys_of(session: Session, hasher: Hasher, cohort_id: str, batches: Iterable[pa.Array]) -> pa.Table:
     """(source, key) of the source ids that the cohort knows; unknown ones are not in it."""
-    known = index(session, cohort_id)
-    parts = [_look_up(known, batch, digests) for batch, digests in _digested(hasher, batches)]
-    return pa.concat_tables([_KEYS.empty_table(), *parts])
+    sources, identities = _digested(hasher, batches)
+    return _look_up(index(session, cohort_id), sources, identities)
 
 
 def enrolled_keys(
@@ -113,22 +112,21 @@ def enrolled_keys(
 ) -> pa.Table:
     """(source, key) of all the source ids; those that the cohort did not know are participants from now on. The caller
     has locked the cohort."""
-    digested = list(_digested(hasher, batches))
-    known = index(session, cohort_id)
-    strangers = (one for _, digests in digested for one in _absent(known, digests))
-    enrol(session, cohort_id, strangers, at)
-    known = index(session, cohort_id)
-    parts = [_look_up(known, batch, digests) for batch, digests in digested]
-    return pa.concat_tables([_KEYS.empty_table(), *parts])
+    sources, identities = _digested(hasher, batches)
+    enrol(session, cohort_id, _absent(index(session, cohort_id), identities), at)
+    return _look_up(index(session, cohort_id), sources, identities)
 
 
 _INDEX = pa.schema([("identity", pa.binary()), ("key", pa.int32())])
 _KEYS = pa.schema([("source", pa.string()), ("key", pa.int32())])
 
 
-def _digested(hasher: Hasher, batches: Iterable[pa.Array]) -> Iterator[tuple[pa.Array, pa.Array]]:
-    for batch in batches:
-        yield batch, digests(hasher, batch).cast(pa.binary())
+def _digested(hasher: Hasher, batches: Iterable[pa.Array]) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """All source ids, and the identity of each. They are looked up together: to look some up, all who are known are
+    hashed, so that batch by batch it would cost the people by the batches."""
+    pairs = [(batch.cast(pa.string()), digests(hasher, batch).cast(pa.binary())) for batch in batches]
+    sources, identities = zip(*pairs, strict=True) if pairs else ((), ())
+    return pa.chunked_array(sources, pa.string()), pa.chunked_array(identities, pa.binary())
 
 
 def digests(hasher: Hasher, sources: pa.Array) -> pa.Array:
@@ -137,17 +135,15 @@ def digests(hasher: Hasher, sources: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(32), len(sources), [None, pa.py_buffer(data)])
 
 
-def _look_up(known: pa.Table, batch: pa.Array, digests: pa.Array) -> pa.Table:
-    keys = pc.take(
-        known["key"].combine_chunks(), pc.index_in(digests, value_set=known["identity"].combine_chunks())
-    )
-    found = pc.is_valid(keys)
-    return pa.table({"source": batch.cast(pa.string()), "key": keys}, _KEYS).filter(found)
+def _look_up(known: pa.Table, sources: pa.ChunkedArray, identities: pa.ChunkedArray) -> pa.Table:
+    found = pc.index_in(identities, value_set=known["identity"].combine_chunks())
+    keys = pc.take(known["key"].combine_chunks(), found)
+    return pa.table({"source": sources, "key": keys}, _KEYS).filter(pc.is_valid(keys))
 
 
-def _absent(known: pa.Table, digests: pa.Array) -> list[bytes]:
-    missing = pc.invert(pc.is_in(digests, value_set=known["identity"].combine_chunks()))
-    absent: list[bytes] = digests.filter(missing).to_pylist()
+def _absent(known: pa.Table, identities: pa.ChunkedArray) -> list[bytes]:
+    missing = pc.invert(pc.is_in(identities, value_set=known["identity"].combine_chunks()))
+    absent: list[bytes] = identities.filter(missing).to_pylist()
     return absent
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.deid.dictionary_links import own_participants
 from app.deid.identifiers import MARKS, Source, judge, look, mark_of, text_mark
-from app.engines.intake.arrival import LINES
+from app.engines.intake.lines import LINES
 from app.engines.intake.reading import (
     VAULT_TYPES,
     Files,

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from app.deid.dictionary_links import DROPPED, own_participants
 from app.deid.roles import person_columns, stored
-from app.engines.intake.arrival import LINES
 from app.engines.intake.connection import Connection
+from app.engines.intake.lines import LINES
 from app.engines.intake.parents import Parent
 from app.engines.intake.reading import VAULT_TYPES, Files, literal, quoted, scan, staged_columns
 from app.errors import Finding

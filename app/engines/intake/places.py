@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from app.engines.intake.arrival import Arrival, records
+from app.engines.intake.arrival import Arrival
+from app.engines.intake.lines import records
 from app.schemas.dictionary import Table
 
 

@@ -66,13 +66,25 @@ def source_of(staged: Staged) -> Source:
     return Source(staged.column, staged.value, None if staged.column.type == "string" else staged.stray)
 
 
-def stage_query(table: Table, raw: str, native: frozenset[str] = frozenset()) -> str:
+STRAY = "__stray"
+"""Whether anything of a row is not of its type, where the texts of what is not are left out."""
+
+
+def stage_query(
+    table: Table,
+    raw: str,
+    native: frozenset[str] = frozenset(),
+    *,
+    numbered: bool = True,
+    strays: bool = True,
+) -> str:
     """Everything that is needed of a file, in one pass: `raw` has `__row` and texts `c<index>`, or what is of the
-    column's own type already where `native` names it.
+    column's own type already where `native` names it. Without `strays` a row only tells that it has one (`STRAY`);
+    `numbered` keeps `__row`.
 
     What is written as the engine writes it is read at once, all else by the strict patterns; they read that alike.
     """
-    reasons, values, picked = [], [], ["__row"]
+    reasons, values, picked, stray = [], [], ["__row"] if numbered else [], []
     for staged in scanned_columns(table):
         column, cell = staged.column, f"c{staged.index}"
         text = f"CAST({cell} AS VARCHAR)" if column.name in native else stripped(cell)
@@ -85,10 +97,26 @@ def stage_query(table: Table, raw: str, native: frozenset[str] = frozenset()) ->
             picked.append(staged.reason)
         values.append(f"{value} AS {staged.value}")
         picked.append(staged.value)
-        if column.type != "string":
+        if column.type != "string" and strays:
             picked.append(f"CASE WHEN {staged.value} IS NULL{gone} THEN {text} END AS {staged.stray}")
+        elif column.type != "string":
+            stray.append(f" WHEN {staged.value} IS NULL{gone} AND {text} IS NOT NULL THEN true")
+    if not strays:
+        picked.append(f"CASE{''.join(stray)} ELSE false END AS {STRAY}" if stray else f"false AS {STRAY}")
     source = f"(SELECT *, {', '.join(reasons)} FROM {raw})" if reasons else raw
     return f"SELECT {', '.join(picked)} FROM (SELECT *, {', '.join(values)} FROM {source})"
+
+
+def stage_view(table: Table, cells: str, *, numbered: bool, strays: bool) -> str:
+    """The rows of a table made by `stage_query`, all numbered, with a column for every stray text."""
+    none = [
+        f"CAST(NULL AS VARCHAR) AS {staged.stray}"
+        for staged in scanned_columns(table) if staged.column.type != "string"
+    ]  # fmt: skip
+    picked = ["*"] if strays else [f"* EXCLUDE ({STRAY})", *none]
+    if not numbered:
+        picked.append("rowid + 1 AS __row")
+    return f"SELECT {', '.join(picked)} FROM {cells}"
 
 
 def stripped(cell: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from app.engines.intake.arrival import LINES
 from app.engines.intake.connection import Connection
+from app.engines.intake.lines import LINES
 from app.engines.intake.places import Places
 from app.engines.intake.reading import literal
 from app.engines.intake.register_arrival import arrived, ndjson_findings

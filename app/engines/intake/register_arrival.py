@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.deid.dictionary_shape import near
-from app.engines.intake.arrival import Arrival, Bounds, header, match, no_text, receive, transcode
+from app.engines.intake.arrival import Arrival, Bounds, match, no_text, receive
 from app.engines.intake.connection import Connection
+from app.engines.intake.lines import header, transcode
 from app.engines.intake.reading import csv_source, literal, parquet_source
 from app.errors import Finding
 from app.schemas.dictionary import Table

@@ -5,8 +5,8 @@ Of very many only the first are remembered: the file is refused anyhow, and memo
 
 from __future__ import annotations
 
-from app.engines.intake.arrival import LINES
 from app.engines.intake.connection import Connection
+from app.engines.intake.lines import LINES
 from app.engines.intake.places import Places
 from app.engines.intake.reading import MOST_REJECTS
 from app.errors import Finding

@@ -8,17 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-import pyarrow as pa
-
-from app.deid.dictionary_links import DROPPED, own_participants
+from app.deid.dictionary_links import DROPPED
 from app.deid.roles import person_columns, stored
 from app.engines.intake import checks
-from app.engines.intake.arrival import LINES, LONGEST_LINE, Arrival, Bounds, receive
+from app.engines.intake.arrival import Bounds, receive
 from app.engines.intake.connection import Connection
 from app.engines.intake.coverage import Coverage, coverage
 from app.engines.intake.differences import TableChange, changes
 from app.engines.intake.filled import filled
+from app.engines.intake.keying import Keying, Resolve
 from app.engines.intake.onto import (
     ROW_GROUP,
     Onto,
@@ -33,27 +31,20 @@ from app.engines.intake.reading import (
     VAULT_TYPES,
     Files,
     Staged,
-    csv_source,
     literal,
-    parquet_source,
     quoted,
     scan,
-    stage_query,
     staged_columns,
 )
-from app.engines.intake.rejects import rejects
 from app.engines.intake.report import Kept, TableReport
+from app.engines.intake.staging import stage
 from app.engines.intake.whole import version_findings
-from app.errors import Finding
 from app.schemas.dictionary import Dictionary, Table
 from app.storage.spill import held_folder
 from app.storage.store import Stored
 from app.storage.vault import Vault
 
 Progress = Callable[..., None]
-# Batches of distinct source ids go out, a table (source text, key int32) comes back.
-Resolve = Callable[[Iterator[pa.Array]], pa.Table]
-_IDS = 100_000  # distinct ids handed to Python at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +144,19 @@ class Intake:
             local, left_out = {**local, **own}, {**left_out, **own_left_out}
         self._db = self._connection([arrival.path], local, left_out)
         try:
-            report.findings += self._stage(arrival, table)
+            report.findings += stage(arrival, table, self._db, self._places, self.limits.bounds)
             if not self._unreadable(report):
                 report.rows, self._counts = checks.counted(table, self._db.ask)
                 progress(step="checking", rows=report.rows)
                 self._examine(report, table, local, left_out)
             if report.outcome == "accepted":
-                self._people(report, table, dictionary, local, left_out, resolve)
+                keying = Keying(self._db, self._places, self._counts, self.limits.unmatched_share)
+                people = keying.give(report, table, dictionary, local, left_out, resolve)
             if report.outcome == "accepted" and onto is not None:
                 report.findings += onto_findings(table, onto, local[table.name], self._db, self._places.rows)
             if report.outcome == "accepted":
                 progress(step="writing", rows=report.rows)
-                self._keep(report, table, dictionary, place)
+                self._keep(report, table, dictionary, place, people)
                 if onto is not None:
                     self._join(report, table, onto, local[table.name], place)
         finally:
@@ -217,57 +209,11 @@ class Intake:
         finally:
             con.close()
 
-    # -- reading
-
-    def _stage(self, arrival: Arrival, table: Table) -> list[Finding]:
-        if arrival.kind == "parquet" and (bomb := self._bomb(arrival, table)) is not None:
-            return [bomb]
-        raw = csv_source(arrival, table) if arrival.kind == "csv" else parquet_source(arrival, table)
-        try:
-            # What does not fit in memory goes to the folder; it is read several times and written once.
-            self._db.ask(f"CREATE TEMP TABLE stage AS {stage_query(table, raw, arrival.native)}")
-        except duckdb.InterruptException:
-            raise  # somebody ended the check; it says nothing of the file
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            if arrival.kind == "csv":
-                raise
-            return [_unreadable(table, error)]
-        except duckdb.Error as error:
-            return [_unreadable(table, error)]
-        findings = rejects(self._db, self._places, table.name) if arrival.kind == "csv" else []
-        if not findings and self._db.one("SELECT count(*) FROM stage") == 0:
-            findings.append(Finding("empty_file", "the file has no rows", table.name))
-        return findings
-
-    def _bomb(self, arrival: Arrival, table: Table) -> Finding | None:
-        """A long value that stands once in the file and is named by every row is in no size that the file tells of
-        itself: the bytes of all values are summed, which copies none of them."""
-        if not arrival.texts:
-            return None
-        sizes = ", ".join(
-            f"sum(strlen({quoted(name)})), max(strlen({quoted(name)}))" for name in arrival.texts
-        )
-        try:
-            told = [
-                int(n or 0)
-                for n in self._db.ask(f"SELECT {sizes} FROM read_parquet({literal(str(arrival.path))})")[0]
-            ]
-        except duckdb.InterruptException:
-            raise
-        except duckdb.Error as error:
-            return _unreadable(table, error)
-        most = self.limits.bounds.most(arrival.path.stat().st_size)
-        if sum(told[::2]) > most:
-            return Finding("bomb", f"the values of the file have more than {most} bytes together", table.name)
-        if max(told[1::2]) > LONGEST_LINE:
-            return Finding("bomb", f"a value of the file has more than {LONGEST_LINE} bytes", table.name)
-        return None
+    # -- checking
 
     @staticmethod
     def _unreadable(report: TableReport) -> bool:
         return any(finding.code in ("bomb", "unreadable", "empty_file") for finding in report.findings)
-
-    # -- checking
 
     def _examine(
         self, report: TableReport, table: Table, local: Mapping[str, Files], left_out: Mapping[str, Files]
@@ -282,107 +228,12 @@ class Intake:
         report.warnings += doubts
         report.warnings += checks.warnings(table, self._db.ask, self._places.rows)
 
-    def _people(
-        self,
-        report: TableReport,
-        table: Table,
-        dictionary: Dictionary,
-        local: Mapping[str, Files],
-        left_out: Mapping[str, Files],
-        resolve: Resolve,
-    ) -> None:
-        """Give every row its people's keys, in the view `known`; count the rows that have none."""
-        if table.kind == "reference":
-            self._db.ask("CREATE VIEW known AS SELECT * FROM stage")
-            return
-        if table.participant_via is not None:
-            report.findings += self._by_parent(table, local, left_out)
-            if report.findings:
-                return  # rows without a parent have no person either; they are told once
-        else:
-            people = None if table.kind == "participant" else local.get(dictionary.people.name)
-            if self._by_id(table, resolve, people):
-                self._db.ask("CREATE VIEW known AS SELECT * FROM keyed")
-                return
-        unknown = " OR ".join(f"{quoted(name)} IS NULL" for name in person_columns(table))
-        count, rows = self._db.ask(f"SELECT count(*), min(__row, {LINES}) FROM keyed WHERE {unknown}")[0]
-        report.left_out = int(count)
-        share = self.limits.unmatched_share if table.max_unmatched is None else table.max_unmatched
-        if count and (table.kind == "participant" or count > share * report.rows):
-            report.findings.append(
-                Finding(
-                    "unknown_people",
-                    f"more than {share:.2%} of the rows are of people who are not in the participant table",
-                    table.name,
-                    lines=self._places.rows(rows),
-                    count=int(count),
-                    hint="upload the participant table that holds them, or state a higher max_unmatched",
-                )
-            )
-        self._db.ask(f"CREATE VIEW known AS SELECT * FROM keyed WHERE NOT ({unknown})")
-
-    def _by_id(self, table: Table, resolve: Resolve, people: Files | None) -> bool:
-        """Make the view `keyed`; whether every row has all its people, without looking at the rows again."""
-        names = own_participants(table)
-        own = [next(s for s in staged_columns(table) if s.column.name == name) for name in names]
-        every = " UNION ".join(
-            f"SELECT CAST(v AS VARCHAR) AS source FROM (SELECT DISTINCT {staged.value} AS v FROM stage)"
-            " WHERE v IS NOT NULL"
-            for staged in own
-        )
-        asked = 0
-
-        def sources() -> Iterator[pa.Array]:
-            nonlocal asked
-            for batch in self._db.batches(every, _IDS):
-                asked += len(batch)
-                yield batch
-
-        keys = resolve(sources())
-        self._db.register("resolved", keys)
-        only = f"WHERE key IN (SELECT __participant FROM {scan(people)})" if people else ""
-        # Joined by numbers where the ids are numbers.
-        self._db.ask(
-            "CREATE TEMP TABLE keys AS SELECT source, TRY_CAST(source AS BIGINT) AS number, "
-            f"CAST(key AS INTEGER) AS key FROM resolved {only}"
-        )
-        joins = " ".join(
-            f"LEFT JOIN keys k{i} ON k{i}.number = stage.{staged.value}" if staged.column.type == "integer"
-            else f"LEFT JOIN keys k{i} ON k{i}.source = CAST(stage.{staged.value} AS VARCHAR)"
-            for i, staged in enumerate(own)
-        )  # fmt: skip
-        picked = ", ".join(f"k{i}.key AS {quoted(name)}" for i, name in enumerate(person_columns(table)))
-        self._db.ask(f"CREATE VIEW keyed AS SELECT stage.*, {picked} FROM stage {joins}")
-        return not any(self._counts[name].nulls for name in names) and asked == self._db.one(
-            "SELECT count(DISTINCT source) FROM keys"
-        )
-
-    def _by_parent(
-        self, table: Table, local: Mapping[str, Files], left_out: Mapping[str, Files]
-    ) -> list[Finding]:
-        name, _, column = (table.participant_via or "").partition(".")
-        value = next(s.value for s in staged_columns(table) if s.column.name == table.via_column)
-        parent = f"SELECT {quoted(column)} AS k, __participant FROM {scan(local[name])}"
-        joined = f"stage LEFT JOIN ({parent}) p ON p.k = stage.{value}"
-        self._db.ask(f"CREATE VIEW keyed AS SELECT stage.*, p.__participant FROM {joined}")
-        if any(key.column == table.via_column and key.table == name for key in table.foreign_keys):
-            return []  # the foreign key says the same, and was checked already
-        there = f"SELECT k FROM ({parent})"
-        return list(
-            checks.orphans(
-                table,
-                table.via_column or column,
-                value,
-                there,
-                left_out.get(name),
-                self._db.ask,
-                self._places.rows,
-            )
-        )
-
     # -- keeping
 
-    def _keep(self, report: TableReport, table: Table, dictionary: Dictionary, place: str) -> None:
+    def _keep(
+        self, report: TableReport, table: Table, dictionary: Dictionary, place: str, counted: int | None
+    ) -> None:
+        """Write the view `known` in its order, and put it into the vault. `counted`: its people where known."""
         report.columns = checks.column_counts(table, self._counts, self._db.ask)
         report.own_rows = rows_kept = report.rows - report.left_out
         people = person_columns(table)
@@ -410,7 +261,9 @@ class Intake:
         )
         # Of the rows that were written: they are clustered by the first of their people.
         every = " UNION ".join(f"SELECT DISTINCT {quoted(name)} AS k FROM {scan((path,))}" for name in people)
-        report.people = self._db.one(f"SELECT count(*) FROM ({every})") if people else 0
+        if counted is None:
+            counted = self._db.one(f"SELECT count(*) FROM ({every})") if people else 0
+        report.people = counted
         keys_object = self._keep_left_out(table, dictionary, place) if report.left_out else None
         stored_as = self._put(path, f"{place}/{table.name}")
         report.kept = Kept(
@@ -472,11 +325,3 @@ class Intake:
     def _connection(self, files: Sequence[Path], *more: Mapping[str, Files]) -> Connection:
         every = [*files, *(file for tables in more for held in tables.values() for file in held)]
         return Connection(self.folder, self.limits.memory, self.limits.threads, every)
-
-
-def _unreadable(table: Table, error: Exception) -> Finding:
-    # The library's own words may hold a value, so only the kind of failure is told.
-    detail = "the file is damaged: its contents cannot be read"
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return Finding("bomb", "reading the file takes more memory than a file may", table.name)
-    return Finding("unreadable", detail, table.name)
