@@ -126,7 +126,7 @@ def build(
     if of.only is None:
         columns["counted"] = linking.representatives(session, of, anyone)
     if linkage is not None and of.only is None:
-        sources = np.array(linking.sources_of_keys(session, linkage.names, anyone), dtype=np.str_)
+        sources = linking.sources_of_keys(session, linkage.names, anyone)
         held = linking.seeds(session, linkage.project_id)
         person = _together(columns["counted"], sources, held, anyone, linkage.least)
         ids, given = _seeded(random_ids(session, of.ids, anyone), anyone, person, held, project_key)
@@ -249,6 +249,8 @@ def among(keys: Keys, others: Keys) -> npt.NDArray[np.bool_]:
     """Of each of the keys, whether it is one of the others; both sorted, without a key twice."""
     if not len(others):
         return np.zeros(len(keys), dtype=np.bool_)
+    if np.array_equal(keys, others):  # as a rule everybody consents
+        return np.ones(len(keys), dtype=np.bool_)
     place = np.minimum(np.searchsorted(others, keys), len(others) - 1)
     return np.asarray(others[place] == keys)
 
@@ -263,26 +265,16 @@ def _order(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.intp]:
 
 
 def _deceased(session: Session, of: Behind) -> Keys:
-    query = select(Participant.key).where(Participant.cohort_id.in_(of.ids), Participant.deceased)
-    return np.fromiter(session.scalars(query), dtype=np.int32)
+    query = select(laid.numbers(Participant.key)).where(
+        Participant.cohort_id.in_(of.ids), Participant.deceased
+    )
+    return laid.as_numbers(session.scalar(query))
 
 
 def slices(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint32]:
     """The first 32 bits of each pseudonym (S16): its place among the parts."""
     first = names.astype("S8").tobytes().decode()
     return np.frombuffer(bytes.fromhex(first), dtype=">u4").astype(np.uint32)
-
-
-def of_cohort(session: Session, cohort_id: str, keys: Keys) -> Keys:
-    """Those of the keys (sorted) that are people of this cohort."""
-    found = []
-    for start in range(0, len(keys), _BATCH):
-        batch = keys[start : start + _BATCH]
-        query = select(Participant.key).where(
-            _cohort == cohort_id, Participant.key.between(int(batch[0]), int(batch[-1]))
-        )
-        found.append(np.intersect1d(batch, np.fromiter(session.scalars(query), dtype=np.int32)))
-    return np.concatenate([np.empty(0, dtype=np.int32), *found])
 
 
 def random_ids(session: Session, cohort_ids: Sequence[str], keys: Keys) -> pseudonyms.Ids:
@@ -337,7 +329,7 @@ def known_among(
     Who was destroyed has another id by now, and is not found."""
     found = [np.empty(0, dtype="S16")]
     for cohort_id in of.ids if len(keys) else ():
-        here = of_cohort(session, cohort_id, keys)
+        here = linking.of_cohort(session, cohort_id, keys)
         for start in range(0, len(here), _BATCH):
             ids = project_ids(session, of, project_id, here[start : start + _BATCH])
             names = pseudonyms.pseudonyms(project_key, np.unique(ids, axis=0))

@@ -7,16 +7,16 @@ is said in `deid.identifiers.linkage`.
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import case, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from app.consents import laid
 from app.consents.identities import Hasher, insert_missing
 from app.deid.identifiers.linkage import UUID
 from app.keyring import Keyring
@@ -24,6 +24,8 @@ from app.models import Participant, PlatformKey
 
 PURPOSE = "linkage"
 LINKAGE_BYTES = 16
+_BATCH = 100_000
+Keys = npt.NDArray[np.int32]
 
 
 def hasher_of(session: Session, keyring: Keyring, at: datetime) -> Hasher:
@@ -51,8 +53,8 @@ class Linked:
     (`may_link`). Numbers run from 0 and mean nothing outside this answer.
     """
 
-    keys: npt.NDArray[np.int32]
-    person: npt.NDArray[np.int32]
+    keys: Keys
+    person: Keys
 
     @property
     def people(self) -> int:
@@ -62,17 +64,36 @@ class Linked:
 
 def linked(session: Session, cohort_ids: Iterable[str]) -> Linked:
     """Everyone in these cohorts. Whether consent covers a use is asked elsewhere; this only says who is who."""
-    wanted = sorted(set(cohort_ids))
-    query = (
-        select(Participant.key, case((Participant.may_link, Participant.linkage), else_=None))
-        .where(Participant.cohort_id.in_(wanted))
-        .order_by(Participant.key)
+    connection, wanted = session.connection(), sorted(set(cohort_ids))
+    everyone = select(laid.numbers(Participant.key)).where(Participant.cohort_id.in_(wanted))
+    keys = np.sort(laid.as_numbers(connection.scalar(everyone)))
+    # Read by their keys, batch by batch; by an index of cohorts SQLite would go through all for each.
+    tokens = select(laid.pairs(connection, Participant.key, Participant.linkage)).where(
+        func.coalesce(Participant.cohort_id, "").in_(wanted),
+        Participant.may_link,
+        func.length(Participant.linkage) == LINKAGE_BYTES,
+        Participant.key.between(bindparam("first"), bindparam("last")),
     )
-    keys, person, known = array("i"), array("i"), dict[bytes, int]()
-    count = 0
-    for key, linkage in session.execute(query.execution_options(yield_per=50_000)):
-        number = count if linkage is None else known.setdefault(linkage, count)
-        count += number == count
-        keys.append(key)
-        person.append(number)
-    return Linked(np.frombuffer(keys, dtype=np.int32), np.frombuffer(person, dtype=np.int32))
+    own, words = [np.empty(0, dtype=np.int32)], [np.empty((0, 2), dtype=np.uint64)]
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        told = connection.scalar(tokens, {"first": int(batch[0]), "last": int(batch[-1])})
+        having, token = laid.as_pairs(told, LINKAGE_BYTES)
+        own.append(having)
+        words.append(np.ascontiguousarray(token).view(np.uint64))
+    return Linked(keys, _numbered(keys, np.concatenate(own), np.concatenate(words)))
+
+
+def _numbered(keys: Keys, own: Keys, words: npt.NDArray[np.uint64]) -> Keys:
+    """For each key the number of its person, in the order of their first keys; those `own` whose tokens, two words
+    each, are the same are one person."""
+    there = np.isin(own, keys)  # on PostgreSQL somebody may have come meanwhile
+    place, words = np.searchsorted(keys, own[there]), words[there]
+    order = np.lexsort((place, words[:, 1], words[:, 0]))
+    place, words = place[order], words[order]
+    other = np.ones(len(place), dtype=np.bool_)
+    other[1:] = (words[1:] != words[:-1]).any(axis=1)
+    first = np.arange(len(keys))
+    first[place] = place[other][np.cumsum(other) - 1]
+    is_first = first == np.arange(len(keys))
+    return (np.cumsum(is_first) - 1)[first].astype(np.int32)

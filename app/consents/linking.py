@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from app.consents import laid
 from app.consents.cohorts import Behind
 from app.consents.linkage import linked
 from app.models import Dataset, DatasetVersion, LinkedPerson, Participant, VersionSource
 
 Keys = npt.NDArray[np.int32]
-_BATCH = 50_000
+_BATCH = 100_000
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,30 @@ def as_people(session: Session, of: Behind) -> Callable[[BitMap], BitMap]:
     return people
 
 
-def sources_of_keys(session: Session, names: Mapping[str, str], keys: Keys) -> list[str]:
-    """The name of the source of each key (sorted)."""
-    found: dict[int, str] = {}
+def of_cohort(session: Session, cohort_id: str, keys: Keys) -> Keys:
+    """Those of the keys (sorted) that are people of this cohort."""
+    # Read by their keys, batch by batch; by an index of cohorts SQLite would go through all for each.
+    query = select(laid.numbers(Participant.key)).where(
+        func.coalesce(Participant.cohort_id, "") == cohort_id,
+        Participant.key.between(bindparam("first"), bindparam("last")),
+    )
+    connection, found = session.connection(), [np.empty(0, dtype=np.int32)]
     for start in range(0, len(keys), _BATCH):
         batch = keys[start : start + _BATCH]
-        query = select(Participant.key, Participant.cohort_id).where(
-            Participant.cohort_id.in_(list(names)), Participant.key.between(int(batch[0]), int(batch[-1]))
-        )
-        found.update((key, names[cohort_id]) for key, cohort_id in session.execute(query))
-    return [found[key] for key in keys.tolist()]
+        told = connection.scalar(query, {"first": int(batch[0]), "last": int(batch[-1])})
+        found.append(np.intersect1d(batch, laid.as_numbers(told), assume_unique=True).astype(np.int32))
+    return np.concatenate(found)
+
+
+def sources_of_keys(session: Session, names: Mapping[str, str], keys: Keys) -> npt.NDArray[np.str_]:
+    """The name of the source of each key (sorted); KeyError for one of no source."""
+    of, cohort_ids = np.full(len(keys), -1), sorted(names)
+    for number, cohort_id in enumerate(cohort_ids):
+        of[np.searchsorted(keys, of_cohort(session, cohort_id, keys))] = number
+    if (of < 0).any():
+        raise KeyError("a participant of no source")
+    told: npt.NDArray[np.str_] = np.array([names[one] for one in cohort_ids], dtype=np.str_)[of]
+    return told
 
 
 def seeds(session: Session, project_id: str | None) -> dict[int, bytes]:

@@ -157,7 +157,7 @@ def _record_keys(gate: Gate, of: Behind, members: crosswalk.Keys) -> npt.NDArray
     found = []
     with gate.db.read() as session:
         for cohort in of.cohorts:
-            own = members if of.only else crosswalk.of_cohort(session, cohort.id, members)
+            own = members if of.only else linking.of_cohort(session, cohort.id, members)
             ids = crosswalk.random_ids(session, [cohort.id], own)
             found.append(counts.record_keys(ids, gate.keyring.unwrap(cohort.identity_key_wrapped)))
     return np.concatenate(found)

@@ -44,7 +44,7 @@ def people_of(gate: Gate, extract_id: str, domains: Sequence[str], names: Iterab
         covered = covered_now(session, of, domains, permit.purpose, gate.clock().date())
         people = np.array(ledger.members(session, extract_id).to_array(), dtype=np.int32)
         for keys in covered.values():
-            people = np.intersect1d(people, keys).astype(np.int32)
+            people = people[among(people, keys)]
         ids = project_ids(session, of, extract.project_id, people)
     known = pa.array(pseudonyms.pseudonyms(key, ids), pa.binary()).cast(pa.string())
     empty = pa.table({"source": pa.array([], pa.string()), "key": pa.array([], pa.int32())})

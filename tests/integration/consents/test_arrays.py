@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import crosswalk
-from app.consents import queries
+from app.consents import linkage, linking, queries
 from app.consents.cohorts import Behind
 from app.consents.purposes import holds
 from app.consents.queries import covered
@@ -52,20 +52,28 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 def _draw(session: Session, drawn: random.Random) -> None:
-    key = 0
+    key, tokens = (
+        0,
+        [None, None, *(drawn.choice((b"\x00", b"\xff")) * 8 + drawn.randbytes(8) for _ in range(60))],
+    )
+    people, consents = list[Participant](), list[Consent]()
     for _ in range(500):
         key += drawn.choice((1, 1, 1, 2, 40_000 if 200 < key < 300 else 1))
         cohort = drawn.choice((FIRST, FIRST, SECOND, SECOND, ENDED))
-        session.add(Participant(key=key, cohort_id=cohort, identity=drawn.randbytes(32), created_at=NOW,
-                                random_id=drawn.randbytes(16)))  # fmt: skip
-        session.flush()
-        session.add_all(
+        people.append(
+            Participant(key=key, cohort_id=cohort, identity=drawn.randbytes(32), random_id=drawn.randbytes(16),
+                        linkage=drawn.choice(tokens), may_link=drawn.random() < 0.8, created_at=NOW)
+        )  # fmt: skip
+        consents += [
             Consent(participant_key=key, domain=domain, cohort_id=cohort, purposes=drawn.choice(AGREED),
                     state=drawn.choice(("granted",) * 6 + ("withdrawn", "ended", "reconsent_due")),
                     valid_until=drawn.choice(DAYS), adult_due=drawn.choice(DAYS), changed_at=NOW)
             for domain in DOMAINS
             if drawn.random() < 0.8
-        )  # fmt: skip
+        ]  # fmt: skip
+    session.add_all(people)
+    session.flush()
+    session.add_all(consents)
 
 
 def by_rows(session: Session, cohort_id: str, domain: str, purpose: dict[str, Any] | None) -> list[int]:
@@ -148,3 +156,53 @@ def test_one_of_another_cohort_or_without_an_id_is_nobody(db: Database) -> None:
         session.execute(update(Participant).where(Participant.key == own[2]).values(random_id=b"short"))
         with pytest.raises(LookupError):
             crosswalk.random_ids(session, [FIRST], np.array(own[:5], dtype=np.int32))
+
+
+def persons_by_rows(session: Session, cohort_ids: Sequence[str]) -> dict[int, int]:
+    """Key -> number of the person, row by row: the first key of a token that may be linked gives all of them theirs."""
+    rows = select(Participant).where(Participant.cohort_id.in_(cohort_ids)).order_by(Participant.key)
+    known, told = dict[bytes, int](), dict[int, int]()
+    for row in session.scalars(rows):
+        count = len(set(told.values()))
+        told[row.key] = (
+            count if not row.may_link or row.linkage is None else known.setdefault(row.linkage, count)
+        )
+    return told
+
+
+@pytest.mark.parametrize("batch", [7, 100_000])
+def test_who_is_one_person_is_whom_the_rows_tie(
+    db: Database, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linkage, "_BATCH", batch)
+    with db.read() as session:
+        for cohorts in ([FIRST], [FIRST, SECOND], [FIRST, SECOND, ENDED, EMPTY], [EMPTY]):
+            found, plain = linkage.linked(session, cohorts), persons_by_rows(session, cohorts)
+            assert dict(zip(found.keys.tolist(), found.person.tolist(), strict=True)) == plain
+            assert found.keys.tolist() == list(plain)
+            assert found.people == len(set(plain.values()))
+            assert (found.people < len(plain)) == (cohorts != [EMPTY])
+            assert found.keys.dtype == found.person.dtype == np.int32
+
+
+def test_each_key_has_its_cohort(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linking, "_BATCH", 7)
+    names = {FIRST: "one", SECOND: "the second", ENDED: "x"}
+    with db.read() as session:
+        held = dict(
+            session.execute(select(Participant.key, Participant.cohort_id).order_by(Participant.key)).all()
+        )
+        keys = np.array(list(held), dtype=np.int32)
+        told = linking.sources_of_keys(session, names, keys)
+        assert told.tolist() == [names[cohort] for cohort in held.values()]
+        assert linking.sources_of_keys(session, names, keys[:0]).tolist() == []
+        for cohort_id in (*names, EMPTY):
+            own = [key for key, cohort in held.items() if cohort == cohort_id]
+            found = linking.of_cohort(session, cohort_id, keys)
+            assert found.tolist() == own
+            assert found.dtype == np.int32
+            assert linking.of_cohort(session, cohort_id, keys[::9]).tolist() == [
+                key for key in own if key in keys[::9]
+            ]
+        with pytest.raises(KeyError):
+            linking.sources_of_keys(session, {FIRST: "one"}, keys)
