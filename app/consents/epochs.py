@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
-
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import Cohort, Consent
+from app.models import Cohort
 
 
 def lock(session: Session, cohort_id: str) -> Cohort:
@@ -21,11 +18,3 @@ def advance(cohort: Cohort) -> int:
     """The next epoch of a cohort that the caller has locked."""
     cohort.epoch += 1
     return cohort.epoch
-
-
-def earliest_end(session: Session, cohort_ids: Sequence[str], after: date) -> date | None:
-    """The first day after `after` on which a granted consent of the cohorts ends by its own date."""
-    query = select(func.min(Consent.valid_until)).where(
-        Consent.cohort_id.in_(cohort_ids), Consent.state == "granted", Consent.valid_until > after
-    )
-    return session.scalar(query)

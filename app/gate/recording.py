@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import ledger
 from app.audit import project_stream, record
-from app.consents import cohorts, epochs, linking
+from app.consents import cohorts, linking
 from app.consents.cohorts import Behind
 from app.crosswalk import covered_now
 from app.deid import released, window
@@ -66,7 +66,6 @@ def record_generation(gate: Gate, extract_id: str, permit: LivePermit, staged: S
             now,
         )
         extract.epoch = of.epoch
-        extract.earliest_consent_end = epochs.earliest_end(session, of.ids, now.date())
         data = {"people_ever": people, "parts_written": len(staged.parts), "parts_kept": len(staged.held)}
         _note(session, permit, extract_id, "extract.recorded", now, generation, data)
     return generation

@@ -28,7 +28,7 @@ class Extract(Base):
     certificate: Mapped[dict[str, Any] | None]
     outcome_hash: Mapped[str | None] = mapped_column(String(64))
     epoch: Mapped[int] = mapped_column(default=0)
-    earliest_consent_end: Mapped[date | None]
+    earliest_consent_end: Mapped[date | None]  # nobody asks for it any more: neither written nor read
     created_at: Mapped[datetime]
     ready_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]

@@ -16,6 +16,8 @@ from app.deid.verify.survey import Survey
 from app.errors import Finding
 
 FIRST_LOOK = 50_000
+FEW_ROWS = 200_000
+"""Up to so many, to group all texts costs no more than a look at whether they repeat."""
 WHOLE = (
     "TINYINT",
     "SMALLINT",
@@ -122,7 +124,7 @@ class Cells:
 
     def _repeating(self, outs: list[Out]) -> set[str]:
         """The columns whose first rows repeat their texts: each text is then looked at once."""
-        if sum(part.rows for part in self.parts) <= FIRST_LOOK:  # nor does it matter
+        if sum(part.rows for part in self.parts) <= FEW_ROWS:
             return {out.name for out in outs}
         asked = ", ".join(
             f"approx_count_distinct({name(o.name)}) * 20 < count(*) AS c{i}" for i, o in enumerate(outs)

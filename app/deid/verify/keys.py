@@ -92,22 +92,35 @@ def bits_of(column: pa.ChunkedArray) -> npt.NDArray[np.uint64] | None:
     found = [np.empty(0, dtype=np.uint64)]
     for chunk in column.chunks:
         for start in range(0, len(chunk), BATCH):
-            words = words_of(chunk.slice(start, BATCH))
-            if words is None:
+            text = _text_of(chunk.slice(start, BATCH))
+            try:
+                spelled = b"" if text is None else bytes.fromhex(text.decode("ascii"))
+            except ValueError:  # what is wrong is not to be quoted
                 return None
-            found.append(_spelled(words))
+            if text is None or spelled.hex().encode() != text:  # capitals and blanks spell as well
+                return None
+            found.append(np.frombuffer(spelled, dtype=">u8").astype(np.uint64))
     return np.concatenate(found)
+
+
+def _text_of(column: pa.Array) -> bytes | None:
+    """The values of a column end to end; None where one is missing or not as long as a keyed id."""
+    if column.null_count or column.type != pa.string():
+        return None
+    if len(column) == 0:
+        return b""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    if not (np.diff(ends) == WIDTH).all():
+        return None
+    return bytes(memoryview(data)[int(ends[0]) : int(ends[-1])])
 
 
 def _begun(rows: Words, new: int) -> npt.NDArray[np.uint64]:
     """Of the last `new` rows those that begin another value than the row before, by the 64 bits they spell."""
     begin = np.ones(len(rows), dtype=np.bool_)
     begin[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    return _spelled(rows[-new:][begin[-new:]])
-
-
-def _spelled(words: Words) -> npt.NDArray[np.uint64]:
-    letters = words.astype(">u8").view(np.uint8).reshape(-1, WIDTH)
+    letters = rows[-new:][begin[-new:]].astype(">u8").view(np.uint8).reshape(-1, WIDTH)
     halves = np.where(letters >= ord("a"), letters - (ord("a") - 10), letters - ord("0"))
     bytes_ = np.ascontiguousarray(halves[:, 0::2] << 4 | halves[:, 1::2])
     return bytes_.view(">u8").astype(np.uint64).reshape(-1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from app.deid.verify import whole
 from app.deid.verify.classes import classed
@@ -50,10 +52,10 @@ def check_people(
 ) -> Census:
     """Everything that is judged by people, over the tables `seen_<n>` that `check_order` left."""
     census = Census()
-    _allow(reader, expectation.eligible)
     k = max(expectation.k, expectation.plan.privacy.k)
     roster = next((t for t in tables if t.table.kind == "participant"), None)
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]
+    _allow(reader, expectation.eligible, personal)
     several = expectation.twins is not None
     if roster is None:
         reader.do("CREATE TEMP TABLE member (p UBIGINT, unit VARCHAR, class INTEGER)")
@@ -73,7 +75,7 @@ def check_people(
     for number, table in personal:
         _consent(reader, table, number, census)
         if table is not roster:
-            _present(reader, table, number, roster, expectation, census)
+            _present(reader, table, number, personal, roster, expectation, census)
         if table is not roster or several:
             families = several or (roster is not None and bool(roster.of_role("family_id")))
             _cells(reader, table, number, k, families, census)
@@ -83,12 +85,17 @@ def check_people(
     return census
 
 
-def _allow(reader: Reader, eligible: pa.Table | Path) -> None:
-    """Make `allowed` (table, p): whose consent covers which table."""
+def _allow(reader: Reader, eligible: pa.Table | Path, personal: list[tuple[int, Leaving]]) -> None:
+    """Make `allowed_<n>` (p): whose consent covers the n-th table."""
     if isinstance(eligible, pa.Table) and (known := bits_of(eligible["pseudonym"])) is not None:
-        reader.load("allowed", pa.table({"table": eligible["table"], "p": known}))
-    else:
-        reader.load("allowed", eligible, f'"table", {bits("pseudonym")} AS p')
+        for number, table in personal:
+            mine = np.asarray(pc.equal(eligible["table"], table.name).to_numpy(), dtype=np.bool_)
+            reader.load(f"allowed_{number}", pa.table({"p": known[mine]}))
+        return
+    reader.load("allowed", eligible, f'"table", {bits("pseudonym")} AS p')
+    for number, table in personal:
+        mine_of = f'SELECT p FROM allowed WHERE "table" = {text(table.name)}'
+        reader.do(f"CREATE TEMP VIEW allowed_{number} AS {mine_of}")
 
 
 def _roster(reader: Reader, roster: Leaving, rows: str, single: bool, k: int, census: Census) -> None:
@@ -115,18 +122,15 @@ def _consent(reader: Reader, table: Leaving, number: int, census: Census) -> Non
     found = reader.row(f"SELECT count(p) AS people, count(*) - count(p) AS nobody FROM seen_{number}")
     census.people[table.name] = found["people"]
     census.refuse("person_unknown", found["nobody"], table=table.name)
-    others = f"SELECT p FROM seen_{number} ANTI JOIN ({_allowed(table)}) USING (p)"
+    others = f"SELECT p FROM seen_{number} ANTI JOIN allowed_{number} USING (p)"
     census.refuse("not_eligible", reader.number(f"SELECT count(p) FROM ({others})"), table=table.name)
-
-
-def _allowed(table: Leaving) -> str:
-    return f'SELECT p FROM allowed WHERE "table" = {text(table.name)}'
 
 
 def _present(
     reader: Reader,
     table: Leaving,
     number: int,
+    personal: list[tuple[int, Leaving]],
     roster: Leaving | None,
     expectation: Expectation,
     census: Census,
@@ -138,7 +142,8 @@ def _present(
     absent = f"SELECT p FROM seen_{number} ANTI JOIN member USING (p)"
     found = reader.number(f"SELECT count(p) FROM ({absent})")
     if found and not any(c.table == roster.name for c in expectation.plan.filter):
-        found = reader.number(f"SELECT count(p) FROM ({absent}) SEMI JOIN ({_allowed(roster)}) USING (p)")
+        of = next(n for n, other in personal if other is roster)
+        found = reader.number(f"SELECT count(p) FROM ({absent}) SEMI JOIN allowed_{of} USING (p)")
     census.refuse("suppressed_person", found, table=table.name)
 
 
