@@ -25,6 +25,7 @@ REACHING = frozenset(
 )  # fmt: skip
 _BASE = "the database of the operator's settings"
 _STORE = "the stores of the operator's settings"
+_SPARK = "the Spark of the operator's setting `spark`"
 _DEMO = "the demo: a client of the service that it started on this machine"
 REACHES: dict[str, str] = {
     "backups/postgresql.py": _BASE,
@@ -33,7 +34,8 @@ REACHES: dict[str, str] = {
     "storage/kinds.py": _STORE,
     "storage/s3.py": _STORE,
     "storage/store.py": _STORE,
-    "engines/spark/session.py": "the Spark of the operator's setting `spark`",
+    "engines/spark/opening.py": _SPARK,
+    "engines/spark/session.py": _SPARK,
     "keyring/masters.py": "the program of the operator's setting `master_key_command`",
     "main/working.py": "nowhere: it asks this machine for its name",
     "cli/__init__.py": "nowhere: it listens",

@@ -1,16 +1,15 @@
 """Spark gives the rows that DuckDB gives: of every transform, of whole extracts; and tells no more of them to anybody.
 
-All tests with a Spark are in this file: workers take whole modules, so that a run of the tests starts one Java at most.
-They are skipped where no Java is, and only there; in CI, where there must be one, they fail.
+All tests with a Spark of their own process are in this file: workers take whole modules, so that a run of the tests
+starts one such Java at most. They are skipped where no Java is, and only there; in CI, where there must be one, they
+fail. A cluster and Spark Connect: `test_spark_elsewhere.py`.
 """
 
 from __future__ import annotations
 
 import os
-import random
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime
@@ -30,13 +29,11 @@ from app.deid.transforms import Rendering, transforms
 from app.deid.transforms.contract import STORED
 from app.deid.transforms.shift_date import PLACEHOLDERS
 from app.demo import sample, story
-from app.engines import Limits, engine
-from app.engines.spark import session as sessions
+from app.engines.spark import opening
 from app.engines.spark.dialect import SparkRendering
-from app.engines.spark.session import Session, SparkFailed, end_java, opened
+from app.engines.spark.opening import opened
+from app.engines.spark.session import Session, SparkFailed
 from app.errors import Problem
-from app.gate import Gate
-from app.gate.building import Staged, build, spill_folder
 from app.models import Extract
 from app.schemas.dictionary import Column, Dictionary, Table
 from app.schemas.plan import Condition, Plan, Privacy
@@ -44,39 +41,15 @@ from tests import united
 from tests import world as worlds
 from tests.amounts import tries
 from tests.generative.test_reissue import EVERYTHING, Shape, changed_world
+from tests.sparked import LIMITS, SECRET, a_java, built, lab_world, must_be_equal, must_not_be_in, on
 from tests.spec.test_transforms import CASES, KEY, PSEUDONYM, Case
-
-SECRET = random.Random(3).randbytes(32)
-LIMITS = Limits("1GB", 2, 300, spark_memory="768m")
-
-
-def has_java() -> bool:
-    """Whether a Java is on the path or where JAVA_HOME says."""
-    home = os.environ.get("JAVA_HOME")
-    return shutil.which("java", path=f"{home}/bin" if home else None) is not None
 
 
 @pytest.fixture(scope="module", autouse=True)
 def java() -> Iterator[None]:
-    """One Java for all tests of this file, tuned for a short life: its first compiler only, no whole look for garbage
-    while classes come in, and what Spark's own files hold is believed. It ends with them."""
-    if not has_java():
-        if os.environ.get("CI"):
-            pytest.fail("Spark needs a Java, and in CI there must be one")
-        pytest.skip("no Java is here")
-    before = os.environ.get("JDK_JAVA_OPTIONS")
-    os.environ["JDK_JAVA_OPTIONS"] = (
-        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -XX:MetaspaceSize=256m"
-        " -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
-    )
-    try:
+    """One Java for all tests of this file."""
+    with a_java():
         yield
-    finally:
-        if before is None:
-            del os.environ["JDK_JAVA_OPTIONS"]
-        else:
-            os.environ["JDK_JAVA_OPTIONS"] = before
-        end_java()
 
 
 # ---- every transform -------------------------------------------------------------------------------------------------
@@ -307,47 +280,6 @@ def test_an_id_that_spark_cannot_write_is_refused_and_its_value_is_not_told(tmp_
 # ---- whole extracts --------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def on(gate: Gate, name: str, limits: Limits = LIMITS) -> Iterator[Gate]:
-    """The same gate over another engine."""
-    own = gate.engine.limits  # type: ignore[attr-defined]
-    chosen = replace(limits, rows_per_part=own.rows_per_part)
-    yield replace(gate, engine=engine(name, chosen, gate.engine.vault))  # type: ignore[attr-defined]
-
-
-def _built(gate: Gate, plan: Plan, look: Callable[[Staged], Any], key: bytes = SECRET) -> Any:
-    with spill_folder(gate.settings.var) as spill:
-        return look(build(gate, plan, worlds.PURPOSE, (None, key), None, spill, lambda **_: None))
-
-
-def _told(staged: Staged, plan: Plan) -> dict[str, Any]:
-    """Everything that a release says of itself, and its parts: equal digests are equal rows in the same order."""
-    kept = staged.kept.tables if staged.kept else {}
-    return {
-        "parts": {(p.table, p.position): (p.rows, p.sha256) for p in staged.parts},
-        "people": staged.people, "members": staged.members.tolist(), "counts": staged.part_counts,
-        "codes": staged.rolled_up, "windows": staged.windows, "outside": staged.outside, "rows in": staged.rows_in,
-        "kept": {name: sorted(table.to_pylist(), key=str) for name, table in kept.items()},
-        "names": _names_in(staged, plan), "engine": staged.made_by,
-    }  # fmt: skip
-
-
-def must_be_equal(gate: Gate, plan: Plan, *tables: str) -> dict[str, Any]:
-    """Both engines build the plan: the same rows in the same order, the same bytes, and the same said of them. Spark
-    is chosen by size."""
-    ours = _built(gate, plan, lambda staged: _told(staged, plan))
-    with on(gate, "by_size", replace(LIMITS, spark_from=1)) as other:
-        theirs = _built(other, plan, lambda staged: _told(staged, plan))
-    assert ours.pop("engine").startswith("duckdb")
-    assert theirs.pop("engine").startswith("spark 4.")
-    for what, found in ours.items():
-        assert theirs[what] == found, what
-    assert {table for table, _ in ours["parts"]} == set(tables)
-    assert all(rows for rows, _ in ours["parts"].values())
-    told: dict[str, Any] = ours
-    return told
-
-
 @pytest.mark.again
 def test_families_links_codes_filters_caps_and_relative_days_come_out_alike() -> None:
     """Codes that climb, people who are left out, rows that are capped, in a table each; and all at once."""
@@ -415,46 +347,10 @@ def _checked(made: sample.Sample, table: Table) -> str:
     )
 
 
-LAB: dict[str, Any] = {
-    "name": "lab_test", "kind": "event", "participant_via": "visit.vid",
-    "fields": [
-        {"name": "vid", "type": "integer", "role": {"kind": "record_id", "of": "visit"}},
-        {"name": "값 (mg/dL)", "type": "number", "role": {"kind": "number", "round": 0.5},
-         "missing": {"-1": "refused"}},
-        {"name": "site", "role": {"kind": "attribute"}},
-    ],
-}  # fmt: skip
-LAB_PLAN: dict[str, Any] = {
-    "name": "lab_test", "max_rows_per_person": 2,
-    "columns": [
-        {"name": "vid", "transform": "keyed_id", "params": {"space": "record:visit"}},
-        {"name": "값 (mg/dL)", "transform": "round_number", "params": {"to": 0.5}},
-        {"name": "값 (mg/dL)__missing", "transform": "label_missing"},
-        {"name": "site", "transform": "keep"},
-    ],
-}  # fmt: skip
-LAB_SQL = """
-SELECT __participant, vid, CASE WHEN vid % 7 > 0 THEN (vid % 97) / 8.0 END AS "값 (mg/dL)",
-       CASE WHEN vid % 7 = 0 THEN 'refused' END AS "값 (mg/dL)__missing", '서울\\''s "가"' AS site
-FROM ({visits})
-"""
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
-    """Longitudinal tables with moved dates, one of them by way of another, with names that have to be quoted."""
-    folder = tmp_path_factory.mktemp("spark")
-    db = Database(f"sqlite:///{folder / 'baekman.db'}")
-    yield worlds.make(
-        db, folder, 200,
-        dictionary={**worlds.DICTIONARY, "tables": [*worlds.DICTIONARY["tables"], LAB]},
-        tables=[*worlds.PLAN_TABLES, LAB_PLAN],
-        queries={
-            "person": worlds.PEOPLE_SQL, "visit": worlds.VISIT_SQL, "steps": worlds.STEPS_SQL,
-            "lab_test": LAB_SQL.format(visits=worlds.VISIT_SQL),
-        },
-    )  # fmt: skip
-    db.dispose()
+    with lab_world(tmp_path_factory.mktemp("spark")) as made:
+        yield made
 
 
 @pytest.mark.again
@@ -472,7 +368,7 @@ def test_an_extract_built_on_spark_is_delivered_and_goes_on_when_somebody_leaves
         assert first["certificate"]["engine"] == first["manifest"]["engine"]
         assert first["manifest"]["engine"].startswith("spark 4.")
         key = world.keyring.unwrap(world.key_of(extract))
-        ours = _built(world.gate, plan, lambda staged: {p.sha256 for p in staged.parts}, key)
+        ours = built(world.gate, plan, lambda staged: {p.sha256 for p in staged.parts}, key)
         assert {part["sha256"] for table in first["manifest"]["tables"] for part in table["parts"]} == ours
         names = set(world.pseudonyms(extract).values())
         must_tell_nothing(seen, key, names)
@@ -502,35 +398,36 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[_Watched]:
         seen.append(_Watched(*given))
         return seen[-1]
 
-    monkeypatch.setattr(sessions, "Session", keeping)
+    monkeypatch.setattr(opening, "Session", keeping)
     return seen
 
 
 def must_tell_nothing(seen: list[_Watched], key: bytes, names: set[str]) -> None:
     """The one session listened on this machine alone, and no plan or query of it tells a key or a name."""
     (session,) = seen
-    shown = "\n".join(session.shown)
-    assert "cross_" in shown
-    secret = keyed.record_key(key)
-    secrets = [key, secret, keyed.space_key(secret, "record:visit")]
-    assert not any(part in shown for one in secrets for part in (one.hex()[:24], one.hex().upper()[:24]))
-    assert names
-    assert not any(name in shown for name in names)
+    assert len(session.plans) >= len(session.asked) > 5
+    whole = [plan for plan in session.plans if "== Optimized Logical Plan ==" in plan]
+    assert sum("cross_" in plan for plan in whole) > 2
+    must_not_be_in("\n".join([*session.asked, *session.plans]), key, names)
     assert set(session.addresses) == {"127.0.0.1"}
 
 
 class _Watched(Session):
-    """A session that keeps what it would show to whoever watches it: each query's plans, and where it listens."""
+    """A session that keeps what it would show to whoever watches it: the queries, the plans of all that was executed as
+    Spark tells its user interface and its event log (in all their forms), and where it listens."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.shown: list[str] = []
+        self.plans: list[str] = []
+        self._spark.conf.set("spark.sql.ui.explainMode", "extended")
         self.addresses = _listening(self._spark.sparkContext._gateway.proc.pid)  # type: ignore[union-attr]
 
-    def _run(self, query: str) -> Any:
-        rows = super()._run(query)
-        self.shown += [query, rows._jdf.queryExecution().toString()]
-        return rows
+    def end(self) -> None:
+        java: Any = self._spark
+        java.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+        told = java._jsparkSession.sharedState().statusStore().executionsList()
+        self.plans = [told.apply(n).physicalPlanDescription() for n in range(told.size())]
+        super().end()
 
 
 def _listening(pid: int) -> list[str]:
@@ -578,19 +475,11 @@ def _names(manifest: dict[str, Any]) -> Sequence[str]:
 
 def test_by_size_the_small_stays_with_duckdb(world: worlds.World) -> None:
     with on(world.gate, "by_size") as gate:
-        assert _built(gate, world.plan, lambda staged: staged.made_by).startswith("duckdb")
-
-
-def _names_in(staged: Staged, plan: Plan) -> set[str]:
-    """The pseudonyms of a build, of all people."""
-    people = staged.dictionary.people.name
-    parts = [str(part.path) for part in staged.parts if part.table == people]
-    column = next(c.name for c in plan.table(people).columns if c.transform == "pseudonymise")
-    return {name for (name,) in duckdb.read_parquet(parts).project(f'"{column}"').distinct().fetchall()}
+        assert built(gate, world.plan, lambda staged: staged.made_by).startswith("duckdb")
 
 
 def test_a_spark_that_does_not_start_is_a_clear_refusal(world: worlds.World) -> None:
     with on(world.gate, "spark", replace(LIMITS, spark="nowhere")) as gate, pytest.raises(Problem) as refused:
-        _built(gate, world.plan, lambda _: None)
+        built(gate, world.plan, lambda _: None)
     assert refused.value.code == "engine_unavailable"
     assert not [*(world.var / "spill").iterdir()]

@@ -54,7 +54,7 @@ class Band(Transform[BandParams]):
 
     def sql(self, expression: str, column: Column, params: BandParams, r: Rendering) -> str:
         x, low = r.finite(expression), r.number(params.low)
-        guess = r.floor(f"({x} - {low}) / {r.number(params.width)}")
+        guess = r.floor(f"({x} - {low}) / {r.number(params.width)}", most=_MOST_BANDS + 1)
         # A division may fall just beside a whole number, so the guess is put right by comparing with the edges.
         index = (
             f"({guess} + CASE WHEN {x} >= {_edge(guess, 1, params)} THEN 1"

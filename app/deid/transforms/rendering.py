@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,8 @@ class Rendering:
         """The value as text; of a number with a fraction `id_text` is the one that all engines write alike."""
         return f"CAST({expression} AS VARCHAR)"
 
-    def floor(self, expression: str) -> str:
-        """The greatest whole number below, as a double."""
+    def floor(self, expression: str, most: float = math.inf) -> str:
+        """The greatest whole number below, as a double; of a number beyond `most`, either way, nothing is asked."""
         return f"FLOOR({expression})"
 
     def optional(self, expression: str) -> str:

@@ -54,7 +54,8 @@ class RoundNumber(Transform[RoundNumberParams]):
 
     def sql(self, expression: str, column: Column, params: RoundNumberParams, r: Rendering) -> str:
         x, step = r.finite(expression), exact(params.to)
-        steps = r.floor(f"{x} * {step.denominator} / {step.numerator} + 0.5")
+        most = float(_MOST) / params.to + 1
+        steps = r.floor(f"{x} * {step.denominator} / {step.numerator} + 0.5", most=most)
         rounded = f"{steps} * {step.numerator} / {step.denominator}"
         cases = []
         if params.bottom is not None:

@@ -70,4 +70,6 @@ def order(con: duckdb.DuckDBPyConnection, table: Table, r: Rendering = DUCKDB) -
 
 def _thousandths(number: str, r: Rendering) -> str:
     """Whole thousandths of a number, as far as they are exact."""
-    return f"(CASE WHEN ABS({number}) < 1e12 THEN CAST({r.floor(f'{number} * 1000')} AS BIGINT) END)"
+    return (
+        f"(CASE WHEN ABS({number}) < 1e12 THEN CAST({r.floor(f'{number} * 1000', most=1e15)} AS BIGINT) END)"
+    )

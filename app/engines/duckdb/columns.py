@@ -29,8 +29,8 @@ def select(source: Source, table: Table, codes: dict[str, str]) -> list[Selected
         expression = _expression(source, choice, codes)
         rendering = rendering_of(source, table, choice.column)
         if choice in timeline.dated(source, table):
-            expression = timeline.date_of(source, choice)
-            rendering = replace(rendering, are_events=timeline.are_looked_at(source))
+            expression = timeline.date_of(choice)
+            rendering = replace(rendering, are_events=True)
         sql = choice.transform.sql(expression, choice.column, choice.params, rendering)
         if sql is not None:
             found.append(Selected(choice.planned.name, timeline.cell(source, table, choice, sql)))

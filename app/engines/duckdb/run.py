@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,7 +166,10 @@ class DuckDbRun:
         return 0 if timeline.rows(self.source, table) == "true" else self._counts(table)[1]
 
     def _settle(self) -> Windows:
-        return timeline.settle(lambda query: pa.table(self.con.execute(query).fetchnumpy()), self.source)
+        return timeline.settle(self._ask_each, self.source)
+
+    def _ask_each(self, queries: Sequence[str]) -> list[pa.Table]:
+        return [pa.table(self.con.execute(query).fetchnumpy()) for query in queries]
 
     def _counts(self, table: Table) -> tuple[int, int]:
         """The rows of a table that leave, and those of the same people that lie outside the windows."""

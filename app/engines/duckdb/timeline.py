@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import numpy as np
@@ -17,49 +17,51 @@ from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.engines.protocol import Source
 from app.schemas.dictionary import Table
 
-Ask = Callable[[str], pa.Table]
+Ask = Callable[[Sequence[str]], list[pa.Table]]
+"""The answers to queries over the rows, which have the same columns: small tables, their rows in any order."""
 EVENT = "event;"
-"""Before the name of a column of moved dates: that date where it is one of a life. The views of DuckDB have it, and no
-column of a dictionary is called so (`schemas.dictionary.NAME`)."""
+"""Before the name of a column of moved dates: that date where it is one of a life. The views of both engines have it,
+and no column of a dictionary is called so (`schemas.dictionary.NAME`)."""
 
 
 def own(source: Source) -> Rendering:
     """Dates move with the first person of a row."""
-    return source.rendering(shift_days="x0.shift_days", are_events=are_looked_at(source))
+    return source.rendering(shift_days="x0.shift_days", are_events=True)
 
 
-def are_looked_at(source: Source) -> bool:
-    """Whether the rows tell of each moved date what of it is an event. To say so wherever a date is used, five times in
-    a part, cost DuckDB more than reading a small part does; Spark reads its files without a view of ours."""
-    return source.rendering is Rendering
+def events(source: Source, table: Table) -> list[str]:
+    """What the view of a table has beside its columns: of each column of moved dates what of it is an event. To say so
+    wherever a date is used, five times in a part, cost more than reading a small part does (ADR 63)."""
+    return [
+        f"{event_of(quoted(choice.planned.name), source.rendering())} AS {quoted(EVENT + choice.planned.name)}"
+        for choice in dated(source, table)
+    ]
 
 
 def looked_at(source: Source, table: Table, rows: str) -> str:
-    """The query `rows` of a table with, beside each column of moved dates, what of it is an event."""
-    events = [
-        f"{event_of(quoted(choice.planned.name), Rendering())} AS {quoted(EVENT + choice.planned.name)}"
-        for choice in dated(source, table)
-    ]
-    return f"SELECT *, {', '.join(events)} FROM ({rows}) rows" if events else rows
+    """The query `rows` of a table, with its `events`."""
+    found = events(source, table)
+    return f"SELECT *, {', '.join(found)} FROM ({rows}) rows" if found else rows
 
 
 def settle(ask: Ask, source: Source) -> dict[Place, Window]:
     """The windows of the plan's moved dates, over the rows of everyone with consent, filtered or not: what is observed
-    does not depend on whom the plan asks for. `ask` answers a query over the rows with a small table."""
-    days_of, r = {}, own(source)
+    does not depend on whom the plan asks for."""
+    queries, r = dict[Place, str](), own(source)
     for planned in source.plan.tables:
         table = source.dictionary.table(planned.name)
         for choice in dated(source, table):
-            day = r.days_between("DATE '1970-01-01'", date_of(source, choice))
-            found = ask(
+            day = r.days_between("DATE '1970-01-01'", date_of(choice))
+            queries[table.name, choice.planned.name] = (
                 f"SELECT {day} AS day, count(DISTINCT x0.key) AS n FROM {stored(table, r)} t "
                 f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-                f"WHERE {is_event(date_of(source, choice), r)} GROUP BY 1 ORDER BY 1"
+                f"WHERE {is_event(date_of(choice), r)} GROUP BY 1"
             )
-            days_of[table.name, choice.planned.name] = (
-                found["day"].to_numpy().astype(np.int64),
-                found["n"].to_numpy().astype(np.int64),
-            )
+    days_of = {}
+    for place, found in zip(queries, ask(list(queries.values())), strict=True):
+        days, people = (found[name].to_numpy().astype(np.int64) for name in ("day", "n"))
+        order = np.argsort(days)
+        days_of[place] = days[order], people[order]
     privacy = source.plan.privacy
     return window.windows(days_of, privacy.shift_weeks, privacy.min_cell, _begun(ask, source))
 
@@ -67,10 +69,10 @@ def settle(ask: Ask, source: Source) -> dict[Place, Window]:
 def _begun(ask: Ask, source: Source) -> dict[str, date]:
     """Table -> the latest day on which codes that stand beside moved dates came into use."""
     r = own(source)
-    least, found = source.plan.privacy.min_cell, dict[str, date]()
+    asked = list[tuple[str, date, str]]()
     for planned in source.plan.tables:
         table = source.dictionary.table(planned.name)
-        dates = [date_of(source, choice) for choice in dated(source, table)]
+        dates = [date_of(choice) for choice in dated(source, table)]
         for choice in chosen(planned, table) if dates else ():
             start = vocabularies.start_of(choice.column)
             if start is None or choice.is_reason or choice.transform.name == "drop":
@@ -82,10 +84,14 @@ def _begun(ask: Ask, source: Source) -> dict[str, date]:
                 for raw in dates
             )
             earlier = f"count(*) FILTER (WHERE day < DATE '{start}') AS before"
-            counted = ask(f"SELECT {earlier}, count(*) AS total FROM ({days}) AS days")
-            before, total = (int(counted[name][0].as_py()) for name in ("before", "total"))
-            if vocabularies.begins_then(before, total, least):
-                found[table.name] = max(start, found.get(table.name, start))
+            counted = f"SELECT {earlier}, count(*) AS total FROM ({days}) AS days"
+            asked.append((table.name, start, counted))
+    least, found = source.plan.privacy.min_cell, dict[str, date]()
+    answers = ask([query for _, _, query in asked])
+    for (name, start, _), counts in zip(asked, answers, strict=True):
+        before, total = (int(counts[column][0].as_py()) for column in ("before", "total"))
+        if vocabularies.begins_then(before, total, least):
+            found[name] = max(start, found.get(name, start))
     return found
 
 
@@ -101,7 +107,7 @@ def rows(source: Source, table: Table) -> str:
     another row go with it. A person's row always leaves."""
     if table.kind in ("participant", "reference"):
         return "true"
-    dates = {date_of(source, c): _window(source, table, c) for c in dated(source, table)}
+    dates = {date_of(c): _window(source, table, c) for c in dated(source, table)}
     place = window.has_a_place(dates, own(source))
     return " AND ".join(one for one in (place, _with_parent(source, table)) if one != "true") or "true"
 
@@ -131,16 +137,16 @@ def cell(source: Source, table: Table, choice: Chosen, released: str) -> str:
     """The released value of a column, null where its date lies outside."""
     if choice not in dated(source, table):
         return released
-    inside = window.is_inside(date_of(source, choice), _window(source, table, choice), own(source))
+    inside = window.is_inside(date_of(choice), _window(source, table, choice), own(source))
     return f"(CASE WHEN {inside} THEN {released} END)"
 
 
 def anchors(source: Source) -> list[str]:
     """Queries of (key, day): every date inside that leaves as a relative day. The first of a person is their day 0."""
     return [
-        f"SELECT x0.key, CAST({date_of(source, choice)} AS DATE) AS day FROM {stored(table, own(source))} t "
+        f"SELECT x0.key, CAST({date_of(choice)} AS DATE) AS day FROM {stored(table, own(source))} t "
         f"JOIN cross_ x0 ON t.{persons_of(table)[0]} = x0.key AND x0.in_{table.domain} "
-        f"WHERE {window.is_inside(date_of(source, choice), _window(source, table, choice), own(source))}"
+        f"WHERE {window.is_inside(date_of(choice), _window(source, table, choice), own(source))}"
         for planned in source.plan.tables
         for table in [source.dictionary.table(planned.name)]
         for choice in dated(source, table)
@@ -152,6 +158,6 @@ def _window(source: Source, table: Table, choice: Chosen) -> Window | None:
     return (source.windows or {}).get((table.name, choice.planned.name))
 
 
-def date_of(source: Source, choice: Chosen) -> str:
+def date_of(choice: Chosen) -> str:
     """The column of the rows `t` that moved dates are read from."""
-    return f"t.{quoted((EVENT if are_looked_at(source) else '') + choice.planned.name)}"
+    return f"t.{quoted(EVENT + choice.planned.name)}"

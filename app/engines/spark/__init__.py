@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from app.engines.duckdb import DuckDbEngine
 from app.engines.protocol import Limits, Run, Source
+from app.engines.spark.opening import must_be_here, opened
 from app.engines.spark.run import SparkRun
-from app.engines.spark.session import must_be_here, opened
 from app.storage.vault import Vault
 
 
@@ -41,7 +41,7 @@ class SparkEngine(DuckDbEngine):
         con = self._connect(source)
         try:
             with opened(self.limits, source.spill) as session:
-                yield SparkRun(con, source, self.limits, session, files, self.version)
+                yield SparkRun(con, source, self.limits, session, files)
         finally:
             con.close()
 

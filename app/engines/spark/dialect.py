@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from app.schemas.dictionary import FieldType
 
 NOT_A_PLAIN_ID = "an id with a fraction that has no short form"
 _EXACT = "9007199254740992"  # 2**53: from here on every double is whole
+_ENDS = 2**63
+_INFINITE = "CAST('Infinity' AS DOUBLE)"
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,17 @@ class SparkRendering(Rendering):
         """The value as text."""
         return f"CAST({expression} AS STRING)"
 
-    def floor(self, expression: str) -> str:
+    def floor(self, expression: str, most: float = math.inf) -> str:
         """The greatest whole number below, as a double: Spark's own is a 64-bit number, and ends where that ends."""
         below = f"CAST(FLOOR({expression}) AS DOUBLE)"
-        return f"(CASE WHEN ABS({expression}) < {_EXACT} THEN {below} ELSE {expression} END)"
+        if most < _ENDS:
+            return below
+        return f"CASE WHEN ABS({expression}) < {_EXACT} THEN {below} ELSE {expression} END"
 
     def finite(self, expression: str) -> str:
         """The number as a double; NULL where it is NaN (the greatest of all here) or infinite."""
         value = f"CAST({expression} AS DOUBLE)"
-        inside = f"{value} > CAST('-Infinity' AS DOUBLE) AND {value} < CAST('Infinity' AS DOUBLE)"
-        return f"(CASE WHEN {inside} THEN {value} END)"
+        return f"CASE WHEN ABS({value}) < {_INFINITE} THEN {value} END"
 
     def none_of(self, day: str, days: Sequence[str]) -> str:
         """Whether a day is none of these (ISO 8601)."""
@@ -56,21 +60,18 @@ class SparkRendering(Rendering):
         return f"datediff({self.day(last)}, {self.day(first)})"
 
     def id_text(self, expression: str, kind: FieldType) -> str:
-        """An id as DuckDB writes it. Java writes fractions in its own way, so these are put together from whole numbers
-        where they have at most four decimals; of any other the query fails, rather than to key it unlike."""
+        """An id as DuckDB writes it. Java writes fractions in its own way: they are written from a decimal where they
+        have at most four decimals and 15 digits, which tell the one number; of any other the query fails, rather than
+        to key it unlike."""
         if kind != "number":
             return f"NULLIF({self.as_text(expression)}, '')"
-        value = self.finite(expression)
-        whole = f"{value} = {self.floor(value)} AND ABS({value}) < 1e15"
-        units = f"CAST(FLOOR(ABS({value}) * 10000 + 0.5) AS BIGINT)"
-        is_short = f"ABS({value}) < 1e11 AND CAST({units} AS DOUBLE) / 10000 = ABS({value})"
-        sign = f"CASE WHEN {value} < 0 THEN '-' ELSE '' END"
-        decimals = f"TRIM(TRAILING '0' FROM LPAD({self.as_text(f'{units} % 10000')}, 4, '0'))"
-        short = f"{sign} || {self.as_text(f'{units} DIV 10000')} || '.' || {decimals}"
+        value = f"CAST({expression} AS DOUBLE)"
+        whole, short = f"CAST({value} AS BIGINT)", f"TRY_CAST({value} AS DECIMAL(15, 4))"
         return (
-            f"(CASE WHEN {value} IS NULL THEN CAST(NULL AS STRING) "
-            f"WHEN {whole} THEN {self.as_text(f'CAST({value} AS BIGINT)')} "
-            f"WHEN {is_short} THEN {short} ELSE raise_error('{NOT_A_PLAIN_ID}') END)"
+            f"CASE WHEN ABS({value}) < 1e15 AND {value} = FLOOR({value}) THEN {self.as_text(whole)}"
+            f" WHEN ABS({value}) < 1e11 AND CAST({short} AS DOUBLE) = {value}"
+            f" THEN TRIM(TRAILING '0' FROM {self.as_text(short)})"
+            f" WHEN ABS({value}) < {_INFINITE} THEN raise_error('{NOT_A_PLAIN_ID}') END"
         )
 
     def keyed(self, expression: str, space: str) -> str:

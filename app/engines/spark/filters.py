@@ -31,7 +31,8 @@ class SparkFilters(Filters):
         self.session.lay_table(name, table)
 
     def _build_codes(self, rollup: Rollup, name: str, rows: str) -> None:
-        codes.build(self.session, self.con, rollup, name, rows)
+        counted = self.session.ask(codes.count(rollup, rows))
+        codes.build(self.session, self.con, rollup, name, rows, counted)
 
     def _gather_capped(self, table: Table, cap: int, name: str, where: str) -> None:
         ordered = caps.order(self.con, table, self.r)

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from app.deid import keyed
 from app.deid.choices import chosen
 from app.deid.window import Windows
+from app.engines.duckdb import caps, people, timeline
 from app.engines.duckdb import codes as rare
-from app.engines.duckdb import people, timeline
 from app.engines.duckdb.columns import joins, order_of, select
 from app.engines.duckdb.run import VERSION, DuckDbRun
 from app.engines.duckdb.sql import VAULT, persons_of, quoted, stored, text
@@ -27,7 +28,7 @@ from app.engines.protocol import Classes, Limits, Progress, Source, StagedPart
 from app.engines.spark import codes
 from app.engines.spark.dialect import SparkRendering
 from app.engines.spark.filters import SparkFilters
-from app.engines.spark.session import Session
+from app.engines.spark.session import PLACE, Session
 from app.schemas.dictionary import Table
 
 
@@ -41,15 +42,18 @@ class SparkRun(DuckDbRun):
         limits: Limits,
         session: Session,
         files: Mapping[str, list[Path]],
-        version: str,
     ) -> None:
         super().__init__(con, source, limits)
-        self.session, self.made_by = session, f"{version}, {VERSION}"
+        self.session, self.made_by = session, f"spark {session.version}, {VERSION}"
         self._rows_source = replace(source, rendering=SparkRendering)
         self._row_filters = SparkFilters(con, session, self._rows_source)
-        capped = {table.name for table in source.plan.tables if table.max_rows_per_person}
+        self._codes_counted: dict[str, pa.Table] = {}
+        more = {table.name: timeline.events(self._rows_source, table) for table in self._tables()}
+        for planned in source.plan.tables:
+            if planned.max_rows_per_person:
+                more[planned.name].append(f"{PLACE} AS {caps.ROW}")
         for name, held in files.items():
-            session.files(f"{VAULT}_{name}", held, "__row" if name in capped else None)
+            session.files(f"{VAULT}_{name}", held, more.get(name, ()))
         session.lay("x", con, _walk("x"))
         session.lay("anyone", con, "SELECT key, CAST(slice AS BIGINT) AS slice, shift_days FROM anyone")
         session.lay_table(
@@ -64,11 +68,12 @@ class SparkRun(DuckDbRun):
         self._anchor()
         self.session.lay("cross_", self.con, _walk("cross_"))
         self.session.lay("classes", self.con, "FROM classes")
+        self._count_codes()
         for table in self._tables():
             self._codes[table.name] = self._roll_up(table)
 
     def _settle(self) -> Windows:
-        return timeline.settle(self.session.ask, self._rows_source)
+        return timeline.settle(self.session.ask_each, self._rows_source)
 
     def _see_through(self, windows: Windows) -> None:
         super()._see_through(windows)
@@ -76,31 +81,63 @@ class SparkRun(DuckDbRun):
         self._row_filters = SparkFilters(self.con, self.session, self._rows_source)
 
     def _look(self) -> None:
-        for i, table in enumerate(people.event_tables(self.source)):
-            if table.kind == "event":
-                person = f"t.{persons_of(table)[0]}"
-                self.session.fetch(
-                    f"SELECT DISTINCT x0.key FROM {self._held(table)} t JOIN x x0 ON {person} = x0.key "
-                    f"WHERE {self._row_filters.on(table)}",
-                    self.con,
-                    f"having_{i}",
-                )
-
-    def _count(self, table: Table) -> tuple[int, int]:
-        if table.kind != "event":
-            return super()._count(table)
-        capped = self.source.plan.table(table.name).max_rows_per_person
-        inside = self.session.number(f"SELECT count(*) AS n {self._event_rows(table)}") if capped else None
-        rows = (
-            f"{self._held(table)} t {joins(self._rows_source, table, {})} WHERE {self._row_filters.of(table)}"
+        tables = {
+            i: table for i, table in enumerate(people.event_tables(self.source)) if table.kind == "event"
+        }
+        found = " UNION ALL ".join(
+            f"SELECT {i} AS place, x0.key FROM {self._held(table)} t "
+            f"JOIN x x0 ON t.{persons_of(table)[0]} = x0.key WHERE {self._row_filters.on(table)}"
+            for i, table in tables.items()
         )
-        found = self.session.ask(timeline.inside_and_outside(timeline.rows(self._rows_source, table), rows))
-        leaves, outside = (int(found[name][0].as_py()) for name in ("leaves", "outside"))
-        return leaves if inside is None else inside, outside
+        if found:
+            self.session.fetch(f"SELECT DISTINCT place, key FROM ({found}) AS found", self.con, "having_any")
+        for i in tables:
+            rows = f"SELECT key FROM having_any WHERE place = {i}"
+            self.con.execute(f"CREATE OR REPLACE TABLE having_{i} AS {rows}")
+        self.con.execute("DROP TABLE IF EXISTS having_any")
+
+    def _counts(self, table: Table) -> tuple[int, int]:
+        if table.kind == "event" and table.name not in self._counted:
+            self._count_events()
+        return super()._counts(table)
+
+    def _count_events(self) -> None:
+        """`_counted` of all event tables at once."""
+        queries, capped = dict[str, str](), dict[str, str]()
+        for table in self._event_tables():
+            walk = joins(self._rows_source, table, {})
+            rows = f"{self._held(table)} t {walk} WHERE {self._row_filters.of(table)}"
+            place = timeline.rows(self._rows_source, table)
+            queries[table.name] = timeline.inside_and_outside(place, rows)
+            if self.source.plan.table(table.name).max_rows_per_person:
+                kept = f"count(*) AS leaves, CAST(0 AS BIGINT) AS outside {self._event_rows(table)}"
+                capped[table.name] = f"SELECT {kept}"
+        answers = self.session.ask_each([*queries.values(), *capped.values()])
+        found = [(int(a["leaves"][0].as_py()), int(a["outside"][0].as_py())) for a in answers]
+        counts = dict(zip(queries, found[: len(queries)], strict=True))
+        for name, (leaves, _) in zip(capped, found[len(queries) :], strict=True):
+            counts[name] = leaves, counts[name][1]
+        self._counted |= counts
+
+    def _count_codes(self) -> None:
+        """`_codes_counted` of all codes of event tables, of each type at once."""
+        of_type: dict[str, list[rare.Rollup]] = {}
+        for table in self._event_tables():
+            for choice in chosen(self.source.plan.table(table.name), table):
+                if choice.transform.name == "roll_up":
+                    rollup = rare.rollup_of(self.dictionary, table, choice)
+                    of_type.setdefault(rollup.column.type, []).append(rollup)
+        for rollups in of_type.values():
+            found = self.session.ask_each([codes.count(r, self._event_rows(r.table)) for r in rollups])
+            self._codes_counted |= {r.key: counted for r, counted in zip(rollups, found, strict=True)}
+
+    def _event_tables(self) -> list[Table]:
+        return [table for table in self._tables() if table.kind == "event"]
 
     def _judge_codes(self, rollup: rare.Rollup, name: str) -> dict[str, int]:
         if rollup.table.kind == "event":
-            return codes.build(self.session, self.con, rollup, name, self._event_rows(rollup.table))
+            counted, rows = self._codes_counted[rollup.key], self._event_rows(rollup.table)
+            return codes.build(self.session, self.con, rollup, name, rows, counted)
         found = super()._judge_codes(rollup, name)
         self.session.lay(name, self.con, f"FROM {name}")
         return found

@@ -1,49 +1,31 @@
-"""A Spark session for one run: its files lie in the job's spill folder, it listens on this machine and logs nothing."""
+"""SQL over views of Parquet files on Spark: what is many rows stays in files of the job's spill folder."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
-import os
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from app.engines.duckdb.sql import quoted, text
-from app.engines.protocol import Limits
+from app.engines.duckdb.sql import text
 from app.engines.spark.dialect import NOT_A_PLAIN_ID
 from app.errors import Problem
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+PLACE = "_metadata.file_name || ':' || CAST(_metadata.row_index AS STRING)"
+"""SQL: the place of a row in the files of a view."""
 _TYPES = {
     "string": "STRING", "int64": "BIGINT", "int32": "INT", "double": "DOUBLE", "bool": "BOOLEAN",
     "date32[day]": "DATE", "timestamp[us]": "TIMESTAMP_NTZ", "binary": "BINARY",
 }  # fmt: skip
-_FOLDERS: list[Path] = []  # of the first session of the Java that runs
-_ONE = threading.Lock()  # a process has one Spark context: builds on Spark come one after the other
-_LOGS = Path(__file__).with_name("log4j2.properties")
-# One plan must mean the same on both engines, and no literal may be taken for a variable.
-_MEANING = {
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.ansi.doubleQuotedIdentifiers": "true",
-    "spark.sql.timestampType": "TIMESTAMP_NTZ",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.variable.substitute": "false",
-    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
-    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
-    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
-    "spark.sql.parquet.compression.codec": "lz4_raw",
-    "spark.sql.sources.partitionColumnTypeInference.enabled": "true",
-}
 
 
 class Session:
@@ -53,13 +35,21 @@ class Session:
         self._spark, self.folder, self._made = spark, folder, 0
         self.asked: list[str] = []
 
-    def files(self, name: str, paths: Sequence[Path], row: str | None = None) -> None:
-        """A view of Parquet files; a column that came later is null in the files before it. `row` names a column to
-        add: the place of each row in its file."""
-        found = self._spark.read.schema(_columns(paths)).parquet(*(str(path) for path in paths))
-        if row is not None:
-            place = "_metadata.file_name || ':' || CAST(_metadata.row_index AS STRING)"
-            found = found.selectExpr("*", f"{place} AS {quoted(row)}")
+    @property
+    def version(self) -> str:
+        """Of the Spark that answers, which behind Spark Connect is not the one installed here."""
+        return self._spark.version
+
+    def end(self) -> None:
+        """Nothing can be asked any more, and Spark forgets the session."""
+        self._spark.stop()
+
+    def files(self, name: str, paths: Sequence[Path], more: Sequence[str] = ()) -> None:
+        """A view of Parquet files; a column that came later is null in the files before it. `more`: further columns,
+        as SQL with their names."""
+        found = self._spark.read.schema(_columns(paths)).parquet(*map(_place, paths))
+        if more:
+            found = found.selectExpr("*", *more)
         found.createOrReplaceTempView("`" + name.replace("`", "``") + "`")
 
     def lay(self, name: str, con: duckdb.DuckDBPyConnection, query: str) -> None:
@@ -79,9 +69,14 @@ class Session:
         with _in_our_words():
             return self._run(query).toArrow()
 
-    def number(self, query: str) -> int:
-        """One number; 0 of nothing."""
-        return int(self.ask(query).column(0)[0].as_py() or 0)
+    def ask_each(self, queries: Sequence[str]) -> list[pa.Table]:
+        """Small answers to queries of the same columns, their rows in any order. They are asked as one: to plan and
+        start a query takes Spark longer than a table of a million rows."""
+        if len(queries) < 2:
+            return [self.ask(query) for query in queries]
+        each = (f"SELECT {n} AS asked, * FROM ({query}) AS q{n}" for n, query in enumerate(queries))
+        found = self.ask(" UNION ALL ".join(each))
+        return [found.filter(pc.equal(found["asked"], n)).drop_columns("asked") for n in range(len(queries))]
 
     def fetch(self, query: str, con: duckdb.DuckDBPyConnection, name: str) -> None:
         """An answer of any size, as the table `name` of DuckDB."""
@@ -100,7 +95,7 @@ class Session:
         with _in_our_words():
             rows = self._run(query)
             writer = rows.write if by is None else rows.repartition(by).write.partitionBy(by)
-            writer.parquet(str(folder))
+            writer.parquet(_place(folder))
         return folder
 
     def _run(self, query: str) -> Any:
@@ -112,117 +107,15 @@ class Session:
         return self.folder / f"{self._made}.parquet"
 
 
+def _place(path: Path) -> str:
+    """A path as Spark is told it: a cluster may take one without a scheme for a path of its own file system."""
+    return f"file://{path}"
+
+
 def _columns(paths: Sequence[Path]) -> str:
     """The columns of all files, as Spark is told them: to find them out it would run a query for each view."""
     schema = pa.unify_schemas([pq.read_schema(path).remove_metadata() for path in paths])
     return ", ".join(f"`{field.name.replace('`', '``')}` {_TYPES[str(field.type)]}" for field in schema)
-
-
-@contextmanager
-def opened(limits: Limits, spill: Path) -> Iterator[Session]:
-    """A session on this machine, on a cluster, or behind Spark Connect, as `limits.spark` says; it ends with the run,
-    and whatever it wrote goes with the spill."""
-    folder = spill / "spark"
-    folder.mkdir(mode=0o700)
-    with _ONE:
-        try:
-            spark = _start(limits, folder)
-            try:
-                yield Session(spark, folder)
-            finally:
-                spark.stop()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            _wipe_what_java_remembers(folder)
-
-
-def must_be_here(limits: Limits) -> None:
-    """Problem("engine_unavailable") where PySpark is not installed, or no Java that it could start."""
-    try:
-        importlib.metadata.version("pyspark")
-    except importlib.metadata.PackageNotFoundError as missing:
-        detail = "Apache Spark is not installed here: the extra `spark` of Baekman."
-        raise Problem("engine_unavailable", detail) from missing
-    home = os.environ.get("JAVA_HOME")
-    if not _is_remote(limits) and shutil.which("java", path=f"{home}/bin" if home else None) is None:
-        raise Problem("engine_unavailable", "Apache Spark needs a Java 17; there is none on the path.")
-
-
-def _is_remote(limits: Limits) -> bool:
-    return limits.spark.startswith("sc://")
-
-
-def _start(limits: Limits, folder: Path) -> SparkSession:
-    must_be_here(limits)
-    from pyspark.sql import SparkSession  # here: only workers that need it have it
-
-    logging.getLogger("SQLQueryContextLogger").disabled = True  # it writes queries to standard error
-    place = limits.spark or f"local[{limits.threads}]"
-    builder = SparkSession.builder.appName("baekman")
-    for name, value in _MEANING.items():
-        builder = builder.config(name, value)
-    try:
-        if _is_remote(limits):
-            spark = builder.remote(place).create()
-        else:
-            os.environ.pop("SPARK_LOCAL_DIRS", None)  # it would lead shuffled rows out of the job's folder
-            for name, value in _settings(place, limits, folder).items():
-                builder = builder.config(name, value)
-            spark = builder.master(place).getOrCreate()
-    except Exception as error:
-        end_java()  # what half began would go on in the folder of this job
-        detail = "Apache Spark did not start; is there a Java 17, and does the master answer?"
-        raise Problem("engine_unavailable", detail) from error
-    return spark
-
-
-def _wipe_what_java_remembers(folder: Path) -> None:
-    """A Java goes on making temporary files in the folder of its first context, which was that of a job long gone."""
-    _FOLDERS.append(folder)
-    first = _FOLDERS[0]
-    if first != folder:
-        shutil.rmtree(first, ignore_errors=True)
-        with suppress(OSError):  # not empty, or not there: then it is somebody's
-            first.parent.rmdir()
-            first.parent.parent.rmdir()
-    del _FOLDERS[1:]
-
-
-def end_java() -> None:
-    """End the Java of this process, if there is one; the next session starts another."""
-    from pyspark import SparkContext
-
-    gateway = SparkContext._gateway
-    if gateway is not None:
-        gateway.shutdown()
-        gateway.proc.stdin.close()
-        gateway.proc.kill()
-        gateway.proc.wait()
-        SparkContext._gateway = SparkContext._jvm = None
-
-
-def _settings(place: str, limits: Limits, folder: Path) -> dict[str, str]:
-    """What is settled when a context starts. On a cluster the addresses and memory are the deployment's."""
-    quiet = {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.eventLog.enabled": "false",
-        "spark.metrics.appStatusSource.enabled": "false",
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.local.dir": str(folder / "local"),
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGS}",
-    }
-    if not place.startswith("local"):
-        return quiet
-    return {
-        **quiet,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": limits.spark_memory,
-        "spark.sql.shuffle.partitions": str(2 * limits.threads),
-        "spark.default.parallelism": str(limits.threads),
-    }
 
 
 @contextmanager
