@@ -92,7 +92,7 @@ bench-quick: $(DEV)  ## measure on small data, in minutes
 lock: $(VENV)/.made  ## resolve the dependencies of pyproject.toml anew and pin them by hash
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) pyproject.toml -c requirements.lock --group dev -o requirements-dev.lock
-	echo 'pyspark>=4.3' | $(COMPILE) - -c requirements-dev.lock -o requirements-spark.lock
+	printf 'pyspark[connect]>=4.3\npandas<3\n' | $(COMPILE) - -c requirements-dev.lock -o requirements-spark.lock
 	echo uv | $(COMPILE) - -o requirements-uv.lock
 	if [ -f benchmarks/requirements.in ]; then $(COMPILE) benchmarks/requirements.in -o benchmarks/requirements.lock; fi
 

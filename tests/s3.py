@@ -84,7 +84,7 @@ def running(folder: Path) -> Iterator[Server]:
     (folder / "data").mkdir()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "mini", *options], stdout=log, stderr=log, cwd=folder, preexec_fn=_end_with_parent
+            [program, "mini", *options], stdout=log, stderr=log, cwd=folder, preexec_fn=end_with_parent
         )
     server = Server(ports["s3"], process, keys)
     try:
@@ -120,6 +120,6 @@ def _await(server: Server, log: Path) -> None:
                 time.sleep(0.1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -126,7 +126,10 @@ def _start(limits: Limits, folder: Path) -> SparkSession:
                 _FOLDERS[:] = [folder]
             spark = builder.master(place).getOrCreate()
     except Exception as error:
-        end_java()  # what half began would go on in the folder of this job
+        if _is_remote(limits):
+            _forget_what_half_began()
+        else:
+            end_java()  # what half began would go on in the folder of this job
         detail = "Apache Spark did not start; is there a Java 17, and does the master answer?"
         raise Problem("engine_unavailable", detail) from error
     if any(spark.conf.get(name) != value for name, value in _MEANING.items()):
@@ -157,6 +160,17 @@ def end_java() -> None:
         gateway.proc.kill()
         gateway.proc.wait()
         SparkContext._gateway = SparkContext._jvm = None
+
+
+def _forget_what_half_began() -> None:
+    """Behind Spark Connect the next session would ask by the channel of one that was refused, and counts as active."""
+    from pyspark.sql.connect.session import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        # The server has none, and where nobody answers PySpark would ask it for ten minutes.
+        session.release_session_on_close = False
+        session.stop()
 
 
 def _settings(place: str, limits: Limits, folder: Path) -> dict[str, str]:
