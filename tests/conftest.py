@@ -168,11 +168,15 @@ gc.disable()  # until the tests are collected: what is imported stays
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """What was imported to collect the tests lives until they end, so that no collection of garbage need go through it:
-    a quarter of a million objects, a seventh of the time of all tests. It stays so when pytest looks a last time."""
+    a quarter of a million objects, a seventh of the time of all tests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 10)
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else DuckDB's binding prints at the end what it takes for leaked
 
 
 class SecondsPerKind:
