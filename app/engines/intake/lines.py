@@ -134,9 +134,13 @@ class _Outline:
 
     def _last_closed(self, text: str) -> int:
         """Where an odd number of quotes stands before the end of a value (an even one is text), or -1."""
-        end = len(text)
+        end, ends = len(text), (f'"{self.delimiter}', '"\n')
+        last = [end, end]  # where each stands last before `end`; looked for again only where it does no more
         for _ in range(_LOOKS):
-            at = max(text.rfind(f'"{self.delimiter}', 0, end), text.rfind('"\n', 0, end))
+            last = [
+                at if at + 2 <= end else text.rfind(one, 0, end) for at, one in zip(last, ends, strict=True)
+            ]
+            at = max(last)
             if at < 0:
                 break
             first = at

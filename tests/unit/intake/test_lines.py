@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.engines.intake import lines
 from app.schemas.dictionary import Table
@@ -51,3 +53,21 @@ def test_a_folder_without_links_gets_a_copy(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "hardlink_to", refuses)
     assert made(tmp_path, TEXT.encode()) == (TEXT.encode(), False)
+
+
+@given(st.text('",\na', max_size=60), st.integers(1, 8))
+def test_the_last_closed_value_is_found_as_by_looking_at_each_end_anew(text: str, looks: int) -> None:
+    def anew() -> int:
+        end = len(text)
+        for _ in range(looks):
+            at = max(text.rfind('",', 0, end), text.rfind('"\n', 0, end))
+            if at < 0:
+                return -1
+            end = len(text[:at].rstrip('"'))
+            if (at - end) % 2 == 0:
+                return at
+        return -1
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lines, "_LOOKS", looks)
+        assert lines._Outline(",", 10)._last_closed(text) == anew()
