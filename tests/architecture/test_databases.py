@@ -23,6 +23,7 @@ def test_a_second_test_sees_nothing_of_the_first(database_url):
     engine.dispose()
 
 
+@pytest.mark.again
 def test_the_wheel_serves_where_the_machine_has_no_server(tmp_path, monkeypatch):
     monkeypatch.delenv("PG_BIN", raising=False)
     monkeypatch.setattr(postgres, "system_folders", lambda: iter(()))

@@ -205,6 +205,7 @@ def test_generations_of_a_project_keep_their_crowds(
     assert found.figures["people_below_k"] > 300
 
 
+@pytest.mark.again
 def test_weekdays_tell_nothing_of_a_shift(small: World) -> None:
     """50 events on weekdays only: every possible shift fits, so the attacker learns 0 bits. Planted: any day."""
     ids = np.random.default_rng(1).integers(0, 256, (200, 16), dtype=np.uint8)

@@ -69,6 +69,7 @@ def _left_open(answers: list[int], rule: counts.CountRule) -> int:
     return int(np.ceil(4 * error))
 
 
+@pytest.mark.again
 def test_a_pool_of_askers_and_wordings_averages_nothing_away(
     small: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_who_leaves_counts_no_more_and_every_open_thing_ends_with_the_reason(two
 
 
 @ON_BOTH
+@pytest.mark.again
 def test_a_merger_hands_over_queues_boards_freezes_quotas_and_alarms(two: World) -> None:
     cohort, old, new = cohort_of(two, "holder"), home(two, "holder"), home(two, "heir")
     two.ok("holder", "PUT", f"/v1/cohorts/{cohort}/feeds/withdrawals", {"every_days": 1})

@@ -83,6 +83,7 @@ def test_before_it_began(world: World, extracts: ExtractService) -> None:
     assert extracts.get(HOLDER, extract)["state"] == "ready"
 
 
+@pytest.mark.again
 def test_while_it_is_built(world: World, extracts: ExtractService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for between two steps: by the steward after everything was written and before it was verified."""
     extract = _ordered(world)

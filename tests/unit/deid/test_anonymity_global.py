@@ -10,6 +10,7 @@ from app.deid.anonymity.global_lattice import Descent, fit_global
 from app.deid.anonymity.ladder import costs
 from app.deid.anonymity.loss import combine, loss, summary
 from app.deid.anonymity.recoding import FullDomain, coarsen, from_json
+from tests.amounts import first
 from tests.unit.deid.anonymity_tables import is_coarser, people, permuted, unlawful
 
 
@@ -33,7 +34,7 @@ def every_node(freq, fitted, k, share):
 @pytest.mark.parametrize(
     "asked", [{}, {"units": 2}, {"distinct": 3}, {"distance": 0.2}, {"closed": (0, 1, 2, 3)}]
 )
-@pytest.mark.parametrize(("k", "share"), [(2, 0.0), (5, 0.05), (11, 0.02), (40, 0.3)])
+@pytest.mark.parametrize(("k", "share"), first(2, [(2, 0.0), (5, 0.05), (11, 0.02), (40, 0.3)]))
 def test_it_finds_what_trying_every_node_finds(asked, k, share):
     freq, fitted = people(500, seed=k, **asked)
     recoding = fit_global(freq, fitted, k, share)

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.deid.verify import keys, sharing
+from tests.amounts import first
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", first(2, range(6)))
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_each_person_counts_once_a_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, dictionary: bool
