@@ -67,9 +67,9 @@ def index(session: Session, cohort_id: str) -> pa.Table:
     query = select(laid.pairs(connection, person.key, person.identity)).where(
         person.cohort_id == cohort_id,
         person.identity.between(bindparam("first", type_=LargeBinary), bindparam("last", type_=LargeBinary)),
+        # Of another length it is nobody's digest, and would put all that is laid after it out of place.
         func.length(person.identity) == _IDENTITY,
     )
-    # Of another length it is nobody's digest, and would put all that is laid after it out of place.
     parts = [_INDEX.empty_table()]
     for part in range(_RANGES):
         ends = {"first": bytes([part * 256 // _RANGES]).ljust(_IDENTITY, b"\0"),
