@@ -18,6 +18,7 @@ from app.engines.duckdb.columns import joins
 from app.engines.duckdb.filters import Filters
 from app.engines.duckdb.sql import persons_of, stored
 from app.engines.duckdb.writing import write_table
+from app.engines.keys import each_once
 from app.engines.protocol import (
     Classes,
     Groups,
@@ -93,14 +94,14 @@ class DuckDbRun:
     def members(self) -> Keys:
         """The participant keys with at least one row in what will be written, sorted."""
         each = [self._keys(t) for t in self._tables() if t.kind != "reference"]
-        return _distinct(np.concatenate([np.empty(0, dtype=np.int32), *each]))
+        return each_once(np.concatenate([np.empty(0, dtype=np.int32), *each]))
 
     def people_of(self, table: str) -> int:
         """The people with rows in what will be written of a table; 0 for a reference table."""
         named = self.dictionary.table(table)
         if named.kind == "reference":
             return 0
-        return len(_distinct(self._keys(named, "person" if self.source.is_linked else "key")))
+        return len(each_once(self._keys(named, "person" if self.source.is_linked else "key")))
 
     def part_counts(self) -> dict[str, int]:
         """Parts per table = clamp(rows / rows_per_part, 1, 256), over the rows that will be written."""
@@ -266,9 +267,3 @@ class DuckDbRun:
 
     def _number(self, query: str) -> int:
         return int(self.con.execute(query).fetchall()[0][0])
-
-
-def _distinct(keys: Keys) -> Keys:
-    """Sorted, each once; a sort of numbers costs a fraction of the hash table of `np.unique`."""
-    ordered = np.sort(keys)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered

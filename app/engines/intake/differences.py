@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.deid.roles import person_columns
 from app.engines.intake.connection import Connection
 from app.engines.intake.onto import record_key
 from app.engines.intake.parents import Before, Parent
+from app.engines.intake.people import people_in, people_of
 from app.engines.intake.reading import Files, quoted, scan
+from app.engines.keys import each_once
+from app.engines.protocol import Keys
 from app.schemas.dictionary import Dictionary, Table
 
 
@@ -79,27 +84,26 @@ def _side(table: Table | None, held: Parent | None, files: Files, other: Parent 
 def _compared(name: str, old: _Side, new: _Side, con: Connection) -> TableChange:
     if not old.own and not new.own:
         return TableChange(name, Moved(), Moved())
-    con.ask("CREATE OR REPLACE TEMP TABLE touched (p INTEGER)")
-    rows = _rows(old, new, con)
-    if not old.people and not new.people:
+    rows, touched = _rows(old, new, con)
+    if not len(touched):
         return TableChange(name, rows, Moved())
-    con.ask("CREATE OR REPLACE TEMP TABLE whom AS SELECT DISTINCT p FROM touched WHERE p IS NOT NULL")
-    con.ask(f"CREATE OR REPLACE TEMP TABLE were AS SELECT p FROM whom w WHERE {_among(old)}")
-    con.ask(f"CREATE OR REPLACE TEMP TABLE are AS SELECT p FROM whom w WHERE {_among(new)}")
-    both = con.one("SELECT count(*) FROM were SEMI JOIN are USING (p)")
-    people = Moved(
-        con.one("SELECT count(*) FROM are") - both, con.one("SELECT count(*) FROM were") - both, both
-    )
+    were, are = (np.isin(touched, people, assume_unique=True) for people in _people(old, new, con))
+    people = Moved(int((are & ~were).sum()), int((were & ~are).sum()), int((were & are).sum()))
     return TableChange(name, rows, people)
 
 
-def _rows(old: _Side, new: _Side, con: Connection) -> Moved:
-    """The rows that differ; their people go into `touched`."""
+def _people(old: _Side, new: _Side, con: Connection) -> tuple[Keys, Keys]:
+    """Who has rows on either side; what both have is read once."""
+    shared = people_of(old.people, tuple(file for file in old.files if file not in old.own), con)
+    were, are = (np.concatenate([shared, people_of(side.people, side.own, con)]) for side in (old, new))
+    return each_once(were), each_once(are)
+
+
+def _rows(old: _Side, new: _Side, con: Connection) -> tuple[Moved, Keys]:
+    """The rows that differ, and their people."""
     if not old.own or not new.own:
-        for side in (old, new):
-            if side.own:
-                _touch(con, side, scan(side.own))
-        return Moved(_count(con, new.own), _count(con, old.own))
+        own = [people_of(side.people, side.own, con) for side in (old, new)]
+        return Moved(_count(con, new.own), _count(con, old.own)), each_once(np.concatenate(own))
     here, there = con.names(scan(old.own)), con.names(scan(new.own))
     common = [name for name in here if name in there]
     key = record_key(new.table) if new.table else ()
@@ -116,38 +120,23 @@ def _rows(old: _Side, new: _Side, con: Connection) -> Moved:
         f"{''.join(f', {one}' for one in who)} FROM {scan(old.own)} a FULL JOIN {scan(new.own)} b ON {on} "
         f"WHERE came OR went OR {differ}"
     )
-    for i in range(len(old.people)):
-        con.ask(f"INSERT INTO touched SELECT a{i} FROM differing")
-    for i in range(len(new.people)):
-        con.ask(f"INSERT INTO touched SELECT b{i} FROM differing")
+    columns = [f"a{i}" for i in range(len(old.people))] + [f"b{i}" for i in range(len(new.people))]
     came, went, changed = con.ask(
         "SELECT count(*) FILTER (came), count(*) FILTER (went), count(*) FILTER (NOT came AND NOT went) FROM differing"
     )[0]
-    return Moved(int(came), int(went), int(changed))
+    return Moved(int(came), int(went), int(changed)), people_in(columns, "differing", con)
 
 
-def _bags(old: _Side, new: _Side, common: list[str], con: Connection) -> Moved:
+def _bags(old: _Side, new: _Side, common: list[str], con: Connection) -> tuple[Moved, Keys]:
     """Rows that nothing tells apart but what they hold."""
     columns = ", ".join(quoted(name) for name in common)
-    counts = []
+    counts, people = list[int](), list[Keys]()
     for side, other in ((new, old), (old, new)):
         rest = f"SELECT {columns} FROM {scan(side.own)} EXCEPT ALL SELECT {columns} FROM {scan(other.own)}"
         con.ask(f"CREATE OR REPLACE TEMP TABLE differing AS {rest}")
-        _touch(con, side, "differing")
+        people.append(people_in(side.people, "differing", con))
         counts.append(con.one("SELECT count(*) FROM differing"))
-    return Moved(*counts)
-
-
-def _touch(con: Connection, side: _Side, source: str) -> None:
-    for name in side.people:
-        con.ask(f"INSERT INTO touched SELECT DISTINCT {quoted(name)} FROM {source}")
-
-
-def _among(side: _Side) -> str:
-    if not side.files or not side.people:
-        return "false"
-    there = " UNION ALL ".join(f"SELECT {quoted(name)} AS p FROM {scan(side.files)}" for name in side.people)
-    return f"EXISTS (FROM ({there}) h WHERE h.p = w.p)"
+    return Moved(*counts), each_once(np.concatenate(people))
 
 
 def _count(con: Connection, files: Files) -> int:

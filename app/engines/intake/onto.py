@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from app.deid.dictionary_links import DROPPED, own_participants
 from app.deid.roles import person_columns, stored
 from app.engines.intake.connection import Connection
 from app.engines.intake.lines import LINES
 from app.engines.intake.parents import Parent
+from app.engines.intake.people import people_of
 from app.engines.intake.reading import VAULT_TYPES, Files, literal, quoted, scan, staged_columns
 from app.errors import Finding
 from app.schemas.dictionary import Table
@@ -109,17 +112,14 @@ def without_patched(table: Table, file: Path, db: Connection, path: Path) -> Res
     )
 
 
-def people_in_all(table: Table, onto: Onto, held: Files, db: Connection) -> int:
-    """The distinct people of the table with the rows laid onto it."""
+def people_in_all(table: Table, onto: Onto, held: Files, file: Path, db: Connection) -> int:
+    """The distinct people of the table with the rows laid onto it, which are those of `known` and of `file`."""
     names = person_columns(table)
     if not names:
         return 0
     if onto.mode == "append":
-        new = " UNION ".join(f"SELECT {quoted(name)} AS p FROM known" for name in names)
-        there = " UNION ALL ".join(f"SELECT {quoted(name)} AS p FROM {scan(held)}" for name in names)
-        return onto.people + db.one(
-            f"SELECT count(*) FROM ({new}) n WHERE NOT EXISTS (FROM ({there}) h WHERE h.p = n.p)"
-        )
+        new, there = people_of(names, (file,), db), people_of(names, held, db)
+        return onto.people + len(np.setdiff1d(new, there, assume_unique=True))
     key = record_key(table)
     same = " AND ".join(f"{value} = h.{quoted(name)}" for name, value in _values(table, key))
     rest = f"(SELECT h.* FROM {scan(held)} h WHERE NOT EXISTS (FROM known k WHERE {same}))"

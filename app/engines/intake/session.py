@@ -307,7 +307,7 @@ class Intake:
             for name, file in zip(onto.held.objects, held, strict=True):
                 if (rest := without_patched(table, file, self._db, self.folder / "rest.parquet")) is not None:
                     report.replaced[name] = self._put_rest(rest, f"{place}/{table.name}")
-        report.people_in_all = people_in_all(table, onto, held, self._db)
+        report.people_in_all = people_in_all(table, onto, held, self.folder / "table.parquet", self._db)
 
     def _put_rest(self, rest: Rest, name: str) -> Kept | None:
         if not rest.rows:

@@ -94,6 +94,17 @@ def test_people_come_with_an_append_and_children_find_parents_of_both(world: Ver
     }
 
 
+def test_a_person_who_comes_with_several_rows_counts_once(world: VersionsWorld) -> None:
+    world.draft()
+    assert (
+        world.upload("person", csv_bytes([PEOPLE[0], [201, "1999-01-15", "서울"]]), mode="append").state
+        == "accepted"
+    )
+    rows = csv_bytes([VISITS[0], *([400 + n, 201, 1.5, "ok"] for n in (1, 2, 3)), [404, 1, 1.5, "ok"]])
+    assert world.upload("visit", rows, mode="append").state == "accepted"
+    assert (world.held()["visit"].rows, world.held()["visit"].people) == (404, 201)
+
+
 @pytest.mark.again
 def test_new_rows_are_checked_as_the_first_were(world: VersionsWorld) -> None:
     world.draft()
