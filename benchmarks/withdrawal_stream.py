@@ -26,18 +26,19 @@ from benchmarks._figures import figure, peak_mb, said
 from benchmarks._house import NOW, House, make
 
 STEP = 1 << 20  # bytes between two looks at the database, as the route has it
+PACE = 50 * STEP  # bytes a second that the line of the download carries at most
 OLD = ("[1920, 1940)", "[1940, 1960)")  # those who are not among the leavers: the long download is of them
 
 
-def downloading(house: House, extract: str, steps: int, until: threading.Event, told: dict[str, Any]) -> None:
-    """Read one part over and over, in steps as the route sends it and asking before each whether it may leave, for
-    `steps` steps and until all has settled. A step that has to wait is asked for again, as a client resumes."""
+def downloading(house: House, extract: str, least: int, until: threading.Event, told: dict[str, Any]) -> None:
+    """Read one part over and over, in steps as the route sends it and asking before each whether it may leave, until
+    `least` bytes have come and all has settled. A step that has to wait is asked for again, as a client resumes."""
     service = ExtractService(house.db, lambda: NOW, house.gate.outbox)
     with house.db.read() as session:
         part = max(listed(session, extract), key=lambda p: p["bytes"])
     told.update(steps=0, waits=0, bytes=0, longest_check_s=0.0, cpu_s=0.0, ended="refused")
     name, offset = f"{extract}/{part['name']}", 0
-    while told["steps"] < steps or not until.is_set():
+    while told["bytes"] < least or not until.is_set():
         asked = time.monotonic()
         try:
             service.check_part(extract, part["name"])
@@ -56,7 +57,7 @@ def downloading(house: House, extract: str, steps: int, until: threading.Event, 
         offset = (offset + size) % part["bytes"]
         told["steps"], told["bytes"] = told["steps"] + 1, told["bytes"] + size
         told["cpu_s"] = round(time.thread_time(), 1)
-        time.sleep(0.02)
+        time.sleep(size / PACE)
     told["ended"] = "complete"
 
 
@@ -82,7 +83,7 @@ def unsettled(house: House, expected: int) -> dict[str, int]:
 
 
 def measure(
-    house: House, folder: Path, extracts: int, withdrawals: int, gap: float, steps: int, together: bool
+    house: House, folder: Path, extracts: int, withdrawals: int, gap: float, least: int, together: bool
 ) -> dict[str, Any]:
     """Build the extracts, let one person leave every `gap` seconds (`together`: all by one register), and wait for all
     copies to settle."""
@@ -109,7 +110,7 @@ def measure(
         poll=0.05,
     )
     until, download = threading.Event(), dict[str, Any]()
-    reader = threading.Thread(target=downloading, args=(house, long, steps, until, download))
+    reader = threading.Thread(target=downloading, args=(house, long, least, until, download))
     held = set(members(house, long))
     leaving = random.Random(7).sample([key for key in house.keys if key not in held], withdrawals)
     jobs.start()
@@ -168,15 +169,12 @@ def main() -> None:
     asked.add_argument("--withdrawals", type=int, default=27)
     asked.add_argument("--gap", type=float, default=1.0, help="seconds between two withdrawals")
     asked.add_argument("--together", action="store_true", help="all at once, by one register")
-    asked.add_argument(
-        "--steps", type=int, default=10_240, help="least steps of the download: 10 GB of full ones"
-    )
+    asked.add_argument("--download", type=float, default=10.0, help="least GB of the download")
     told = asked.parse_args()
     try:
         house = make(told.folder, told.people, told.rows, -(-told.rows // 8))
-        figures = measure(
-            house, told.folder, told.extracts, told.withdrawals, told.gap, told.steps, told.together
-        )
+        least = int(told.download * 10**9)
+        figures = measure(house, told.folder, told.extracts, told.withdrawals, told.gap, least, told.together)
     finally:
         shutil.rmtree(told.folder, ignore_errors=True)
     asked_for = {"people": told.people, "rows": told.rows, "extracts": told.extracts}
