@@ -48,9 +48,9 @@ def _unique_share(
 ) -> tuple[float, int]:
     if not sources:
         return 0.0, 0
-    each = " UNION ".join(_happened(extract, *one, dated) for one in sources)
+    each = " UNION ALL ".join(_happened(extract, *one, dated) for one in sources)
     extract.con.execute(
-        f"CREATE OR REPLACE TEMP TABLE happened AS SELECT p, hash(t, c, m) AS e FROM ({each})"
+        f"CREATE OR REPLACE TEMP TABLE happened AS SELECT DISTINCT p, hash(t, c, m) AS e FROM ({each})"
     ).fetchall()
     able = f"SELECT p FROM happened GROUP BY p HAVING count(*) >= {KNOWN}"
     held = extract.con.sql(

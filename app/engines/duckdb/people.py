@@ -81,13 +81,13 @@ def _gather_persons(con: duckdb.DuckDBPyConnection, source: Source, filters: Fil
     of the person: the set of the sources that any table tells of, and of each quasi-identifier the value that they
     agree on, else none."""
     con.execute("CREATE OR REPLACE TABLE people_rows AS FROM people")
-    told = " UNION ".join(
+    told = " UNION ALL ".join(
         f"SELECT x0.person AS key, t.{quoted(SOURCE)} AS v FROM {stored(table)} t "
         f"JOIN x x0 ON t.{person} = x0.key AND x0.in_{table.domain} WHERE {filters.on(table)}"
         for table in [source.dictionary.people, *event_tables(source)]
         for person in persons_of(table)
     )
-    sets = f"SELECT key, string_agg(v, '+' ORDER BY v) AS sources FROM ({told}) GROUP BY key"
+    sets = f"SELECT key, string_agg(DISTINCT v, '+' ORDER BY v) AS sources FROM ({told}) GROUP BY key"
     columns = ["min(family) AS family"]
     for i, column in enumerate(quasi_identifiers(source)):
         one = f"CASE WHEN count(DISTINCT qi_{i}) = 1 THEN min(qi_{i}) END"
