@@ -53,17 +53,18 @@ def _unique_share(
         f"CREATE OR REPLACE TEMP TABLE happened AS SELECT DISTINCT p, hash(t, c, m) AS e FROM ({each})"
     ).fetchall()
     able = f"SELECT p FROM happened GROUP BY p HAVING count(*) >= {KNOWN}"
-    held = extract.con.sql(
-        f"SELECT p, e FROM happened SEMI JOIN ({able}) USING (p) ORDER BY p, e"
-    ).to_arrow_table()
-    people = np.array(held["p"].to_pylist(), dtype=object)
-    if not len(people):
+    names = extract.con.sql(f"{able} ORDER BY p").to_arrow_table()
+    if not names.num_rows:
         return 0.0, 0
     chance = np.random.default_rng(seed)
-    names, place = np.unique(people, return_inverse=True)
-    victims = np.sort(chance.choice(len(names), min(len(names), VICTIMS), replace=False))
-    order = np.lexsort((chance.random(len(place)), place))
-    known = order[np.searchsorted(place[order], victims)[:, None] + np.arange(KNOWN)]
+    victims = np.sort(chance.choice(names.num_rows, min(names.num_rows, VICTIMS), replace=False))
+    extract.load("victims", names.take(victims).append_column("victim", pa.array(victims)))
+    held = extract.con.sql(
+        "SELECT victim, e FROM happened JOIN victims USING (p) ORDER BY victim, e"
+    ).to_arrow_table()
+    of = held["victim"].to_numpy()
+    order = np.lexsort((chance.random(len(of)), of))
+    known = order[np.searchsorted(of, victims)[:, None] + np.arange(KNOWN)]  # `of` is sorted, by `order` too
     drawn = pa.table({"victim": np.repeat(victims, KNOWN), "e": held["e"].to_numpy()[known.ravel()]})
     extract.load("known", drawn)
     alone = extract.number(

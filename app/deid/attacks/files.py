@@ -31,7 +31,8 @@ def footers(extract: Extract, dropped: Collection[str]) -> Result:
         released = {leaf.name for leaf in sheet.leaves}
         for path, digest in zip(sheet.paths, sheet.digests, strict=True):
             found["parts"] += 1
-            found["digest_differs"] += hashlib.sha256(path.read_bytes()).hexdigest() != digest
+            with path.open("rb") as file:
+                found["digest_differs"] += hashlib.file_digest(file, "sha256").hexdigest() != digest
             meta = pq.read_metadata(path)
             found["columns_differ"] += meta.schema.to_arrow_schema().names != columns
             found["foreign_metadata"] += len(set(meta.metadata or {}) - HARMLESS_KEYS)

@@ -13,7 +13,7 @@ HOLDER = Words("두 추출 자료의 모든 행", "all rows of both extracts")
 
 def names_shared(one: Extract, other: Extract) -> Result:
     """Keyed ids (pseudonyms, record ids) that occur in both: none, unless both are of one project."""
-    shared = len(_keyed(one) & _keyed(other))
+    shared = one.number(f"SELECT count(*) FROM ({_keyed(one)}) SEMI JOIN ({_keyed(other)}) USING (v)")
     same = _same_project(one, other)
     return Result(
         "names_shared",
@@ -113,16 +113,15 @@ def _same_project(one: Extract, other: Extract) -> bool:
     return mine is not None and mine == other.manifest.get("project_id")
 
 
-def _keyed(extract: Extract) -> set[str]:
-    found: set[str] = set()
-    for sheet in extract.sheets:
-        for leaf in sheet.leaves:
-            if leaf.keyed:
-                found |= {
-                    row["v"]
-                    for row in extract.rowset(f"SELECT DISTINCT {quoted(leaf.name)} AS v FROM {sheet.rows}")
-                }
-    return found
+def _keyed(extract: Extract) -> str:
+    """SQL (v): every keyed id of an extract, each once."""
+    each = [
+        f"SELECT {quoted(leaf.name)} AS v FROM {sheet.rows}"
+        for sheet in extract.sheets
+        for leaf in sheet.leaves
+        if leaf.keyed
+    ]
+    return f"SELECT DISTINCT v FROM ({' UNION ALL '.join(each or ['SELECT NULL::VARCHAR AS v'])}) WHERE v IS NOT NULL"
 
 
 def _labelled(extract: Extract, roster: Sheet) -> Any:
