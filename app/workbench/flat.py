@@ -11,6 +11,7 @@ import duckdb
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from app import duck
 from app.deid.dictionary_links import own_participants
 from app.deid.dictionary_shape import near
 from app.errors import Finding, Problem
@@ -47,7 +48,7 @@ class Arrival:
 
 def connect(memory: str, threads: int, spill: Path) -> duckdb.DuckDBPyConnection:
     """A bounded connection in memory that fetches nothing from elsewhere."""
-    con = duckdb.connect(":memory:")
+    con = duck.opened()
     for key, value in {
         "memory_limit": text(memory), "threads": str(int(threads)), "temp_directory": text(str(spill / "workbench")),
         "TimeZone": "'UTC'", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from app import duck
 from app.errors import Finding, Problem
 
 KEYED = frozenset({"pseudonymise", "keyed_id"})
@@ -155,7 +156,7 @@ def opened(
     if lost:
         raise Problem("invalid_request", "Parts of the manifest are not in the folder.", lost)
     said = manifest.get("certificate") or {}
-    con = duckdb.connect(":memory:")
+    con = duck.opened()
     try:
         con.execute(f"SET memory_limit = '{memory}'; SET threads = {int(threads)}; SET TimeZone = 'UTC'")
         con.execute("SET temp_directory = '" + str(spill).replace("'", "''") + "'")

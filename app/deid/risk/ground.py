@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from app import duck
 from app.deid.choices import Chosen, chosen
 from app.schemas.dictionary import Dictionary, Table
 from app.schemas.plan import Plan
@@ -167,7 +168,7 @@ def stand(
     `crosswalk` has columns key and pseudonym of everyone who was eligible (consent and row filter), before any
     suppression. Raw files hold keys in `__participant` (`__participant_<n>` on a link table).
     """
-    con = duckdb.connect(":memory:")
+    con = duck.opened()
     try:
         for key, value in {
             "memory_limit": text(bounds.memory), "threads": str(int(bounds.threads)), "TimeZone": "'UTC'",

@@ -10,8 +10,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from app import duck
+
 # Plans that trust the footer's statistics would let a lying footer hide rows from the verifier.
-DISTRUSTED = "statistics_propagation,filter_pushdown"
+DISTRUSTED = ("statistics_propagation", "filter_pushdown")
 
 
 def name(identifier: str) -> str:
@@ -98,13 +100,12 @@ class Reader:
 @contextmanager
 def reader(spill: Path, memory: str, threads: int) -> Iterator[Reader]:
     """A reader with `memory` such as `1GB`, which spills into `spill` and whose settings are then locked."""
-    con = duckdb.connect(":memory:")
+    con = duck.opened(*DISTRUSTED)
     settings = {
         "memory_limit": text(memory),
         "threads": str(int(threads)),
         "temp_directory": text(str(spill / "verify")),
         "TimeZone": "'UTC'",
-        "disabled_optimizers": text(DISTRUSTED),
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "lock_configuration": "true",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from app import duck
 from app.deid.transforms import Rendering
 from app.engines.protocol import Limits
 from app.jobs.cancelling import breaks_off
@@ -48,7 +49,7 @@ def persons_of(table: Table) -> list[str]:
 
 def connect(limits: Limits, spill: Path, readable: list[Path]) -> duckdb.DuckDBPyConnection:
     """A connection in memory that may read and write only the given folders, and whose settings are then locked."""
-    con = duckdb.connect(":memory:")
+    con = duck.opened()
     breaks_off(con.interrupt)
     folders = ", ".join(text(f"{path.resolve()}/") for path in [spill, *readable])
     for statement in (

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from app import duck
 from app.engines.intake.reading import literal, quoted
 from app.jobs.cancelling import breaks_off
 
@@ -20,7 +21,7 @@ class Connection:
     """Queries over the files it was given. Its settings are locked: no query can widen what it sees."""
 
     def __init__(self, folder: Path, memory: str, threads: int, files: Sequence[Path]) -> None:
-        self._con = duckdb.connect()
+        self._con = duck.opened()
         breaks_off(self._con.interrupt)
         paths = ", ".join(literal(str(path)) for path in files)
         for setting in (

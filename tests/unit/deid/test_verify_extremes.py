@@ -42,7 +42,7 @@ def test_extremes_are_those_of_the_rows(tmp_path: Path, batch: int, monkeypatch:
     pq.write_table(pa.table(COLUMNS), path, row_group_size=4)
     found = read_extremes(path, list(COLUMNS))
     con = duckdb.connect()
-    con.execute(f"SET TimeZone = 'UTC'; SET disabled_optimizers = '{DISTRUSTED}'")
+    con.execute(f"SET TimeZone = 'UTC'; SET disabled_optimizers = '{','.join(DISTRUSTED)}'")
     for name in COLUMNS:
         query = f"SELECT min({name}) AS low, max({name}) AS high FROM read_parquet('{path}')"
         expected = con.sql(query).to_arrow_table().to_pylist()[0]
