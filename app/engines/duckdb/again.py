@@ -186,9 +186,7 @@ class DuckDbRerun(DuckDbRun):
             return rare.tally(counted, texts)
         self._same.discard(name)
         self._lay(_was(name), was)
-        self._lay("waits", counted.select(["v"]).filter(rare.is_waiting(rollup, counted)))
-        only = f"t.{quoted(rollup.column.name)} IN (SELECT v FROM waits)"
-        rare.gather_pairs(self.con, rollup, name, self._rows(rollup.table), only)
+        rare.gather_waiting(self.con, rollup, name, self._rows(rollup.table), counted)
         return rare.settle(self.con, rollup, name, counted)
 
     def _steps(self, rollup: rare.Rollup) -> pa.Table:

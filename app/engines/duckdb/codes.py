@@ -15,8 +15,13 @@ from app.deid import hierarchies
 from app.deid.choices import Chosen
 from app.deid.fitting import hierarchy_spec
 from app.deid.transforms.roll_up import RollUpParams
-from app.engines.duckdb.sql import persons_of, quoted
+from app.engines.duckdb.sql import persons_of, quoted, stored
 from app.schemas.dictionary import Column, Dictionary, Table
+
+Range = tuple[int, int]
+"""The first and the last of some people."""
+MOST_ROWS = 25_000_000
+"""Of a table with more, the people of its codes are counted range by range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,47 @@ def build(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str) 
     Codes that climb are judged together at each level: only the rows that need the parent carry its label, so
     it is their people that must be `at_least`. Answers how many codes were kept, rolled up, dropped.
     """
-    gather_pairs(con, rollup, name, rows)
-    counted = con.sql(f"SELECT v, count(*) AS n FROM {name}_people GROUP BY v ORDER BY v").to_arrow_table()
+    ranges = _ranges(con, rollup)
+    if len(ranges) > 1:  # who has a code need be known of those alone that wait for a parent
+        counted = _counted_by(ranges, con, rollup, rows)
+        gather_waiting(con, rollup, name, rows, counted)
+    else:
+        gather_pairs(con, rollup, name, rows)
+        query = f"SELECT v, count(*) AS n FROM {name}_people GROUP BY v ORDER BY v"
+        counted = con.sql(query).to_arrow_table()
     return settle(con, rollup, name, counted)
+
+
+def gather_waiting(
+    con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str, counted: pa.Table
+) -> None:
+    """`gather_pairs` for those codes of `counted` alone that may climb."""
+    waits = counted.select(["v"]).filter(is_waiting(rollup, counted))
+    con.register("waits_in", waits)
+    con.execute("CREATE OR REPLACE TEMP TABLE waits AS FROM waits_in")
+    con.unregister("waits_in")
+    gather_pairs(con, rollup, name, rows, f"t.{quoted(rollup.column.name)} IN (SELECT v FROM waits)")
+
+
+def _ranges(con: duckdb.DuckDBPyConnection, rollup: Rollup) -> list[Range]:
+    """The people whom k counts, in ranges of about `MOST_ROWS` rows of the table each."""
+    rows = int(con.execute(f"SELECT count(*) FROM {stored(rollup.table)}").fetchall()[0][0])
+    if rows <= MOST_ROWS:
+        return []
+    people = np.sort(con.execute("SELECT DISTINCT counted FROM cross_").fetchnumpy()["counted"])
+    some = np.array_split(people, -(-rows // MOST_ROWS))
+    return [(int(keys[0]), int(keys[-1])) for keys in some if len(keys)]
+
+
+def _counted_by(ranges: list[Range], con: duckdb.DuckDBPyConnection, rollup: Rollup, rows: str) -> pa.Table:
+    """The people of each code (v, n), ascending, range by range: the pairs of codes and people of a thousand million
+    rows are more than fits in memory, and whoever is in one range is in no other."""
+    each = [
+        con.sql(f"SELECT v, count(*) AS n FROM ({_pairs(rollup, rows, within=some)}) GROUP BY v")
+        for some in ranges
+    ]
+    found = pa.concat_tables(one.to_arrow_table() for one in each)
+    return found.group_by("v").aggregate([("n", "sum")]).rename_columns(["v", "n"]).sort_by("v")
 
 
 def gather_pairs(
@@ -64,12 +107,18 @@ def gather_pairs(
     """Make `<name>_people` (v, key), distinct, over `rows` (with each person's crosswalk row as `x0`, `x1`).
 
     `only` is a further predicate over the rows `t`. `key` is what k counts: one of the participants of a person."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_people AS {_pairs(rollup, rows, only)}")
+
+
+def _pairs(rollup: Rollup, rows: str, only: str = "true", within: Range | None = None) -> str:
     column = f"t.{quoted(rollup.column.name)}"
-    each = " UNION ".join(
-        f"SELECT {column} AS v, x{n}.counted AS key {rows} AND {column} IS NOT NULL AND ({only})"
-        for n, _person in enumerate(persons_of(rollup.table))
-    )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_people AS SELECT DISTINCT v, key FROM ({each})")
+    each = []
+    for n, _person in enumerate(persons_of(rollup.table)):
+        some = f" AND x{n}.counted BETWEEN {within[0]} AND {within[1]}" if within else ""
+        each.append(
+            f"SELECT {column} AS v, x{n}.counted AS key {rows} AND {column} IS NOT NULL AND ({only}){some}"
+        )
+    return f"SELECT DISTINCT v, key FROM ({' UNION ALL '.join(each)})"
 
 
 def settle(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table) -> dict[str, int]:
