@@ -1,4 +1,4 @@
-"""DuckDB as this house opens it: in memory, and without the rewrite of queries that is known to answer wrongly."""
+"""DuckDB as this house opens it, but for the verifier, which shares nothing: in memory, and without the rewrite of queries that is known to answer wrongly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ person of a pair was told as the first, twice (duckdb/duckdb #25819, #24624, #23
 whether it still does."""
 
 
-def opened(*distrusted: str) -> duckdb.DuckDBPyConnection:
-    """A database of its own in memory, as yet without settings of its user's, but without the rewrites that are wrong
-    and those that its user distrusts."""
+def opened() -> duckdb.DuckDBPyConnection:
+    """A database of its own in memory, as yet without settings of its user's."""
     con = duckdb.connect(":memory:")
-    con.execute(f"SET disabled_optimizers = '{','.join([*WRONG, *distrusted])}'")
+    con.execute(f"SET disabled_optimizers = '{','.join(WRONG)}'")
     return con
