@@ -1,4 +1,7 @@
-"""DuckDB as this house opens it, but for the verifier, which shares nothing: in memory, and without the rewrite of queries that is known to answer wrongly."""
+"""DuckDB as this house opens it: in memory, and without the rewrite of queries that is known to answer wrongly.
+
+The verifier opens its own: it shares no code with what it verifies.
+"""
 
 from __future__ import annotations
 
