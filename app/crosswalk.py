@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -171,22 +170,25 @@ def _seeded(
     """The ids that pseudonyms are derived from, those of linked people replaced by their seed; and these seeds by key.
 
     Whose other participant has left keeps the seed, and so the pseudonym; who is linked no more, though both are still
-    here, goes back to their own.
+    here, goes back to their own. A seed that participants of several people have is nobody's: who is linked to others
+    than before gets a new one, of all their ids, and never a name that others had.
     """
     made, given = ids.copy(), dict[int, bytes]()
     secret = pseudonyms.subkey(project_key, "linked")
     members: dict[int, list[int]] = {}
     for i, one in enumerate(person.tolist()):
         members.setdefault(one, []).append(i)
-    holders = Counter(held[key] for key in keys.tolist() if key in held)
+    persons: dict[bytes, set[int]] = {}
+    for key, one in zip(keys.tolist(), person.tolist(), strict=True):
+        if key in held:
+            persons.setdefault(held[key], set()).add(one)
     for places in members.values():
         own = [int(keys[i]) for i in places]
-        earlier = sorted(held[key] for key in own if key in held)
-        if len(own) > 1:
-            first = ids[places[0]].tobytes()
-            seed = earlier[0] if earlier else hmac.digest(secret, first, "sha256")[: pseudonyms.ID_BYTES]
-        elif earlier and holders[earlier[0]] == 1:
-            seed = earlier[0]
+        kept = sorted(held[key] for key in own if key in held and len(persons[held[key]]) == 1)
+        if kept:
+            seed = kept[0]
+        elif len(own) > 1:
+            seed = hmac.digest(secret, ids[places].tobytes(), "sha256")[: pseudonyms.ID_BYTES]
         else:
             continue
         for i, key in zip(places, own, strict=True):

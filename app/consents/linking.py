@@ -108,13 +108,14 @@ def seeds(session: Session, project_id: str | None) -> dict[int, bytes]:
 
 
 def remember(session: Session, project_id: str, given: Mapping[int, bytes]) -> None:
-    """Keep the seeds that a generation was made with; what is remembered already stays."""
+    """Keep the seeds that a generation was made with, also of whom another was kept: a notice of recall must give the
+    name that the generation has."""
     known = seeds(session, project_id)
-    new = {key: seed for key, seed in given.items() if key not in known}
-    session.add_all(
-        LinkedPerson(project_id=project_id, participant_key=key, seed=seed)
-        for key, seed in sorted(new.items())
-    )
+    for key, seed in sorted(given.items()):
+        if key not in known:
+            session.add(LinkedPerson(project_id=project_id, participant_key=key, seed=seed))
+        elif known[key] != seed:
+            session.get_one(LinkedPerson, (project_id, key)).seed = seed
     session.flush()
 
 
