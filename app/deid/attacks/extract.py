@@ -84,24 +84,31 @@ class Extract:
         named |= {leaf.name for leaf in self.roster.of("quasi_identifier", "site")}
         return [leaf.name for leaf in self.roster.leaves if leaf.name in named and not leaf.keyed]
 
-    def owners(self, sheet: Sheet) -> str | None:
+    def owners(self, sheet: Sheet, after: tuple[Sheet, ...] = ()) -> str | None:
         """SQL: one row (p, r) for each row of a table and each person in it; None where no person can be traced.
 
-        Rows that reach their person through another table are followed by a shared keyed id.
+        Rows that reach their person through other tables are followed by keyed ids, as far as it takes; `after` are
+        the tables that the way has come through.
         """
-        own = f"(SELECT *, row_number() OVER () AS r FROM {sheet.rows})"
         if sheet.persons:
-            each = (f"SELECT {quoted(column)} AS p, r FROM {own}" for column in sheet.persons)
-            return f"({' UNION ALL '.join(each)})"
+            return f"({' UNION ALL '.join(_numbered(sheet, column, 'p') for column in sheet.persons)})"
+        way = (*after, sheet)
         for leaf in sheet.leaves:
             for other in self.sheets:
-                for key in other.leaves:
-                    if leaf.keyed and other.persons and _same_space(leaf, key):
+                for key in other.leaves if leaf.keyed and other not in way else ():
+                    if not (_same_space(leaf, key) and self._tells_rows_apart(other, key)):
+                        continue
+                    if (people := self.owners(other, way)) is not None:
                         return (
-                            f"(SELECT o.{quoted(other.persons[0])} AS p, r FROM {own} s JOIN {other.rows} o "
-                            f"ON s.{quoted(leaf.name)} = o.{quoted(key.name)})"
+                            f"(SELECT p, own.r FROM ({_numbered(sheet, leaf.name, 'k')}) own JOIN "
+                            f"({_numbered(other, key.name, 'k')}) next USING (k) JOIN {people} o ON o.r = next.r)"
                         )
         return None
+
+    def _tells_rows_apart(self, sheet: Sheet, key: Leaf) -> bool:
+        """Whether no two rows have one id: what two rows share (a doctor, a product) leads to nobody."""
+        ids = quoted(key.name)
+        return not self.number(f"SELECT count({ids}) - count(DISTINCT {ids}) FROM {sheet.rows}")
 
     def rowset(self, query: str) -> list[dict[str, Any]]:
         """The rows of a query."""
@@ -188,6 +195,11 @@ def _sheet(
     )
     kind = str(told.get("kind", "event"))
     return Sheet(str(table["name"]), kind, leaves, tuple(paths), tuple(str(p["sha256"]) for p in parts))
+
+
+def _numbered(sheet: Sheet, column: str, name: str) -> str:
+    """SQL (name, r): a column, and the place of its rows."""
+    return f"SELECT {quoted(column)} AS {name}, row_number() OVER () AS r FROM {sheet.rows}"
 
 
 def _same_space(one: Leaf, other: Leaf) -> bool:

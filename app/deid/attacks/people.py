@@ -12,12 +12,18 @@ SURE = 0.9
 
 
 def prosecutor(extract: Extract) -> Result:
-    """The highest chance to point at a person's rows, in any table, is 1 / the smallest class: at most 1/k."""
+    """The highest chance to point at a person's rows, in any table, is 1 / the smallest class: at most 1/k.
+
+    `untraced` are tables of people whose people are not found: beside them nothing is said to hold.
+    """
     extract.classes()
-    tables, below = {}, 0
+    tables, untraced, below = {}, list[str](), 0
     for sheet in extract.sheets:
-        owners = None if sheet.kind == "reference" else extract.owners(sheet)
+        if sheet.kind == "reference":
+            continue
+        owners = extract.owners(sheet)
         if owners is None:
+            untraced.append(sheet.name)
             continue
         crowds = (
             f"SELECT coalesce(class, -1) AS c, count(DISTINCT coalesce(unit, p)) AS n FROM {owners} "
@@ -35,8 +41,11 @@ def prosecutor(extract: Extract) -> Result:
         "people_below_k": below,
         "k": extract.k,
         "smallest_class_by_table": tables,
+        "untraced": untraced,
         "quasi_identifiers": extract.labels,
     }
+    # Of a table whose people are not found nothing is known, least of all that it held.
+    unknown = extract.k is None or (untraced and not below)
     return Result(
         "prosecutor",
         Words("준식별자 대조 (검사 모형)", "Looking a person up by quasi-identifiers (prosecutor)"),
@@ -49,7 +58,7 @@ def prosecutor(extract: Extract) -> Result:
             f"maximum risk at most 1/{extract.k}, in every table",
         ),
         figures,
-        "measured" if extract.k is None else judged(smallest >= extract.k or not people),
+        "measured" if unknown else judged(below == 0),
     )
 
 
