@@ -139,12 +139,11 @@ def cox(time: Floats, observed: Floats, x: Floats) -> list[Estimate] | None:
     """The log hazard ratios of the columns of x by Cox's partial likelihood, ties by Breslow, Newton's steps."""
     known = ~np.isnan(time) & ~np.isnan(observed) & ~np.isnan(x).any(axis=1)
     time, observed, x = time[known], observed[known], x[known]
+    if observed.sum() < 10 * x.shape[1]:
+        return None
     scales = _scales(x)
     x = _scaled(x)
-    if (
-        observed.sum() < 10 * x.shape[1]
-        or np.linalg.matrix_rank(np.column_stack([np.ones(len(x)), x])) <= x.shape[1]
-    ):
+    if np.linalg.matrix_rank(np.column_stack([np.ones(len(x)), x])) <= x.shape[1]:
         return None
     order = np.argsort(-time, kind="stable")
     time, observed, x = time[order], observed[order], x[order]

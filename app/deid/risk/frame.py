@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import SupportsFloat, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ _COMMON = 3  # values of a category that are studied
 _CODES = 5  # codes of a table that are studied
 _NUMERIC = ("integer", "number", "date", "datetime")
 _CODED = ("ancestors", "icd", "prefix", "region")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_EDGE = re.compile(r"-?\d+(?:\.\d+)?")  # of a band, which is written without exponents
 
 
 @dataclass
@@ -87,7 +88,7 @@ class _Builder:
         elif leaf.role == "number" or (
             leaf.role in ("attribute", "sensitive") and leaf.choice.column.type == "number"
         ):
-            for frame, values in zip(self.both, self._values(leaf), strict=True):
+            for frame, values in zip(self.both, self._values(leaf, as_text=False), strict=True):
                 frame.numbers[leaf.name] = _numbers(values)
         elif leaf.role in ("attribute", "sensitive", "code"):
             raw, released = self._values(leaf)
@@ -130,7 +131,8 @@ class _Builder:
             return
         code = f"CAST({quoted(codes[0].name)} AS VARCHAR)"
         for value in self._common_codes(table, code):
-            has = f"max(({code} = {text(value)})::INT)::DOUBLE"
+            # Whose codes are all missing has none of them.
+            has = f"coalesce(max(({code} = {text(value)})::INT), 0)::DOUBLE"
             self._fill(table, (has, has), "codes", f"{table.name}: {value}", 0.0)
         for number in self.ground.of(table, "number"):
             of = self._code_with(table, code, number)
@@ -246,11 +248,17 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _numbers(values: Sequence[object]) -> Floats:
-    """Numbers, and the middle of bands such as `[20, 30)`; of an open band its edge."""
-    found = []
-    for value in values:
-        edges = [float(part) for part in _NUMBER.findall(str(value))] if value is not None else []
-        found.append(
-            _mean(edges[:2]) if value is not None and str(value).startswith("[") else _mean(edges[:1])
-        )
-    return np.array(found, dtype=np.float64)
+    """Numbers, and the middle of bands such as `[20, 30)`; of an open band its edge. Infinite ones are missing."""
+    found = np.array(
+        [
+            np.nan if v is None else _middle(v) if isinstance(v, str) else float(cast(SupportsFloat, v))
+            for v in values
+        ],
+        dtype=np.float64,
+    )
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _middle(band: str) -> float:
+    edges = [float(part) for part in _EDGE.findall(band)]
+    return _mean(edges[:2] if band.startswith("[") else edges[:1])

@@ -130,13 +130,13 @@ def _means_by_group(frame: Frame, raw: Frame) -> Found:
 def _kaplan_meier(frame: Frame, raw: Frame) -> Found:
     found: Found = {}
     for name, (time, observed) in raw.survival.items():
+        if not np.nansum(observed):  # nor are there any times, where no day is known
+            continue
         # The fixed times: the quarters of the raw follow-up, in whole months.
         quarters = np.nanquantile(time, [0.25, 0.5, 0.75])
         for at in sorted({max(30, round(float(q) / 30) * 30) for q in quarters}):
             there = frame.survival[name]
             found[f"{name} after {at} days"] = estimates.survival(there[0], there[1], at)
-            if observed.sum() == 0:
-                found.clear()
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -23,7 +24,7 @@ THREE = [("a", "v1"), ("b", "v2"), ("c", "v3")]
 FOUR = [("v1", "c1", "d"), ("v2", "c2", "d"), ("v2", "c3", "d"), ("v3", "c4", "e")]
 
 
-def _extract(folder: Path, k: int, **tables: tuple[str, list[tuple[str, ...]]]) -> Extract:
+def _extract(folder: Path, k: int, **tables: tuple[str, Sequence[tuple[str, ...]]]) -> Extract:
     """Each table is the names of its columns and its rows; `person` is the participant table."""
     con, sheets = duckdb.connect(), []
     for name, (columns, rows) in tables.items():

@@ -1,5 +1,6 @@
 """Frames and comparisons: what an analyst of the release would find, counted by hand."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from app.deid.risk.frame import Frame, frames
 from app.deid.risk.utility import compare
-from tests.unit.deid.risk_tables import standing
+from tests.unit.deid.risk_tables import Rows, standing
 
 RAW = [
     {"key": 0, "sex": "M", "age": 22, "salary": "low"},
@@ -117,3 +118,33 @@ def test_an_untouched_release_is_as_good_as_the_raw_table():
     assert len(found.analyses) == 10
     assert {"kaplan_meier", "cox_model", "linear_model", "odds_ratios"} <= {a.name for a in found.analyses}
     assert (found.median_relative_error, found.mean_overlap) == (0.0, 1.0)
+
+
+def _many(codes: Sequence[Sequence[tuple[str | None, int | None]]]) -> tuple[Rows, Rows, Rows]:
+    """People and their visits, of each person a list of (code, day); they leave as they are."""
+    people = [{"key": n, "sex": "FM"[n % 2], "age": 20 + n, "salary": "low"} for n in range(len(codes))]
+    visits = [
+        {"key": n, "code": code, "day": None if day is None else FIRST + timedelta(days=day)}
+        for n, each in enumerate(codes)
+        for code, day in each
+    ]
+    out = [{**one, "age": str(one["age"])} for one in people]
+    return people, out, visits
+
+
+def test_visits_without_any_day_leave_the_analyses_of_time_out(tmp_path: Path):
+    people, out, visits = _many([[("A", None)]] * 10 + [[("B", None)]] * 10)
+    with standing(tmp_path, people, out, visits, visits) as ground:
+        found = compare(*frames(ground))
+    assert {"kaplan_meier", "cox_model", "time_between_events"} <= {*found.left_out}
+    assert "code_prevalence" in {one.name for one in found.analyses}
+
+
+def test_whose_codes_are_all_missing_has_none_of_them(tmp_path: Path):
+    people, out, visits = _many([[("A", 0), ("B", 90)]] * 10 + [[("A", 0), ("A", 90)]] * 9 + [[(None, 0)]])
+    # Of one person more all codes are dropped.
+    left = [{**visit, "code": None} if visit["key"] == 0 else visit for visit in visits]
+    with standing(tmp_path, people, out, visits, left) as ground:
+        raw, released = frames(ground)
+    assert (raw.codes["visits: B"].mean(), released.codes["visits: B"].mean()) == (0.5, 0.45)
+    assert "kaplan_meier" in {one.name for one in compare(raw, released).analyses}
