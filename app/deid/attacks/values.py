@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from app.deid.attacks.extract import Extract, Leaf, Sheet, quoted
 from app.deid.attacks.result import Result, Words, judged
-from app.deid.verify.identifiers import IN_CODES, PATTERNS, SUSPECT, resident_number
+from app.deid.verify.cells import NUMBERS
+from app.deid.verify.identifiers import IN_CODES, PATTERNS, SUSPECT, residents
 
-WHOLE = ("BIGINT", "HUGEINT", "UBIGINT")
 COUNTED = 100_000
 """Source ids that are tried whoever the people are: 1 to this."""
 
@@ -22,7 +22,7 @@ _BATCH = 50_000
 
 
 def identifiers(extract: Extract) -> Result:
-    """Every cell that is not a keyed id against the shapes of Korean identifiers, telephones and e-mails."""
+    """Every text and number that is no keyed id against the shapes of Korean identifiers, telephones and e-mails."""
     found: dict[str, int] = {}
     for sheet in extract.sheets:
         types = _types(extract, sheet)
@@ -151,12 +151,11 @@ def _types(extract: Extract, sheet: Sheet) -> dict[str, str]:
 
 def _shaped(extract: Extract, sheet: Sheet, leaf: Leaf, kind: str) -> int:
     column = quoted(leaf.name)
-    if kind in WHOLE:
-        test = f"{column} BETWEEN 101000000 AND 9999999999999 AND {resident_number(column)}"
-    elif kind == "VARCHAR":
-        patterns = (IN_CODES if leaf.role == "code" else PATTERNS).values()
-        each = [f"regexp_matches({column}, '{pattern}')" for group in patterns for pattern in group]
-        test = f"regexp_matches({column}, '{SUSPECT}') AND ({' OR '.join(each)})"
-    else:
+    if kind.startswith(NUMBERS):
+        return extract.number(residents(f"(SELECT {column} AS v FROM {sheet.rows})"))
+    if kind != "VARCHAR":
         return 0
+    patterns = (IN_CODES if leaf.role == "code" else PATTERNS).values()
+    each = [f"regexp_matches({column}, '{pattern}')" for group in patterns for pattern in group]
+    test = f"regexp_matches({column}, '{SUSPECT}') AND ({' OR '.join(each)})"
     return extract.number(f"SELECT count(*) FROM {sheet.rows} WHERE {test}")

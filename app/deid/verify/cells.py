@@ -98,7 +98,8 @@ class Cells:
         elif kind == "VARCHAR":
             yield from self.texts[out.name].items()
         elif kind.startswith(NUMBERS) and any(_long(e[1]) for e in extremes):
-            yield "identifier_resident", self._resident(out.name)
+            numbers = f"(SELECT {name(out.name)} AS v FROM {self.rows})"
+            yield "identifier_resident", self.reader.number(identifiers.residents(numbers))
 
     def _read_texts(self) -> None:
         """Per text column the cells that look like identifiers, and that equal a forbidden text: a question for all."""
@@ -149,16 +150,6 @@ class Cells:
         for row in self.reader.rows(f"SELECT c, {figures} {texts} GROUP BY c"):
             told = self.texts[outs[row.pop("c")].name]
             told.update({code: int(count or 0) for code, count in row.items()})
-
-    def _resident(self, column: str) -> int:
-        """Thirteen digits count one by one; shorter whole numbers, that may have lost leading zeros, only where most
-        of the column's long numbers look so (a random number does in 4 of 100 cases)."""
-        found = self.reader.row(
-            "SELECT count(*) FILTER (WHERE v >= 1e12 AND looks) AS sure, count(*) FILTER (WHERE looks) AS looking, "
-            f"count(*) AS n FROM (SELECT v, {identifiers.resident_number('v')} AS looks FROM "
-            f"(SELECT {name(column)} AS v FROM {self.rows}) WHERE v >= 1e9 AND v < 1e13 AND v = floor(v))"
-        )
-        return int(found["looking"] if found["looking"] * 2 > found["n"] else found["sure"])
 
     def _dates(self, out: Out) -> Iterator[tuple[str, int]]:
         transform, kind = out.planned.transform, self.types[out.name]

@@ -64,3 +64,17 @@ def resident_number(digits: str) -> str:
     """SQL: whether the whole number in this expression is a plausible resident number once its zeros are back."""
     padded = f"lpad(({digits})::BIGINT::VARCHAR, 13, '0')"
     return f"regexp_full_match({padded}, '[0-9]{{2}}{_DAY}[0-9]{{7}}')"
+
+
+def residents(numbers: str) -> str:
+    """SQL: how many of the numbers `v` of a relation, of whatever type, are taken for resident numbers.
+
+    Thirteen digits count one by one; shorter whole numbers, that may have lost leading zeros, only where most of the
+    column's long numbers look so (a random number does in 4 of 100 cases).
+    """
+    return (
+        "SELECT CASE WHEN looking * 2 > n THEN looking ELSE sure END FROM "
+        "(SELECT count(*) FILTER (WHERE v >= 1e12 AND looks) AS sure, count(*) FILTER (WHERE looks) AS looking, "
+        f"count(*) AS n FROM (SELECT v, {resident_number('v')} AS looks FROM {numbers} "
+        "WHERE v >= 1e9 AND v < 1e13 AND v = floor(v)))"
+    )
