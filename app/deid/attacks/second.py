@@ -174,12 +174,16 @@ def _prints(extract: Extract, other: Extract) -> str | None:
     for sheet in extract.sheets:
         match = next((s for s in other.sheets if s.name == sheet.name), None)
         owners = extract.owners(sheet) if match and sheet.kind != "reference" else None
-        names = [leaf.name for leaf in sheet.leaves if match and _alike(leaf, match)]
+        names = sorted(leaf.name for leaf in sheet.leaves if match and _alike(leaf, match))
         if owners is None or not names:
             continue
-        values = ", ".join(f"{quoted(name)}::VARCHAR" for name in names)
-        number = len(each)
-        rows = f"(SELECT md5(concat_ws(chr(31), {number}, {values})) AS v, row_number() OVER () AS r FROM {sheet.rows})"
+        # The same of the same values in both extracts, in whatever order their tables and columns are.
+        values = ", ".join(f"coalesce({quoted(name)}::VARCHAR, chr(30))" for name in names)
+        table = sheet.name.replace("'", "''")
+        rows = (
+            f"(SELECT md5(concat_ws(chr(31), '{table}', {values})) AS v, row_number() OVER () AS r "
+            f"FROM {sheet.rows})"
+        )
         each.append(f"SELECT p, v FROM {owners} JOIN {rows} USING (r)")
     return (
         f"SELECT p, md5(string_agg(v, ',' ORDER BY v)) AS f FROM ({' UNION ALL '.join(each)}) GROUP BY p"
