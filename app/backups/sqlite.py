@@ -19,6 +19,7 @@ from app.db import Database
 from app.storage.store import sync
 
 FILE = "database"  # the one table of a backup: the whole file
+_LOGS = ("-wal", "-shm", "-journal")  # beside the file; SQLite replays into it whatever lies there
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ class Sqlite:
             _drop(copy)
 
     def must_be_empty(self, db: Database) -> None:
-        """No file may be there."""
-        if _path(db).exists():
-            raise BackupError("there is a database already; move it away first")
+        """No file may be there, nor a log that a lost one left behind."""
+        target = _path(db)
+        there = [path.name for path in _with_logs(target) if path.exists()]
+        if there:
+            raise BackupError(
+                f"there is a database already, or a log of one: {', '.join(there)}; move all away first"
+            )
 
     def load(self, db: Database, manifest: Manifest, read: Callable[[Kept], Iterator[bytes]]) -> None:
         """Under another name first, so that a half written file is no database."""
@@ -85,9 +90,10 @@ class Sqlite:
         with held.unit_of_work() as session:
             begin_again(session.connection())
         held.dispose()
-        for suffix in ("-wal", "-shm"):
-            Path(f"{staged}{suffix}").unlink(missing_ok=True)
+        for log in _with_logs(staged)[1:]:
+            log.unlink(missing_ok=True)
         sync(staged)
+        self.must_be_empty(db)  # again: a service may have been started meanwhile
         staged.rename(target)
         sync(target.parent)
 
@@ -107,6 +113,10 @@ def _copy(source: Path, target: Path) -> None:
     target.chmod(0o600)
 
 
+def _with_logs(path: Path) -> list[Path]:
+    return [path, *(Path(f"{path}{suffix}") for suffix in _LOGS)]
+
+
 def _drop(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    for one in _with_logs(path):
+        one.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -354,6 +356,28 @@ def test_what_is_not_whole_or_would_overwrite_is_refused(site: Site, tmp_path: P
     refused("objects already")
     (var / "vault" / "newer").unlink()
     site.restore(whole)
+
+
+def test_the_log_that_a_lost_database_left_behind_is_not_taken_over(site: Site) -> None:
+    """A web was killed, and only the database itself was lost or moved away: its log lies beside the restored one."""
+    folder, path = site.back_up(), site.settings.var / "baekman.db"
+    site.built.db.dispose()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("UPDATE permits SET state = 'of the lost one'")
+        connection.commit()
+        left = {suffix: Path(f"{path}{suffix}").read_bytes() for suffix in ("-wal", "-shm")}
+    site.destroy()
+    for suffix, content in {**left, "-journal": b"of a change that was not ended"}.items():
+        beside = Path(f"{path}{suffix}")
+        beside.write_bytes(content)
+        with pytest.raises(backups.BackupError, match=f"{beside.name}.* move"):
+            site.restore(folder)
+        assert not path.exists()
+        beside.unlink()
+    site.restore(folder)
+    site.reopen()
+    assert site.readable()
 
 
 @pytest.mark.again
