@@ -13,6 +13,7 @@ from app.auth import policy
 from app.auth.policy import Actor
 from app.errors import Finding, Problem
 from app.jobs import order
+from app.models import Permit
 from app.permits.following import of_permit
 from app.requests import queries
 from app.requests.states import step_permit
@@ -56,6 +57,7 @@ def accept(session: Session, actor: Actor, permit_id: str, digest: str, now: dat
     if now.date() > row.valid_until:
         raise Problem("permit_not_live", "The permit has expired.")
     row.state, row.agreed_by, row.agreed_at = step_permit(row.state, "accept"), actor.subject, now
+    _build_what_waited(session, row, now)
     record(
         session, stream=project_stream(project.id), event="agreement.accepted", actor=actor.subject,
         object_id=row.id, at=now, data={"agreement": row.agreement_digest},
@@ -79,19 +81,24 @@ def suspend_by_platform(session: Session, permit_id: str, reason: str, now: date
 def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str, now: datetime) -> View:
     """suspend | resume | revoke, by a steward of the cohort. The reason is kept in the chain by its length alone.
 
-    While a permit is suspended nothing is built: what withdrawals closed meanwhile is built when it is resumed."""
+    While a permit is suspended nothing is built: what withdrawals closed meanwhile is built when it is active again."""
     row, project, of = queries.permit(session, permit_id, lock=True)
     policy.must_manage_permit(actor, queries.permit_facts(project, of))
     unagreed = verb == "resume" and row.agreed_at is None
     row.state = step_permit(row.state, "resume_unagreed" if unagreed else verb)
+    _build_what_waited(session, row, now)
     record(
         session, stream=project_stream(project.id), event=EVENTS[verb], actor=actor.subject, object_id=row.id,
         at=now, data={"state": row.state, "note_length": len(note)},
     )  # fmt: skip
-    if verb == "resume":
-        for extract_id in queries.closed_extracts(session, row.id):
-            order(session, "reissue_extract", extract_id, now)
-        extract = of_permit(session, row.id)
-        if extract is not None and extract.version_id != row.version_id and extract.state == "ready":
-            order(session, "reissue_extract", extract.id, now)
     return queries.permit_view(row, project)
+
+
+def _build_what_waited(session: Session, row: Permit, now: datetime) -> None:
+    """Nothing is built while a permit is not active: when it is again, what withdrawals closed meanwhile is, and the
+    generation of a version that it went on to."""
+    extract = of_permit(session, row.id)
+    if row.state != "active" or extract is None or extract.state != "ready":
+        return
+    if extract.version_id != row.version_id or queries.closed_extracts(session, row.id):
+        order(session, "reissue_extract", extract.id, now)

@@ -18,6 +18,7 @@ from app.extracts.service import ExtractService
 from app.extracts.tasks import ExtractTasks
 from app.models import Consent, DatasetVersion, Extract, Job, Participant, Permit, Recoding
 from app.requests import following
+from app.requests.holding import PermitService
 from app.storage.vault import Vault
 from tests import locks
 from tests import world as worlds
@@ -152,6 +153,20 @@ def test_a_permit_that_does_not_follow_stays(world: World) -> None:
         permit = session.get_one(Extract, extract).permit_id
     go_on(world, permit, next_version(world, 40))
     assert (standing(world, extract).permit, standing(world, extract).orders) == (world.version_id, [])
+
+
+def test_a_version_that_a_permit_goes_on_to_before_it_is_agreed_to_is_built_once_it_is(world: World) -> None:
+    extract, made = world.permit(), next_version(world, 0)
+    permit = follows(world, extract)
+    with world.db.unit_of_work() as session:
+        held, given = session.get_one(Extract, extract), session.get_one(Permit, permit)
+        held.state, held.generation = "ready", 1
+        given.state, given.agreed_at = "pending_agreement", None
+    go_on(world, permit, made)
+    assert (standing(world, extract).permit, standing(world, extract).orders) == (made, [])
+    holder = Actor("client:researcher", "researcher", "researcher", None, frozenset())
+    PermitService(world.db, world.clock).accept(holder, permit, "0" * 64)
+    assert standing(world, extract).orders == [extract]
 
 
 def test_a_few_who_join_are_not_told_apart_and_the_permit_stays(world: World) -> None:
