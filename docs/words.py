@@ -156,6 +156,7 @@ WHAT_HAPPENED: dict[str, str] = {
     "participant.uses_listed": "An institution asked which projects used a participant's data.",
     "permit.amended": "A steward let a permit go on to another version.",
     "permit.corrected": "A permit on a version with wrong values went on to the corrected one, or a steward is asked.",
+    "permit.expired": "The last day of a permit is over.",
     "permit.follow_asked": "A version breaks what the plan of a permit that follows uses; its steward is asked.",
     "permit.follow_failed": "A version could not be released to a permit that follows; it stays on the one before.",
     "permit.followed": "A permit went on to the next version by itself.",

@@ -92,6 +92,7 @@ EVENTS = frozenset(
         "participant.uses_listed",
         "permit.amended",
         "permit.corrected",
+        "permit.expired",
         "permit.follow_asked",
         "permit.follow_failed",
         "permit.followed",

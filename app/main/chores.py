@@ -29,6 +29,7 @@ def chores_of(built: Built) -> dict[str, Chore]:
         "index variables": built.indexing.catch_up,
         "legal clocks of incidents": lambda: house.alarms.chase("incident_overdue", house.incidents.overdue),
         "chase recalls": house.recalls.chase,
+        "expire permits": house.permits.expire_due,
         "expire extracts": house.extracts.expire_due,
         "sweep the vault": built.destruction.sweep,
         "read parts through": lambda: look_through(house.extracts),

@@ -91,7 +91,7 @@ class Project(Base):
 
 
 class Permit(Base):
-    """pending_agreement -> active -> suspended -> expired | revoked | closed."""
+    """pending_agreement -> active -> suspended -> expired | revoked."""
 
     __tablename__ = "permits"
 

@@ -13,7 +13,7 @@ from app.errors import Problem, not_found
 from app.models import Permit, Project
 from app.schemas.plan import Plan
 
-ENDED = frozenset({"expired", "revoked", "closed"})
+ENDED = frozenset({"expired", "revoked"})
 """States that no permit comes back from: nothing is handed out under it any more."""
 
 

@@ -41,7 +41,10 @@ def hand_over(session: Session, old: str, new: str, actor: Actor, now: datetime)
     ).all()
     for project in projects:
         project.holder = new
-        permits = select(Permit).where(Permit.project_id == project.id, Permit.state.in_(_LIVE))
+        permits = select(Permit).where(
+            Permit.project_id == project.id, Permit.state.in_(_LIVE),
+            Permit.valid_until >= now.date(),  # of one that is over, what was agreed to stays
+        )  # fmt: skip
         for permit in session.scalars(permits.order_by(Permit.id).with_for_update()):
             permit.state, permit.agreed_by, permit.agreed_at = (
                 step_permit(permit.state, "hand_over"),

@@ -61,6 +61,12 @@ class PermitService:
             self.write_down(session, permit_id, now)
             return view
 
+    @retried
+    def expire_due(self) -> int:
+        """End every permit whose last day is over; how many."""
+        with self.db.unit_of_work() as session:
+            return permits.expire_due(session, self.clock())
+
     def write_down(self, session: Session, permit_id: str, now: datetime) -> None:
         """The last step before the commit: what the journal cannot take of a permit's state is not done at all."""
         if self.journal is not None:

@@ -6,6 +6,7 @@ import hmac
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import project_stream, record
@@ -16,8 +17,9 @@ from app.jobs import order
 from app.models import Permit
 from app.permits.following import of_permit
 from app.requests import queries
-from app.requests.states import step_permit
+from app.requests.states import PERMIT_TRANSITIONS, step_permit
 
+_LASTING = tuple(state for state, verbs in PERMIT_TRANSITIONS.items() if "expire" in verbs)
 EVENTS = {"suspend": "permit.suspended", "resume": "permit.resumed", "revoke": "permit.revoked"}
 View = dict[str, Any]
 
@@ -76,6 +78,19 @@ def suspend_by_platform(session: Session, permit_id: str, reason: str, now: date
         at=now, data={"state": row.state, "reason": reason},
     )  # fmt: skip
     return True
+
+
+def expire_due(session: Session, now: datetime) -> int:
+    """Permits whose last day is over have expired, for good; how many. By the clock nothing flows since that day."""
+    over = select(Permit).where(Permit.state.in_(_LASTING), Permit.valid_until < now.date())
+    rows = session.scalars(over.order_by(Permit.id).with_for_update()).all()
+    for row in rows:
+        row.state = step_permit(row.state, "expire")
+        record(
+            session, stream=project_stream(row.project_id), event="permit.expired", actor="platform", object_id=row.id,
+            at=now, data={"valid_until": row.valid_until.isoformat()},
+        )  # fmt: skip
+    return len(rows)
 
 
 def manage(session: Session, actor: Actor, permit_id: str, verb: str, note: str, now: datetime) -> View:

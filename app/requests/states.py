@@ -28,15 +28,13 @@ PERMIT_TRANSITIONS: dict[str, dict[str, str]] = {
         "accept": "active", "revoke": "revoked", "expire": "expired", "hand_over": "pending_agreement"
     },
     "active": {
-        "suspend": "suspended", "revoke": "revoked", "expire": "expired", "close": "closed",
-        "hand_over": "pending_agreement",
+        "suspend": "suspended", "revoke": "revoked", "expire": "expired", "hand_over": "pending_agreement"
     },
     # Handed over while it is suspended, it is the new holder's to agree to once it is resumed.
     "suspended": {"resume": "active", "revoke": "revoked", "expire": "expired", "hand_over": "suspended",
                   "resume_unagreed": "pending_agreement"},
     "expired": {},
     "revoked": {},
-    "closed": {},
 }  # fmt: skip
 
 BOARDS = ("DRB", "IRB")

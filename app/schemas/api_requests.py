@@ -184,7 +184,7 @@ class PermitView(View):
     holder: str
     version_id: str
     cohort_id: str | None = Field(description="Null: a united version, whose data several cohorts hold.")
-    state: Literal["pending_agreement", "active", "suspended", "expired", "revoked", "closed"]
+    state: Literal["pending_agreement", "active", "suspended", "expired", "revoked"]
     plan_hash: str
     purpose: Free
     conditions: list[Any]

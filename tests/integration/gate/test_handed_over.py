@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from app.auth.policy import Actor
 from app.clock import Clock
 from app.db import LOCKS, Database
 from app.ledger.parts import listed
-from app.models import Consent, Extract, Job, Permit, Withdrawal
+from app.models import AuditLine, Consent, Extract, Job, Permit, Withdrawal
 from app.requests.handing_over import hand_over
 from app.requests.holding import PermitService
 from tests import locks
@@ -45,9 +45,9 @@ def permit_of(world: World, extract: str) -> Permit:
         return session.get_one(Permit, session.get_one(Extract, extract).permit_id)
 
 
-def handed_over(world: World) -> None:
+def handed_over(world: World, old: str = OLD, new: str = NEW) -> None:
     with world.db.unit_of_work() as session:
-        hand_over(session, OLD, NEW, OPERATOR, world.clock())
+        hand_over(session, old, new, OPERATOR, world.clock())
 
 
 def agree(world: World, permit_id: str) -> None:
@@ -95,3 +95,25 @@ def test_parts_that_close_before_the_new_holder_agrees_are_built_when_they_do(
     assert closed() == (False, "closed")
     name = world.pseudonyms(extract)[leaving]
     assert world.rows(extract, "person", f"SELECT count(*) FROM parts WHERE pid = '{name}'") == [(0,)]
+
+
+@pytest.mark.parametrize("state", first(1, ["active", "suspended", "pending_agreement"]))
+def test_a_permit_whose_last_day_is_over_has_expired_and_stays_as_it_was_agreed(
+    world: World, clock: Moving, state: str
+) -> None:
+    extract, service = world.permit(), PermitService(world.db, world.clock)
+    agreed = permit_of(world, extract)
+    with world.db.unit_of_work() as session:
+        session.get_one(Permit, agreed.id).state = state
+    clock.now = datetime.combine(agreed.valid_until, time(23, 59), UTC)
+    assert service.expire_due() == 0
+    clock.now += timedelta(minutes=1)
+    handed_over(world)  # before the chore
+    assert (service.expire_due(), service.expire_due()) == (1, 0)
+    handed_over(world, NEW, OLD)  # and after it
+    now = permit_of(world, extract)
+    assert (now.state, now.agreed_by, now.agreed_at) == ("expired", OLD, agreed.agreed_at)
+    assert (now.agreement_text, now.agreement_digest) == (agreed.agreement_text, agreed.agreement_digest)
+    with world.db.read() as session:
+        told = session.scalars(select(AuditLine.event).where(AuditLine.object_id == agreed.id))
+        assert list(told) == ["permit.expired"]
