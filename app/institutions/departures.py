@@ -150,7 +150,8 @@ class DepartureService:
             row = session.get_one(Departure, departure_id, with_for_update=True, populate_existing=True)
             if row.state != "confirmed":
                 return  # another process did it meanwhile
-            institution = session.get_one(Institution, row.institution_id, with_for_update=True)
+            both = _lock_both(session, row.institution_id, row.successor_id)
+            institution = both[row.institution_id]
             wrong = _unfit(session, institution, row.successor_id, itself=row.id)
             refuse_all("invalid_request", "It cannot depart so any more.", wrong)
             cohorts = lock_all(session, row.institution_id)
@@ -160,11 +161,12 @@ class DepartureService:
                 self.journal.add(_entry(row, withdrawals))
 
     def _again(self, session: Session, entry: Mapping[str, Any]) -> bool:
-        institution = session.get(Institution, entry["institution_id"], with_for_update=True)
         row = session.get(Departure, entry["departure"], with_for_update=True)
+        both = _lock_both(session, entry["institution_id"], entry["successor_id"])
+        institution = both.get(entry["institution_id"])
         if institution is None or institution.closed_at is not None:
             return False  # registered after the backup was made; or carried out
-        if entry["successor_id"] and session.get(Institution, entry["successor_id"]) is None:
+        if entry["successor_id"] and entry["successor_id"] not in both:
             return False
         at = datetime.fromisoformat(entry["at"])
         if row is None:
@@ -213,6 +215,14 @@ def view(row: Departure) -> View:
     return {name: getattr(row, name) for name in names}
 
 
+def _lock_both(session: Session, institution_id: str, successor_id: str | None) -> dict[str, Institution]:
+    """An institution and its successor by id, locked in this order and read again: neither departs while the other
+    goes over into it. Two at the same moment would each find the other open, and both be closed."""
+    query = select(Institution).where(Institution.id.in_({institution_id, successor_id} - {None}))
+    locked = query.order_by(Institution.id).with_for_update().execution_options(populate_existing=True)
+    return {row.id: row for row in session.scalars(locked)}
+
+
 def _unfit(
     session: Session, row: Institution, successor_id: str | None, itself: str | None = None
 ) -> list[Finding]:
@@ -226,10 +236,8 @@ def _unfit(
         elif other is None or other.closed_at is not None:
             detail = "there is no such institution that takes part"
             wrong.append(Finding("invalid", detail, pointer="/successor_id"))
-    others = select(Departure).where(
-        Departure.state.in_(OPEN), or_(Departure.institution_id == row.id, Departure.successor_id == row.id)
-    )
-    if any(one.id != itself and one.institution_id == row.id for one in session.scalars(others)):
+    others = select(Departure.id).where(Departure.state.in_(OPEN), Departure.institution_id == row.id)
+    if any(one != itself for one in session.scalars(others)):
         raise Problem("conflict", "Another departure of it is declared; call that off first.")
     return wrong
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from itertools import product
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from app.consents.custody import heirs, lock_all
 from app.consents.queries import counts, covered
 from app.db import new_id
 from app.errors import Problem
@@ -28,6 +31,7 @@ from app.models import (
     Review,
     Withdrawal,
 )
+from tests.amounts import first
 from tests.integration.control_plane.test_requests import approval, settle
 from tests.integration.control_plane.world import ON_BOTH, START, World, person, together
 
@@ -48,7 +52,7 @@ def home(world: World, who: str) -> str:
 def declared(world: World, who: str = "holder", into: str | None = None, days: int = 0) -> str:
     body = {"reason": "closed", "on": (world.now.at.date() + timedelta(days=days)).isoformat()}
     body |= {"successor_id": home(world, into)} if into else {}
-    return str(world.ok(who, "POST", f"/v1/institutions/{home(world, 'holder')}/departures", body)["id"])
+    return str(world.ok(who, "POST", f"/v1/institutions/{home(world, who)}/departures", body)["id"])
 
 
 def cohort_of(world: World, who: str) -> str:
@@ -111,6 +115,45 @@ def test_two_who_confirm_at_once_carry_it_out_once(two: World) -> None:
     )] * 2)  # fmt: skip
     assert sorted(said) == [200, 409]
     assert two.events("platform").count("institution.left") == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("into", first(1, ["holder", None]))
+def test_who_departs_at_the_same_moment_as_its_successor_goes_over_into_nobody_closed(
+    two: World, monkeypatch: pytest.MonkeyPatch, into: str | None
+) -> None:
+    """Each is looked at while the other has not committed. On SQLite the second does not come this far."""
+    both = [declared(two, into="heir"), declared(two, "heir", into=into)]
+    looked_at, said = list[str](), list[int]()
+
+    def goes_on(session: Session, institution_id: str) -> list[Cohort]:
+        looked_at.append(institution_id)
+        for _look in range(400):
+            if len(looked_at) == 2 or _somebody_waits(two):
+                break
+            time.sleep(0.005)
+        return lock_all(session, institution_id)
+
+    def confirm(departure: str) -> None:
+        said.append(two.call("operator", "POST", f"/v1/departures/{departure}/confirm").status_code)
+
+    monkeypatch.setattr("app.institutions.departures.lock_all", goes_on)
+    together([lambda: confirm(both[0]), lambda: confirm(both[1])])
+    with two.db.read() as session:
+        held = select(Institution).join(Cohort, Cohort.institution_id == Institution.id)
+        assert not session.scalars(
+            held.where(Institution.closed_at.is_not(None), Cohort.ended_at.is_(None))
+        ).all()
+        assert sum(len(heirs(session, home(two, who))) for who in ("holder", "heir")) <= 1
+        states = [session.get_one(Departure, one).state for one in both]
+    if into:
+        assert (sorted(said), sorted(states)) == ([200, 422], ["carried_out", "confirmed"])
+
+
+def _somebody_waits(world: World) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with world.db.engine.connect() as connection:
+        return bool(connection.exec_driver_sql(query).scalar())
 
 
 @ON_BOTH
