@@ -46,11 +46,7 @@ def dictionary_of(mapping: Mapping) -> Dictionary:
 def findings(mapping: Mapping, target: Dictionary, sources: dict[str, Dictionary]) -> list[Finding]:
     """Everything that can be told without a row: unknown and unmapped tables and columns, types, units, vocabularies,
     labels, roles. `sources` holds the dictionary of each source by its name."""
-    found = [
-        Finding("source_twice", "each source has a name of its own", count=count, pointer="/sources")
-        for name, count in Counter(s.name for s in mapping.sources).items()
-        if count > 1
-    ]
+    found: list[Finding] = []
     if len({s.version_id for s in mapping.sources}) < len(mapping.sources):
         found.append(Finding("version_twice", "each version is a source once", pointer="/sources"))
     for table in mapping.dictionary.get("tables", []):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from app.schemas.dictionary import Model, Name
 
@@ -60,3 +61,11 @@ class Mapping(Model):
     profile: Literal["baekman-mapping/1"] = "baekman-mapping/1"
     dictionary: dict[str, Any]
     sources: tuple[MappedSource, ...] = Field(min_length=1, max_length=50)
+
+    @field_validator("sources")
+    @classmethod
+    def _each_has_a_name_of_its_own(cls, sources: tuple[MappedSource, ...]) -> tuple[MappedSource, ...]:
+        # Whatever is kept by a source's name is thereby kept for one source: dictionaries, rows, whose values they are.
+        if len({one.name for one in sources}) < len(sources):
+            raise PydanticCustomError("source_twice", "each source has a name of its own")
+        return sources

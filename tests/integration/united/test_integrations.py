@@ -220,6 +220,19 @@ def test_who_holds_no_source_drafts_nothing_and_a_cohort_is_a_source_once(rooms:
     assert {f.code for f in twice.findings} == {"cohort_twice"}
 
 
+@on_sqlite
+def test_two_sources_of_one_name_are_refused_before_anything_of_them_is_read(rooms: Rooms) -> None:
+    document = rooms.whole()
+    # The drafter's comes last: by name, the approval and the values of both were theirs alone.
+    document["sources"].reverse()
+    document["sources"][0]["name"] = "hanbit"
+    made = rooms.integrations.create(rooms.hanbit, {"name": "Two of one name"})
+    found = refused(rooms.integrations.set_mapping, rooms.hanbit, made["id"], document, None)
+    assert (found.code, {(f.code, f.pointer) for f in found.findings}) == (
+        "mapping_invalid", {("source_twice", "/sources")},
+    )  # fmt: skip
+
+
 @pytest.mark.again
 @on_sqlite
 def test_any_holder_takes_the_united_version_out_of_use(rooms: Rooms) -> None:
