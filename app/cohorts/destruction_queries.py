@@ -27,6 +27,7 @@ from app.schemas.register import ENDED
 
 READERS = (
     "build_extract",
+    "check_integration",
     "check_upload",
     "dry_run",
     "index_variables",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -29,6 +28,12 @@ from app.schemas.mapping import MappedSource
 from app.schemas.mapping import Mapping as Mapped
 from app.schemas.plan import Plan, PlannedTable
 from app.settings import Settings
+from app.storage.spill import held_folder
+
+BROKEN_OFF: Final = {
+    "failed": Finding("check_failed", "the check failed on our side; hand the mapping in again"),
+    "cancelled": Finding("check_cancelled", "the check was ended; hand the mapping in again"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,32 +46,42 @@ class CheckService:
     engine: Engine
 
     def check(self, job: JobContext) -> None:
-        """checking -> in_review, or draft again with the list; begun again after a crash it ends the same."""
+        """checking -> in_review, or draft again with the list; begun again after a crash it ends the same. A check that
+        broke off or was ended is told in the report, too: the mapping can be handed in again."""
         with self.db.read() as session:
             row = queries.integration(session, job.subject)
             if row.state != "checking" or row.mapping is None or row.mapping_digest is None:
                 return
-            mapping, digest = united.read(row.mapping), row.mapping_digest
-            problems, holders = static(session, mapping, row.institution_id)
+            document, digest, drafted_by = row.mapping, row.mapping_digest, row.institution_id
+        try:
+            self._decide(job.subject, digest, self._report(job, document, digest, drafted_by))
+        except Exception as error:
+            told = BROKEN_OFF["cancelled" if job.refusal(error, "").code == "cancelled" else "failed"]
+            self.db.again(lambda: self._decide(job.subject, digest, written(digest, [told], [], {}, 0)))
+            raise
+
+    def _report(
+        self, job: JobContext, document: dict[str, Any], digest: str, drafted_by: str
+    ) -> dict[str, Any]:
+        mapping = united.read(document)
+        with self.db.read() as session:
+            problems, holders = static(session, mapping, drafted_by)
             people = _people(session, mapping)
         job.progress(step="checking", sources=len(mapping.sources))
         # Rows are asked only where every column is mapped: else there is nothing to ask them by.
-        unmapped = [] if problems else self._asked(mapping, job.id)
-        self._decide(job.subject, digest, written(digest, problems, unmapped, holders, people))
+        unmapped = [] if problems else self._asked(mapping)
+        return written(digest, problems, unmapped, holders, people)
 
-    def _asked(self, mapping: Mapped, job_id: str) -> list[Unmapped]:
+    def _asked(self, mapping: Mapped) -> list[Unmapped]:
         dictionary = united.dictionary_of(mapping)
         with self.db.read() as session:
             members = members_of(session, mapping, [t.name for t in dictionary.tables])
-        spill = self.settings.var / "spill" / f"job-{job_id}"
-        spill.mkdir(parents=True, exist_ok=True, mode=0o700)
         plan = Plan(version_id="none", tables=(PlannedTable(name=dictionary.people.name, columns=()),))
         nobody = pa.table({"key": pa.array([], pa.int32())})
-        source = Source(dictionary, plan, {}, nobody, b"", spill, united=members)
-        try:
-            return self.engine.unmapped(source)
-        finally:
-            shutil.rmtree(spill, ignore_errors=True)
+        with held_folder(self.settings.var / "spill") as folder:
+            spill = folder / "engine"
+            spill.mkdir(mode=0o700)
+            return self.engine.unmapped(Source(dictionary, plan, {}, nobody, b"", spill, united=members))
 
     def _decide(self, integration_id: str, digest: str, report: Mapping[str, Any]) -> None:
         now = self.clock()

@@ -12,11 +12,15 @@ from sqlalchemy import select
 
 from app.auth.policy import ROLE_SCOPES, Actor, Role
 from app.catalog.service import CatalogService
+from app.cohorts import destruction_queries
 from app.db import Database
+from app.engines import Source, Unmapped
+from app.engines.duckdb import DuckDbEngine
 from app.errors import Problem
 from app.integrations.checking import CheckService, tasks
 from app.integrations.reports import shown
 from app.integrations.service import IntegrationService
+from app.jobs.cancelling import cancel
 from app.jobs.engine import InlineEngine
 from app.models import AuditLine, Cohort, DatasetVersion, Institution
 from app.requests.decisions import Decided
@@ -25,6 +29,7 @@ from app.requests.oversight import OversightService
 from app.requests.service import RequestService
 from app.requests.tasks import tasks as request_tasks
 from app.settings import Settings
+from app.storage.spill import wipe
 from tests import united
 from tests.united import Two, mapping
 from tests.world import NOW
@@ -231,6 +236,53 @@ def test_two_sources_of_one_name_are_refused_before_anything_of_them_is_read(roo
     assert (found.code, {(f.code, f.pointer) for f in found.findings}) == (
         "mapping_invalid", {("source_twice", "/sources")},
     )  # fmt: skip
+
+
+@on_sqlite
+def test_a_check_that_breaks_off_or_is_ended_leaves_a_draft_that_is_handed_in_again(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any) -> None:
+        raise MemoryError("value")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DuckDbEngine, "unmapped", breaks)
+        found = rooms.checked(rooms.whole())
+    problems = [one["code"] for one in found["report"]["problems"]]
+    assert (found["state"], problems, found["progress"]["state"]) == ("draft", ["check_failed"], "failed")
+    assert refused(rooms.integrations.publish, rooms.for_hanbit, found["id"]).code == "mapping_unfinished"
+    rooms.integrations.submit(rooms.hanbit, found["id"])
+    with rooms.two.db.unit_of_work() as session:
+        assert cancel(session, "check_integration", found["id"], NOW) == 1
+    rooms.jobs.drain()
+    found = rooms.integrations.get(rooms.hanbit, found["id"])
+    problems = [one["code"] for one in found["report"]["problems"]]
+    assert (found["state"], problems, found["progress"]["state"]) == (
+        "draft",
+        ["check_cancelled"],
+        "cancelled",
+    )
+    rooms.integrations.submit(rooms.hanbit, found["id"])
+    rooms.jobs.drain()
+    assert rooms.integrations.get(rooms.hanbit, found["id"])["state"] == "in_review"
+
+
+@on_sqlite
+def test_while_the_rows_are_checked_their_folder_and_the_objects_that_it_reads_stay(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, readers = DuckDbEngine.unmapped, list[str]()
+
+    def swept(self: DuckDbEngine, source: Source) -> list[Unmapped]:
+        assert wipe(rooms.two.var / "spill") == 0
+        with rooms.two.db.read() as session:
+            readers.extend(destruction_queries.readers(session))  # whom a destruction waits for
+        return asked(self, source)
+
+    monkeypatch.setattr(DuckDbEngine, "unmapped", swept)
+    found = rooms.checked(rooms.whole())
+    assert (found["state"], found["progress"]["job"], len(readers)) == ("in_review", "check_integration", 1)
+    assert list((rooms.two.var / "spill").iterdir()) == []
 
 
 @pytest.mark.again
