@@ -7,9 +7,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.auth.policy import Actor, Target
+from app.auth import policy
+from app.auth.policy import Actor, Target, TargetFacts
 from app.db import new_id
-from app.incidents import queries
+from app.incidents import queries, targets
 from app.jobs import order
 from app.models import Freeze, Incident
 
@@ -34,12 +35,14 @@ def freeze(
 def thaw(
     session: Session, row: Incident, actor: Actor, now: datetime, asked: Sequence[Target] | None = None
 ) -> list[Target]:
-    """Lift this incident's freezes of these, of all where none is named; which. Another incident's freeze of the same
-    thing stands. Parts that withdrawals closed meanwhile are then built anew."""
+    """Lift this incident's freezes of these, of all where none is named; which. A Problem where one of them is not the
+    actor's to thaw. Another incident's freeze of the same thing stands. Parts that withdrawals closed meanwhile are
+    then built anew."""
     lifted = []
     for one in queries.freezes(session, row.id, standing=True):
         target = Target(one.kind, one.subject)
         if asked is None or target in asked:
+            policy.must_thaw_target(actor, targets.facts_of(session, target) or TargetFacts(one.kind))
             one.lifted_at, one.lifted_by = now, actor.subject
             lifted.append(target)
     session.flush()

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.policy import Target, TargetFacts
 from app.consents.cohorts import behind
+from app.consents.custody import heirs
 from app.models import (
     Account,
     Client,
@@ -29,7 +30,8 @@ def facts_of(session: Session, target: Target) -> TargetFacts | None:
     if target.kind == "platform":
         return TargetFacts("platform") if not name else None
     if target.kind == "institution":
-        return TargetFacts("institution", None, (name,)) if session.get(Institution, name) else None
+        there = session.get(Institution, name) is not None
+        return TargetFacts("institution", None, (name, *heirs(session, name))) if there else None
     if target.kind == "cohort":
         cohort = session.get(Cohort, name)
         return TargetFacts("cohort", None, (cohort.institution_id,)) if cohort else None

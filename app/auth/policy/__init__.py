@@ -68,12 +68,14 @@ from app.auth.policy.freezing import (
     may_handle_incident,
     may_name_target,
     may_read_incident,
+    may_thaw_target,
     must_contain_incident,
     must_freeze_target,
     must_handle_incident,
     must_name_target,
     must_not_be_frozen,
     must_read_incident,
+    must_thaw_target,
 )
 from app.auth.policy.integrations import (
     may_change_integration,
@@ -218,6 +220,7 @@ __all__ = [
     "may_review_integration",
     "may_review_request",
     "may_take_withdrawal",
+    "may_thaw_target",
     "may_upload",
     "may_withdraw_integration",
     "must_accept_agreement",
@@ -273,6 +276,7 @@ __all__ = [
     "must_send_return",
     "must_send_returned_version",
     "must_take_withdrawal",
+    "must_thaw_target",
     "must_upload",
     "must_withdraw_integration",
 ]

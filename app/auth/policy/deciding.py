@@ -12,6 +12,7 @@ from app.errors import Problem, not_found
 REASONS: dict[str, str] = {
     "applicant_only": "Only the applicant may do this.",
     "drafter_only": "Only the institution that drafts the integration may do this.",
+    "freezer_only": "Only whoever may freeze a thing may thaw it: the platform, or the stewards of its data.",
     "holder_only": "Only the holder of the project may do this.",
     "inspector_only": "Only an inspector may do this.",
     "institution_only": "Only the institution that holds the cohort may do this.",

@@ -77,12 +77,17 @@ def may_name_target(actor: Actor, facts: TargetFacts) -> Decision:
 
 
 def may_freeze_target(actor: Actor, facts: TargetFacts) -> Decision:
-    """Freeze and thaw: the platform and the stewards of the data; an institution what is its own alone."""
+    """Freeze: the platform and the stewards of the data; an institution what is its own alone."""
     if _in_charge(actor, facts.institutions):
         return YES
     if facts.kind in ("cohort", "institution") and any(owns(actor, one) for one in facts.institutions):
         return YES
     return seen("steward_only") if may_name_target(actor, facts).visible else UNSEEN
+
+
+def may_thaw_target(actor: Actor, facts: TargetFacts) -> Decision:
+    """Let go of what was frozen: whoever may freeze it. That it is frozen, its incident tells all who handle that."""
+    return YES if may_freeze_target(actor, facts).allowed else seen("freezer_only")
 
 
 def may_read_incident(actor: Actor, facts: IncidentFacts) -> Decision:
@@ -113,6 +118,7 @@ def _in_charge(actor: Actor, institutions: tuple[str, ...]) -> bool:
 
 must_name_target = refusing("object", may_name_target)
 must_freeze_target = refusing("object", may_freeze_target)
+must_thaw_target = refusing("object", may_thaw_target)
 must_read_incident = refusing("incident", may_read_incident)
 must_contain_incident = refusing("incident", may_contain_incident)
 must_handle_incident = refusing("incident", may_handle_incident)

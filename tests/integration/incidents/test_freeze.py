@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from app.auth.policy import Target
 from app.cli import app
 from app.db import Database
 from app.errors import Problem
-from app.models import Account, AuditLine, Freeze, Part
+from app.models import Account, AuditLine, Freeze, Institution, Part
 from app.schemas.counts import CountQuestion
 from tests.integration.incidents.site import HOLDER, OTHER, STEWARD, Site, actor
 from tests.integration.incidents.site import PLATFORM as ADMIN
@@ -136,6 +137,28 @@ def test_who_may_stop_what(shared: Site) -> None:
     assert refused(shared, lambda: shared.incidents.contain(STEWARD, incident, [Target("client", "steward")]))
     shared.incidents.contain(near, incident)
     shared.incidents.dismiss(near, incident, "A drill.")
+
+
+def test_only_whoever_may_freeze_a_thing_thaws_it_or_ends_what_holds_it_frozen(shared: Site) -> None:
+    with shared.db.unit_of_work() as session:
+        session.add(Institution(id="ins_far", name="Far", created_at=shared.now))
+    far, near = actor("far", "steward", "ins_far"), actor("near", "steward", shared.home)
+    theirs, cohort = Target("institution", "ins_far"), Target("cohort", shared.world.cohort_id)
+    platform, service = Target("platform"), shared.incidents
+    incident = shared.report(cohort, theirs)
+    service.contain(ADMIN, incident, [cohort, theirs, platform])
+    name = shared.part()
+    for steward, others in ((far, cohort), (far, platform), (near, platform), (near, theirs)):
+        assert refused(shared, partial(service.thaw, steward, incident, [others])) == "forbidden"
+        assert refused(shared, partial(service.dismiss, steward, incident, "")) == "forbidden"
+    assert {one["lifted_at"] for one in service.get(ADMIN, incident)["freezes"]} == {None}
+    assert refused(shared, lambda: shared.extracts.check_part(shared.extract, name)).startswith("frozen")
+    service.thaw(near, incident, [cohort])
+    service.thaw(ADMIN, incident, [platform])
+    shared.extracts.check_part(shared.extract, name)
+    assert refused(shared, lambda: service.dismiss(near, incident, "")) == "forbidden"
+    service.thaw(far, incident, [theirs])
+    service.dismiss(near, incident, "A drill.")  # nothing stands any more: whoever handles it ends it
 
 
 def test_everything_that_is_wrong_with_a_report_is_told_at_once(shared: Site) -> None:

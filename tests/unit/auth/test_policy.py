@@ -216,6 +216,21 @@ RULES = [
         {},
     ),
     ("freeze_target", TargetFacts("platform"), {"platform", "drb"}, {}),
+    (
+        "thaw_target",
+        TargetFacts("cohort", None, ("a",)),
+        {"platform", "own", "drb", "steward", "asking steward"},
+        dict.fromkeys(
+            ("other", "far steward", "inspector", "near inspector", "far inspector", "asker", "researcher"),
+            "freezer_only",
+        ),
+    ),
+    (
+        "thaw_target",
+        TargetFacts("platform"),
+        {"platform", "drb"},
+        dict.fromkeys(set(ACTORS) - {"platform", "drb"}, "freezer_only"),
+    ),
     ("read_incident", INCIDENT, {"platform", "own", "drb", "steward", "asker", "asking steward"}, {}),
     ("read_incident", NOWHERE, {"platform", "drb", "asker", "asking steward"}, {}),
     (
