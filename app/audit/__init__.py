@@ -8,6 +8,7 @@ from app.audit.chain import (
     project_stream,
     record,
     record_each,
+    streams,
     verify,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "project_stream",
     "record",
     "record_each",
+    "streams",
     "verify",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, union
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -91,8 +91,10 @@ def record_each(
 
 
 def verify(session: Session, stream: str) -> tuple[int, Break | None]:
-    """The number of lines of the stream, and the first break in it, reading in batches."""
-    previous, number = GENESIS, 0
+    """The number of lines of the stream, and the first break in it, reading in batches. Lines that are added meanwhile
+    are no break: the chain passes the end that it had before, and does not go past the one that it has afterwards."""
+    previous, number, end = GENESIS, 0, _end(session, stream)
+    passed = (number, previous) == end
     lines = select(AuditLine).where(AuditLine.stream == stream).order_by(AuditLine.number)
     with session.scalars(lines.execution_options(yield_per=1000)) as read:
         for line in read:
@@ -105,16 +107,28 @@ def verify(session: Session, stream: str) -> tuple[int, Break | None]:
             if line.previous != previous or line.digest != expected:
                 return number, Break(stream, number, "altered")
             previous = line.digest
-    head = session.get(AuditHead, stream)
-    if head is not None and (head.number, head.digest) != (number, previous):
+            passed = passed or (number, previous) == end
+    if not passed or number > _end(session, stream)[0]:
         return number, Break(stream, number, "head")
     return number, None
+
+
+def streams(session: Session) -> list[str]:
+    """Every stream that has lines or an end, in order."""
+    return sorted(session.scalars(union(select(AuditHead.stream), select(AuditLine.stream))))
 
 
 def newest(session: Session) -> datetime | None:
     """When the last line of any stream was written, by the clock of whoever wrote it; None where there is none."""
     ends = (AuditLine.stream == AuditHead.stream) & (AuditLine.number == AuditHead.number)
     return session.scalar(select(func.max(AuditLine.at)).join(AuditHead, ends))
+
+
+def _end(session: Session, stream: str) -> tuple[int, bytes]:
+    """Number and digest of the last line as the head has it now; where there is none, those of an empty chain."""
+    query = select(AuditHead.number, AuditHead.digest).where(AuditHead.stream == stream)
+    head = session.execute(query).first()
+    return (head[0], head[1]) if head else (0, GENESIS)
 
 
 def _locked_head(session: Session, stream: str) -> AuditHead:

@@ -12,13 +12,13 @@ from typing import Literal
 
 from sqlalchemy import func, select
 
-from app.audit import newest, verify
+from app.audit import newest, streams, verify
 from app.audit.measures import newest_backup
 from app.db import Database
 from app.errors import Problem
 from app.jobs.kinds import SERVES_WITHDRAWAL
 from app.keyring import KeyringError, open_keyring, open_web_keyring
-from app.models import AuditHead, Job, Withdrawal
+from app.models import Job, Withdrawal
 from app.models.migrating import differences, is_current
 from app.models.wrapped import OF_WEB, WRAPPED
 from app.operating.production import objections, unaccepted
@@ -157,14 +157,14 @@ def _jobs(db: Database, at: datetime) -> Iterator[Check]:
 def _audit(db: Database) -> Iterator[Check]:
     lines = 0
     with db.read() as session:
-        streams = list(session.scalars(select(AuditHead.stream).order_by(AuditHead.stream)))
-        for stream in streams:
+        held = streams(session)
+        for stream in held:
             read, broken = verify(session, stream)
             lines += read
             if broken is not None:
                 yield Check("audit", "failed", f"The chain {stream} is broken.", "See GET /v1/audit/verify.")
                 return
-    yield Check("audit", "ok", f"{len(streams)} chains of {lines} lines hold.")
+    yield Check("audit", "ok", f"{len(held)} chains of {lines} lines hold.")
 
 
 def _clock(db: Database, at: datetime) -> Iterator[Check]:
