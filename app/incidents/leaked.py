@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,10 +59,10 @@ def _words(path: Path, most: int) -> tuple[str, Iterator[bytes]]:
         except (pa.ArrowException, OSError):
             pass  # a broken one is looked through as it is
     if head[:2] == b"\x1f\x8b":
-        return "gzip", _of_gzip(path, most)
+        return "gzip", _of_bytes(_Bounded(most).of(_inflated(path)))
     if zipfile.is_zipfile(path):
-        return "zip", _of_zip(path, most)
-    return "text", _of_bytes(_chunks(path), None)
+        return "zip", _of_zip(path, _Bounded(most))
+    return "text", _of_bytes(_chunks(path))
 
 
 def _of_parquet(file: pq.ParquetFile) -> Iterator[bytes]:
@@ -75,8 +76,19 @@ def _of_parquet(file: pq.ParquetFile) -> Iterator[bytes]:
                     yield word.strip().lower().encode()
 
 
-def _of_gzip(path: Path, most: int) -> Iterator[bytes]:
-    yield from _of_bytes(_inflated(path), most)
+class _Bounded:
+    """What is unpacked of one file, `left` bytes at most, from however many members."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks; a Problem as soon as all that were taken are too much together."""
+        for chunk in chunks:
+            self.left -= len(chunk)
+            if self.left < 0:
+                raise Problem("payload_too_large", "The file grows beyond all measure when it is unpacked.")
+            yield chunk
 
 
 def _inflated(path: Path) -> Iterator[bytes]:
@@ -93,23 +105,20 @@ def _inflated(path: Path) -> Iterator[bytes]:
                 chunk, inside = inside.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 16)
 
 
-def _of_zip(path: Path, most: int) -> Iterator[bytes]:
+def _of_zip(path: Path, bounded: _Bounded) -> Iterator[bytes]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             try:
                 with archive.open(member) as file:
-                    yield from _of_bytes(iter(lambda file=file: file.read(CHUNK), b""), most)  # type: ignore[misc]
+                    yield from _of_bytes(bounded.of(iter(partial(file.read, CHUNK), b"")))
             except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError):
                 continue  # locked, or broken
 
 
-def _of_bytes(chunks: Iterable[bytes], most: int | None) -> Iterator[bytes]:
+def _of_bytes(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The words of a stream of bytes; two-byte characters are read as one."""
-    rest, seen = b"", 0
+    rest = b""
     for chunk in chunks:
-        seen += len(chunk)
-        if most is not None and seen > most:
-            raise Problem("payload_too_large", "The file grows beyond all measure when it is unpacked.")
         text = rest + chunk.replace(b"\0", b"")
         keep = max(len(text) - _EDGE, 0)
         for match in _WORD.finditer(text):

@@ -79,6 +79,16 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "x.gz", 10)
 
 
+def test_what_members_of_a_zip_hold_counts_together(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(8):
+            archive.writestr(str(number), b"\1" * leaked.CHUNK)
+    assert (tmp_path / "x.zip").stat().st_size < 16_000
+    with pytest.raises(Problem, match="payload_too_large"):
+        read(tmp_path / "x.zip", 4)
+    assert read(tmp_path / "x.zip", 1000).form == "zip"
+
+
 def test_of_very_many_words_an_even_sample_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaked, "MOST_WORDS", 100)
     (tmp_path / "x").write_bytes(csv())
