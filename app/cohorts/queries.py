@@ -268,19 +268,6 @@ def upload_view(row: Upload) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def check_is_parked(session: Session, version_id: str) -> bool:
-    """Whether the check that a version waits for was given up. Its job is locked until the transaction ends: nobody
-    begins it anew meanwhile."""
-    newest = (
-        select(Job)
-        .where(Job.kind == "submit_version", Job.subject == version_id)
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(1)
-    )
-    job = session.scalar(newest)
-    return job is not None and parking.locked(session, job.id).state == "parked"
-
-
 def _progress(connection: Connection, version_id: str) -> dict[str, Any]:
     job = _PROGRESS.first(connection, version=version_id)
     return {"job": job.kind, "state": job.state, "failure": parking.why(job), **job.progress} if job else {}

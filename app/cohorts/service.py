@@ -22,7 +22,7 @@ from app.cohorts.states import step
 from app.db import Database, new_id
 from app.deid.roles import check_dictionary
 from app.errors import Finding, Problem, not_found
-from app.jobs import enqueue
+from app.jobs import enqueue, parking
 from app.jobs.answers import Once, earlier, keep
 from app.keyring import Keyring
 from app.models import Cohort, Dataset, DatasetVersion, Institution
@@ -328,7 +328,7 @@ class CohortService:
         now = self.clock()
         with self.db.unit_of_work() as session:
             row, of = _changeable_version(session, actor, version_id)
-            given_up = row.state == "validating" and queries.check_is_parked(session, row.id)
+            given_up = row.state == "validating" and parking.is_given_up(session, "submit_version", row.id)
             row.state = step(row.state, "take_back" if given_up else "reopen")
             _note_version(session, row, of, "version.reopened", actor, now)
             return queries.version_view(session.connection(), row, of.id)

@@ -21,7 +21,7 @@ from app.integrations import queries
 from app.integrations.checking import static
 from app.integrations.reports import as_findings
 from app.integrations.states import step
-from app.jobs import enqueue
+from app.jobs import enqueue, parking
 from app.jobs.answers import Once, earlier, keep
 from app.models import Dataset, DatasetVersion, Integration, IntegrationApproval, VersionSource
 from app.schemas.plan import digest
@@ -150,11 +150,13 @@ class IntegrationService:
             return self._view(session, row, actor)
 
     def reopen(self, actor: Actor, integration_id: str) -> View:
-        """Its drafter takes an integration in review back into a draft, to change it."""
+        """Its drafter takes an integration in review back into a draft, to change it; or one whose check was given up,
+        so that it need not wait for the operator."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             row = self._drafted(session, actor, integration_id)
-            row.state = step(row.state, "reopen")
+            given_up = row.state == "checking" and parking.is_given_up(session, "check_integration", row.id)
+            row.state = step(row.state, "take_back" if given_up else "reopen")
             row.revision += 1
             _note(session, row, "integration.reopened", actor, now)
             return self._view(session, row, actor)

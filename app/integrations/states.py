@@ -8,7 +8,12 @@ from app.errors import Problem
 TRANSITIONS: dict[str, dict[str, str]] = {
     "draft": {"edit": "draft", "submit": "checking", "end": "withdrawn"},
     # The checking job runs at least once: it may find its own outcome already written, and then does nothing.
-    "checking": {"accept": "in_review", "refuse": "draft", "end": "withdrawn"},
+    "checking": {
+        "accept": "in_review",
+        "refuse": "draft",
+        "take_back": "draft",  # where its check was given up
+        "end": "withdrawn",
+    },
     "in_review": {
         "review": "in_review",
         "return": "draft",

@@ -68,6 +68,13 @@ def is_dangerous(session: Session, kind: str, subject: str) -> bool:
     return any(reason(job)[0] == LOST for job in _parked(session, kind, subject))
 
 
+def is_given_up(session: Session, kind: str, subject: str) -> bool:
+    """Whether the newest such job is parked. It is locked until the transaction ends, so that nobody lets it go."""
+    query = select(Job.id).where(Job.kind == kind, Job.subject == subject)
+    newest = session.scalar(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
+    return newest is not None and locked(session, newest).state == "parked"
+
+
 def held_up(session: Session, *subjects: str) -> dict[str, Any] | None:
     """What those who wait for something are told while a job for it is parked, as a problem document; None where none
     is."""

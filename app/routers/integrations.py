@@ -102,7 +102,7 @@ def review(integration_id: Id, body: NewApproval, rooms: Rooms, actor: Publisher
 
 @router.post("/{integration_id}/reopen", response_model=IntegrationView)
 def reopen(integration_id: Id, rooms: Rooms, actor: Writer) -> dict[str, Any]:
-    """Make one that is in review a draft again, to change it."""
+    """Make one that is in review, or whose check was given up, a draft again, to change it."""
     return rooms.integrations.reopen(actor, integration_id)
 
 

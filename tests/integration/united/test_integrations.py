@@ -20,9 +20,10 @@ from app.errors import Problem
 from app.integrations.checking import CheckService, tasks
 from app.integrations.reports import shown
 from app.integrations.service import IntegrationService
+from app.jobs import execute
 from app.jobs.cancelling import cancel
 from app.jobs.engine import InlineEngine
-from app.models import AuditLine, Cohort, DatasetVersion, Institution
+from app.models import AuditLine, Cohort, DatasetVersion, Institution, Job
 from app.requests.decisions import Decided
 from app.requests.holding import PermitService
 from app.requests.oversight import OversightService
@@ -262,6 +263,13 @@ def test_a_check_that_breaks_off_or_is_ended_leaves_a_draft_that_is_handed_in_ag
         ["check_cancelled"],
         "cancelled",
     )
+    rooms.integrations.submit(rooms.hanbit, found["id"])
+    assert refused(rooms.integrations.reopen, rooms.hanbit, found["id"]).code == "conflict"
+    with rooms.two.db.unit_of_work() as session:
+        job = session.scalars(select(Job).where(Job.state == "waiting")).one()
+        job.state, job.deaths = "running", rooms.jobs.rules.most_deaths - 1
+    execute(rooms.two.db, lambda: NOW, rooms.jobs.tasks, job.id, rooms.jobs.rules)  # one more worker is lost
+    assert rooms.integrations.reopen(rooms.hanbit, found["id"])["state"] == "draft"
     rooms.integrations.submit(rooms.hanbit, found["id"])
     rooms.jobs.drain()
     assert rooms.integrations.get(rooms.hanbit, found["id"])["state"] == "in_review"
