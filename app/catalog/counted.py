@@ -31,13 +31,14 @@ class Counted:
 
 def consenting(session: Session, on: date) -> Counted:
     """People with at least one domain of data granted on this day, in cohorts that have a published version; never more
-    of a cohort than its published versions hold.
+    of a cohort than its largest published version holds.
 
     A linkage token says who is the same person, whether or not they agreed to have their data linked: it is counted by,
     nothing is joined.
     """
+    # The largest, not the sum: datasets of a cohort, returned ones too, hold the same people, and nobody is told twice.
     held = (
-        select(Dataset.cohort_id, func.sum(DatasetVersion.people).label("people"))
+        select(Dataset.cohort_id, func.max(DatasetVersion.people).label("people"))
         .join(DatasetVersion, DatasetVersion.dataset_id == Dataset.id)
         .where(DatasetVersion.state == "published")
         .group_by(Dataset.cohort_id)
@@ -64,9 +65,11 @@ def consenting(session: Session, on: date) -> Counted:
     for institution_id, people in once.items():
         own = [(count, most) for one, _cohort, count, most in cohorts if one == institution_id]
         again = sum(count for count, _most in own) - people
-        found[institution_id] = max(0, sum(min(count, most) for count, most in own) - again)
-        within += again
-    return Counted(found, within, sum(once.values()) - everyone)
+        capped = [min(count, most) for count, most in own]
+        found[institution_id] = _at_least(capped, again)
+        within += sum(capped) - found[institution_id]
+    again = sum(once.values()) - everyone
+    return Counted(found, within, sum(found.values()) - _at_least(list(found.values()), again))
 
 
 def keys(session: Session, on: date, domain: str) -> BitMap:
@@ -108,3 +111,9 @@ def _people(of: Any) -> ColumnElement[int]:
     """Distinct people among rows: by linkage where there is one, else each participant."""
     alone = case((of.linkage.is_(None), of.key), else_=None)
     return func.count(distinct(of.linkage)) + func.count(distinct(alone))
+
+
+def _at_least(counts: list[int], again: int) -> int:
+    """The people behind counts, of whom `again` may be counted more than once: known of the register, which holds more
+    people than are counted. Each count has its people once, so they are as many as the largest."""
+    return max(*counts, sum(counts) - again, 0)

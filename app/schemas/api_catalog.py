@@ -133,6 +133,9 @@ class ProjectionView(View):
 class ProgressView(View):
     """Distinct consenting people in published cohorts. Figures change once a day, in batches of at least `fewer_than`.
 
+    Of a cohort no more people count than its largest published version holds: who is in several of its datasets is not
+    known here. Of people known twice so many are taken off that no figure can be too large.
+
     `participations` counts people once in each cohort, `counted_twice` is the difference, known by linkage tokens
     alone. `projection` is null as long as there are fewer than eight weeks of figures.
     """

@@ -117,6 +117,50 @@ def test_a_person_in_two_cohorts_counts_once_where_a_token_says_so(world: World)
     assert sorted(i["people"] for i in told["institutions"]) == [50, 60]
 
 
+def known_twice(world: World) -> None:
+    """Everybody of a cohort is somebody of every other."""
+    with world.db.unit_of_work() as session:
+        number: dict[str, int] = {}
+        for row in session.scalars(select(Participant).order_by(Participant.key)):
+            number[row.cohort_id] = number.get(row.cohort_id, 0) + 1
+            row.linkage = number[row.cohort_id].to_bytes(16)
+
+
+def test_people_known_twice_whose_data_are_not_published_take_nobody_off(world: World):
+    for who, count in (("one", 60), ("two", 50)):
+        dataset, version = world.published(who=who)
+        world.set_version(version, people=count)
+        world.consenting(world.cohort_of(dataset), 80)
+    known_twice(world)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert (told["people"], told["participations"], told["counted_twice"]) == (60, 110, 50)
+    assert sorted(i["people"] for i in told["institutions"]) == [50, 60]
+
+
+def test_nor_do_they_within_an_institution(world: World):
+    institution = world.holder()
+    for name, count in (("one", 60), ("two", 50)):
+        cohort = world.cohort(name=name)
+        _dataset, version = world.draft(cohort)
+        world.publish(version)
+        world.set_version(version, people=count)
+        world.consenting(cohort, 80)
+    known_twice(world)
+    told = world.ok(None, "GET", "/v1/progress")
+    assert (told["people"], told["participations"], told["counted_twice"]) == (60, 110, 50)
+    assert [(i["id"], i["people"]) for i in told["institutions"]] == [(institution, 60)]
+
+
+def test_two_datasets_of_a_cohort_are_of_the_same_people(world: World):
+    world.holder()
+    cohort = world.cohort()
+    for name in ("Visits", "Genomes"):
+        _dataset, version = world.draft(cohort, name=name)
+        world.publish(version)
+    world.consenting(cohort, 130)
+    assert people(world) == 100
+
+
 def test_few_people_counted_twice_are_not_told(world: World):
     dataset, version = world.published()
     world.set_version(version, people=60)

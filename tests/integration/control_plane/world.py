@@ -288,9 +288,11 @@ class World:
         self.people[name] = person(name, "institution", made["id"])
         return str(made["id"])
 
-    def cohort(self, who: str = "holder", terms: list[dict[str, Any]] | None = None) -> str:
+    def cohort(
+        self, who: str = "holder", terms: list[dict[str, Any]] | None = None, name: str = "Cohort"
+    ) -> str:
         body = {
-            "name": "Cohort",
+            "name": name,
             "name_ko": "코호트",
             "consent_form": FORM,
             "duo": terms or [{"term": "GRU"}],
