@@ -180,13 +180,15 @@ class IntakeService:
             return TableReport(
                 work.table, findings=[Finding("dictionary_changed", detail, work.table, hint=hint)]
             )
+        # No two checks share an object, not even of the same bytes: what one of them discards is named by no other.
+        place = f"{work.version_id}/{job.id}"
         with self.engine.open(job.id) as intake:
             intake.put = put
             return intake.check(
                 self.inbox.local_path(work.upload_id, intake.folder),
                 table, work.dictionary, work.parents,
                 lambda batches: self._keys(work, table.kind == "participant", batches),
-                work.version_id, job.progress, work.onto,
+                place, job.progress, work.onto,
             )  # fmt: skip
 
     def _keys(self, work: _Work, enrols: bool, batches: Iterator[pa.Array]) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from app.cohorts.intake import IntakeService
 from app.db import Database
 from app.engines.intake.session import Intake
 from app.jobs import JobContext
@@ -60,6 +61,28 @@ def test_a_check_that_breaks_off_after_it_has_put_its_rows_leaves_none(
     assert set(world.vault.list()) == objects
     world.upload("visit", csv_bytes(VISITS))  # the same bytes as those that are in force
     assert set(world.vault.list()) == objects
+
+
+def test_a_check_that_was_overtaken_leaves_the_rows_of_the_one_that_overtook_it(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(world)
+    decide, content = IntakeService._decide, csv_bytes(VISITS[:40])
+    overtaken: list[Any] = []
+
+    def decide_late(self: IntakeService, *outcome: Any) -> None:
+        if overtaken:  # the second check has put its rows: the first decides now, before it
+            decide(self, *overtaken)
+            decide(self, *outcome)
+            return
+        overtaken.extend(outcome)
+        world.upload("visit", content)  # the same file once more, for the answer was lost
+
+    monkeypatch.setattr(IntakeService, "_decide", decide_late)
+    ended = world.upload("visit", content)
+    assert (ended.state, ended.original) == ("expired", "removed")
+    assert world.held()["visit"].rows == 39
+    assert world.held()["visit"].object_name in world.vault.list()
 
 
 @pytest.mark.again
