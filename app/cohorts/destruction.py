@@ -256,8 +256,9 @@ class DestructionService:
             session.flush()
             queries.forget_arguments(session, cohort.id, {row.id for row in concerned}, keys)
             queries.forget_answers(session, {row.id for row in concerned})
+            waited = set(held.withdrawals)
             for row in concerned:
-                if row.id in held.withdrawals:
+                if row.id in waited:
                     row.receipt = {**row.receipt, "destroyed_at": now.isoformat(), "destroyed": counts}
                     data = {**counts, "commitment": row.commitment}
                     self._note(session, cohort, "withdrawal.destroyed", row.id, data)

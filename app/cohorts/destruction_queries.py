@@ -35,6 +35,7 @@ READERS = (
     "submit_version",
 )
 """Kinds of jobs that read the vault for longer than a moment."""
+_BATCH = 400  # ids a statement
 _TOLD: ColumnElement[bool] = and_(Upload.state == "complete", Upload.purpose == "consents")
 
 
@@ -67,8 +68,8 @@ def is_settled(session: Session, cohort_id: str) -> bool:
 
 def of_everybody(session: Session, withdrawals: Sequence[str]) -> bool:
     """Whether one of the withdrawals is of the whole cohort."""
-    query = select(Withdrawal.id).where(Withdrawal.id.in_(withdrawals), Withdrawal.kind == ENDED)
-    return session.scalar(query.limit(1)) is not None
+    ended = select(Withdrawal.id).where(Withdrawal.kind == ENDED).limit(1)
+    return any(session.scalar(ended.where(Withdrawal.id.in_(some))) for some in _batches(withdrawals))
 
 
 def not_forgotten(session: Session, cohort_id: str, most: int) -> list[int]:
@@ -81,12 +82,15 @@ def not_forgotten(session: Session, cohort_id: str, most: int) -> list[int]:
 
 def unsettled(session: Session, keys: Collection[int]) -> set[int]:
     """Those of the people of whom some extract is not yet told: it takes their rows and pseudonym to find out where."""
-    query = (
-        select(Withdrawal.participant_key)
-        .join(BlockMark, BlockMark.withdrawal_id == Withdrawal.id)
-        .where(Withdrawal.participant_key.in_(keys), BlockMark.narrowed.is_(False))
-    )
-    return {key for key in session.scalars(query) if key is not None}
+    found: set[int] = set()
+    for some in _batches(keys):
+        query = (
+            select(Withdrawal.participant_key)
+            .join(BlockMark, BlockMark.withdrawal_id == Withdrawal.id)
+            .where(Withdrawal.participant_key.in_(some), BlockMark.narrowed.is_(False))
+        )
+        found |= {key for key in session.scalars(query) if key is not None}
+    return found
 
 
 def tables(session: Session, cohort_id: str) -> list[tuple[str, str]]:
@@ -122,8 +126,8 @@ def named(session: Session, names: Collection[str]) -> set[str]:
     """Those of the objects that a held table names."""
     found: set[str] = set()
     wanted = sorted(names)
-    for start in range(0, len(wanted), 400):
-        batch = wanted[start : start + 400]
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
         for of in (VaultTable, VaultSegment):
             for column in (of.object_name, of.left_out_name):
                 query = select(column).where(column.in_(batch), VaultTable.removed_by.is_(None))
@@ -148,8 +152,8 @@ def _joined(query: Select[Any], of: type[VaultTable | VaultSegment]) -> Select[A
 def known_versions(session: Session, ids: Collection[str]) -> set[str]:
     """Those of the ids that are dataset versions."""
     wanted, found = sorted(ids), set[str]()
-    for start in range(0, len(wanted), 400):
-        query = select(DatasetVersion.id).where(DatasetVersion.id.in_(wanted[start : start + 400]))
+    for start in range(0, len(wanted), _BATCH):
+        query = select(DatasetVersion.id).where(DatasetVersion.id.in_(wanted[start : start + _BATCH]))
         found |= set(session.scalars(query))
     return found
 
@@ -171,7 +175,8 @@ def still_checked(session: Session, ids: Sequence[str]) -> list[str]:
 
 def newest_taken(session: Session, withdrawals: Sequence[str]) -> datetime:
     """When the last of the withdrawals was taken."""
-    return session.scalars(select(func.max(Withdrawal.taken_at)).where(Withdrawal.id.in_(withdrawals))).one()
+    newest = select(func.max(Withdrawal.taken_at))
+    return max(session.scalars(newest.where(Withdrawal.id.in_(some))).one() for some in _batches(withdrawals))
 
 
 def readers(session: Session) -> list[str]:
@@ -195,9 +200,15 @@ def others_at_work(session: Session, cohort_id: str, job_id: str) -> bool:
 
 def withdrawals_of(session: Session, cohort_id: str, keys: Collection[int] | None) -> list[Withdrawal]:
     """Every withdrawal of these people, or of everybody in the cohort, of whatever kind, locked."""
-    which = Withdrawal.cohort_id == cohort_id if keys is None else Withdrawal.participant_key.in_(keys)
-    query = select(Withdrawal).where(which).order_by(Withdrawal.id)
-    return list(session.scalars(query.with_for_update()))
+    query = select(Withdrawal).order_by(Withdrawal.id).with_for_update()
+    if keys is None:
+        return list(session.scalars(query.where(Withdrawal.cohort_id == cohort_id)))
+    theirs = [
+        row
+        for some in _batches(keys)
+        for row in session.scalars(query.where(Withdrawal.participant_key.in_(some)))
+    ]
+    return sorted(theirs, key=lambda row: row.id)
 
 
 def forget_arguments(
@@ -226,11 +237,11 @@ def forget_answers(session: Session, withdrawals: Collection[str]) -> None:
         session.execute(gone.execution_options(synchronize_session=False))
 
 
-def _batches(ids: Collection[str]) -> Iterator[list[str]]:
-    """As many at once as a statement takes."""
+def _batches(ids: Collection[Any]) -> Iterator[list[Any]]:
+    """As many at once as a statement takes: of very many withdrawals it is one destruction all the same."""
     held = sorted(ids)
-    for start in range(0, len(held), 400):
-        yield held[start : start + 400]
+    for start in range(0, len(held), _BATCH):
+        yield held[start : start + _BATCH]
 
 
 def versions(cohort_id: str) -> Select[str]:

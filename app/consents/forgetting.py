@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.consents.return_tokens import text_of
 from app.models import Consent, ConsentChange, Finding, LinkedPerson, Participant, PersonChange
 
+_BATCH = 400  # people a statement
 # Column by column, what becomes of it when its person is destroyed. tests/architecture/test_forgetting.py finds every
 # column that speaks of a participant, so that a new one is decided on before it lands.
 FORGOTTEN = {
@@ -50,28 +52,34 @@ def forget(session: Session, keys: Sequence[int], at: datetime) -> int:
     Whoever gives consent again after this is a new participant with a new key: that it is the same person cannot be
     told from anything kept here.
     """
-    people = session.scalars(
-        select(Participant)
-        .where(Participant.key.in_(keys), Participant.destroyed_at.is_(None))
-        .with_for_update()
-    ).all()
-    tokens = [text_of(person.return_token) for person in people if person.return_token is not None]
-    findings = update(Finding).where(Finding.return_token.in_(tokens)).values(return_token=None, text="")
-    session.execute(findings.execution_options(synchronize_session=False))
+    people: list[Participant] = []
+    for some in _batches(sorted(keys)):
+        query = select(Participant).where(Participant.key.in_(some), Participant.destroyed_at.is_(None))
+        people += session.scalars(query.order_by(Participant.key).with_for_update())
+    for tokens in _batches([text_of(one.return_token) for one in people if one.return_token is not None]):
+        findings = update(Finding).where(Finding.return_token.in_(tokens)).values(return_token=None, text="")
+        session.execute(findings.execution_options(synchronize_session=False))
     for person in people:
         person.identity, person.random_id = secrets.token_bytes(32), secrets.token_bytes(16)
         person.return_token, person.linkage = secrets.token_bytes(16), None
         person.may_link, person.deceased, person.destroyed_at = False, False, at
     session.flush()
-    for table in (Consent, LinkedPerson, PersonChange):
-        session.execute(delete(table).where(table.participant_key.in_(keys)))
-    session.execute(
-        update(ConsentChange)
-        .where(ConsentChange.participant_key.in_(keys))
-        .values(purposes=[], valid_until=None, by_proxy=False, assent="", adult_due=None)
-        .execution_options(synchronize_session=False)
-    )
+    for some in _batches(sorted(keys)):
+        for table in (Consent, LinkedPerson, PersonChange):
+            session.execute(delete(table).where(table.participant_key.in_(some)))
+        session.execute(
+            update(ConsentChange)
+            .where(ConsentChange.participant_key.in_(some))
+            .values(purposes=[], valid_until=None, by_proxy=False, assent="", adult_due=None)
+            .execution_options(synchronize_session=False)
+        )
     return len(people)
+
+
+def _batches(held: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """As many at once as a statement takes."""
+    for start in range(0, len(held), _BATCH):
+        yield held[start : start + _BATCH]
 
 
 def is_forgotten(session: Session, key: int) -> bool:
