@@ -64,8 +64,10 @@ class ValidationService:
             if found is None or found[0].state != "validating" or found[0].dictionary is None:
                 return
             dictionary = Dictionary.model_validate(found[0].dictionary)
+            # First: what is accepted between the two statements is undecided here, and never ready unchecked.
+            undecided = queries.undecided(session, job.subject)
             held = queries.newest_tables(session, job.subject)
-            findings = _absent(dictionary, held, queries.undecided(session, job.subject))
+            findings = _absent(dictionary, held, undecided)
             reports = {name: _report_of(session, row) for name, row in held.items()}
             parents = queries.as_parents(session, held)
             before = succession.predecessor(session, found[0])

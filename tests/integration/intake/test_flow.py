@@ -11,13 +11,15 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, verify
+from app.cohorts import intake_queries
 from app.consents import identities
 from app.db import Database
 from app.engines.intake import TableReport
 from app.engines.intake.session import Intake
-from app.models import Upload
-from tests.databases import SQLITE_FIRST
-from tests.integration.intake.world import IntakeWorld, csv_bytes, problems
+from app.jobs import enqueue, execute
+from app.models import DatasetVersion, Upload, VaultTable
+from tests.databases import POSTGRESQL_FIRST, SQLITE_FIRST
+from tests.integration.intake.world import VERSION, IntakeWorld, csv_bytes, problems
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, dictionary
 from tests.locks import recorded
 
@@ -79,6 +81,32 @@ def test_a_version_with_gaps_is_quarantined_and_says_which(world: IntakeWorld) -
     version = world.submit()
     assert version.state == "quarantined"
     assert codes(version.report) == [("table_missing", "visit"), ("upload_undecided", "bill")]
+
+
+@POSTGRESQL_FIRST
+def test_what_is_accepted_while_a_version_is_handed_in_is_not_ready_unchecked(
+    world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(world)
+    upload_id = world.send("visit", csv_bytes(VISITS[:40]))
+    newest = intake_queries.newest_tables
+
+    def read_before(session: Session, version_id: str) -> dict[str, VaultTable]:
+        held = newest(session, version_id)
+        monkeypatch.undo()
+        world.jobs.drain()  # accepted between this statement and the next
+        return held
+
+    monkeypatch.setattr(intake_queries, "newest_tables", read_before)
+    world.set_state("validating")
+    with world.db.unit_of_work() as session:
+        job = enqueue(session, "submit_version", subject=VERSION, at=world.clock())
+    execute(world.db, world.clock, world.jobs.tasks, job)
+    assert (world.row(upload_id).state, world.held()["visit"].rows) == ("accepted", 39)
+    with world.db.read() as session:
+        version = session.get_one(DatasetVersion, VERSION)
+        assert version.state == "quarantined"
+        assert codes(version.report) == [("upload_undecided", "visit")]
 
 
 @pytest.mark.again
