@@ -18,6 +18,7 @@ from app.models import ShownFigures
 from app.settings import Settings
 
 FIGURE = "consenting_people"
+COUNTED = f"{FIGURE}_counted"  # the row of what was counted for it
 _MOST_POINTS = 400  # of the history that is told
 
 _PEOPLE = Gauge(
@@ -87,12 +88,12 @@ class Figures:
             elif row.people and row.basis == today.isoformat():
                 return row  # another visitor counted meanwhile
             before = {key: int(value) for key, value in row.people.items()}
-            people = progress.in_batches(
-                before, counted.consenting(session, today).parts(), self.settings.min_cell
-            )
+            found = counted.consenting(session, today).parts()
+            people = progress.in_batches(before, found, self.settings.min_cell)
             if people != before:
                 row.people, row.at = people, now
             row.basis = today.isoformat()
+            session.merge(ShownFigures(name=COUNTED, basis=row.basis, people=found, at=now))
             counted.keep_day(session, FIGURE, today, people, now)
             session.flush()
             return row

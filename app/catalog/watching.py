@@ -1,6 +1,7 @@
 """Whether the numbers that everybody sees still count people who have left: of the catalogue and of the progress page.
 
-They move in batches, so that nobody sees one person leave; what they may lag behind is less than a batch.
+They move in batches, so that nobody sees one person leave; what they may lag behind is less than a batch, and on the
+progress page who left since the figures of the day were counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalog import counted, queries
-from app.catalog.figures import FIGURE
+from app.catalog.figures import COUNTED, FIGURE
 from app.clock import Clock
 from app.consents.departed import departed
 from app.db import Database
@@ -29,7 +30,7 @@ def watch(db: Database, clock: Clock, settings: Settings) -> Looked:
 
 
 def _progress(session: Session, clock: Clock, settings: Settings, told: Looked) -> None:
-    """Nobody who left is counted, and what is shown is at most a batch behind what is counted."""
+    """Nobody who left is counted, and what is shown is at most a batch behind what was counted for it."""
     today = clock().date()
     gone = departed(session, session.scalars(select(Cohort.id)).all())
     still = BitMap()
@@ -38,9 +39,12 @@ def _progress(session: Session, clock: Clock, settings: Settings, told: Looked) 
     told.note("progress", "counted", len(still))
     row = queries.shown_figures(session, FIGURE)
     if row is not None and row.people and row.basis == today.isoformat():
-        now = counted.consenting(session, today).parts()
+        # A day's figures stand until the next: who left since they were counted is still in them, as is meant.
+        then = queries.shown_figures(session, COUNTED)
+        noted = then is not None and then.basis == row.basis
+        found = then.people if then and noted else counted.consenting(session, today).parts()
         for name, people in sorted(row.people.items()):
-            behind = int(people) - now.get(name, 0)
+            behind = int(people) - int(found.get(name, 0))
             told.note("progress", name, behind if behind >= settings.min_cell else 0)
 
 

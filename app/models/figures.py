@@ -13,7 +13,8 @@ from app.models.base import Base
 
 class ShownFigures(Base):
     """One row a figure. `people` holds the exact numbers behind what is shown, by institution; `basis` says of when
-    they are, so that they are counted again only when the day has turned."""
+    they are, so that they are counted again only when the day has turned. What was counted for a figure, before it was
+    held in batches, is a row of its own: the daily monitor holds one against the other."""
 
     __tablename__ = "shown_figures"
 

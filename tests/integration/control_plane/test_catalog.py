@@ -3,9 +3,12 @@
 import pytest
 from sqlalchemy import select
 
+from app.catalog import progress
+from app.catalog.watching import watch
 from app.models import Participant
 from app.portal import pages
 from app.routers import operations
+from app.settings import Settings
 from tests.integration.control_plane.world import ON_BOTH, World, told_without_chance
 
 
@@ -199,6 +202,23 @@ def test_progress_counts_no_more_people_than_a_version_holds(world: World):
     dataset, _version = world.published()
     world.consenting(world.cohort_of(dataset), 130)
     assert people(world) == 100
+
+
+def test_the_monitor_is_told_of_a_figure_that_stands_still_and_not_of_who_left_since_it_was_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    dataset, _version = world.published()
+    cohort, settings = world.cohort_of(dataset), Settings(_env_file=None)
+    world.consenting(cohort, 40)
+    assert people(world) == 40
+    world.withdraw(cohort, settings.min_cell)
+    assert people(world) == 40  # until tomorrow, as is meant
+    assert watch(world.db, world.now, settings).seen == []
+    world.now.pass_days(1)
+    monkeypatch.setattr(progress, "in_batches", lambda shown, now, least: shown)
+    assert people(world) == 40
+    [sighting] = watch(world.db, world.now, settings).seen
+    assert (sighting.way, sighting.people) == ("progress", settings.min_cell)
 
 
 def test_progress_hides_a_small_institution_and_what_would_betray_it(world: World):
