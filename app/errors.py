@@ -57,8 +57,8 @@ CODES: dict[str, tuple[int, str, str]] = {
     "dictionary_invalid": (422, "The dictionary cannot be accepted", "데이터 사전을 받아들일 수 없습니다"),
     "dry_run_required": (
         409,
-        "A decision needs a dry run of this very plan",
-        "이 계획의 모의 실행이 먼저 필요합니다",
+        "A decision needs a dry run of this very plan and purpose",
+        "이 계획과 목적의 모의 실행이 먼저 필요합니다",
     ),
     "duo_denied": (
         403,

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.schemas.plan import digest
 from app.standards import duo
 
 _DISEASE = re.compile(r"DS:MONDO:[0-9]{7}")
@@ -31,7 +32,24 @@ def holds(agreed: Sequence[str], purpose: Mapping[str, Any] | None) -> bool:
     """
     if not agreed or purpose is None:
         return True
+    judged = _judged_by(purpose)
+    return judged is not None and duo.consent_covers(agreed, judged)
+
+
+def purpose_digest(purpose: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of all that `holds` reads of a purpose: two of one digest are covered by the same
+    consents, whoever asks."""
+    judged = _judged_by(purpose)
+    return digest(judged and judged.model_dump(mode="json", exclude_defaults=True))
+
+
+def _judged_by(purpose: Mapping[str, Any]) -> duo.Purpose | None:
+    """What consent is judged by, and nothing else, so that the digest cannot leave out what the judgement reads; None
+    where it cannot be read."""
     try:
-        return duo.consent_covers(agreed, duo.Purpose.model_validate(purpose))
+        said = duo.Purpose.model_validate(purpose)
     except ValidationError:
-        return False
+        return None
+    return duo.Purpose(
+        term=said.term, diseases=sorted(set(said.diseases)), population_origins=bool(said.population_origins)
+    )

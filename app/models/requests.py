@@ -60,14 +60,15 @@ class Review(Base):
 
 
 class DryRun(Base):
-    """The gate's answer to: what would this plan release? Counts only. `basis`: over whom (`requests/batches.py`), by
-    keys that lead to nobody once they are destroyed."""
+    """The gate's answer to: what would this plan release for this purpose? Counts only. `basis`: over whom
+    (`requests/batches.py`), by keys that lead to nobody once they are destroyed."""
 
     __tablename__ = "dry_runs"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     request_id: Mapped[str] = mapped_column(ForeignKey("access_requests.id"), index=True)
     plan_hash: Mapped[str] = mapped_column(String(64))
+    purpose_digest: Mapped[str | None] = mapped_column(String(64))  # `consents.purposes`; none: before 0029
     state: Mapped[str] = mapped_column(String(20))  # queued | ready | failed
     result: Mapped[dict[str, Any] | None]
     basis: Mapped[bytes | None] = mapped_column(LargeBinary)

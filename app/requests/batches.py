@@ -1,7 +1,7 @@
 """The numbers of a dry run move in batches: whoever orders one before and after a withdrawal cannot subtract the two.
 
-A dry run of the same plan and purpose tells what the last one told, until at least `least` people differ in what may
-leave of them. Only then do its numbers become the ones that later runs are held against.
+A dry run tells what an earlier one of the same plan told, whoever asked and for whatever purpose, unless at least
+`least` people differ in what may leave of them. Only then do its numbers become ones that later runs are held against.
 """
 
 from __future__ import annotations
@@ -31,11 +31,18 @@ def differing(one: bytes, other: bytes) -> int:
 
 
 def may_repeat(before: Result, now: Result) -> bool:
-    """Whether the earlier numbers still say all that a decision rests on: laid on the same releases of others."""
-    return _others(before) == _others(now)
+    """Whether the earlier numbers still say all that a decision rests on: they know of the same releases of others, and
+    were laid on all that these could be laid on. One that is being built anew is known from before."""
+    return laid_against(before) == laid_against(now) and _compared(before) >= _compared(now)
 
 
-def _others(result: Result) -> set[str]:
+def laid_against(result: Result | None) -> set[str]:
+    """The projects whose releases the numbers know of: laid on them, or named as those that could not be."""
+    risk = (result or {}).get("risk", {})
+    return _compared(result or {}) | set(risk.get("not_compared", ()))
+
+
+def _compared(result: Result) -> set[str]:
     return {one["other"] for one in result.get("risk", {}).get("intersections", [])}
 
 

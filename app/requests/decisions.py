@@ -14,7 +14,8 @@ from app.consents.cohorts import Behind, unusable
 from app.db import new_id
 from app.errors import Finding, Problem
 from app.models import AccessRequest, DryRun, Permit, Project
-from app.requests import queries
+from app.permits.others import in_hands
+from app.requests import batches, queries
 from app.requests.agreement import Terms, digest_of, text_of
 from app.requests.asking import judged, latest_day, must_not_be_denied
 from app.requests.states import BOARDS, SETTLED
@@ -78,12 +79,12 @@ def conditions(session: Session, row: AccessRequest, of: Behind, on: date) -> It
                 f"the {board} review{whose} is {state}",
                 "steward",
             )
-    run = queries.ready_dry_run(session, row.id, row.plan_hash)
+    run = queries.present_dry_run(session, row, "ready")
     yield Condition(
         "dry_run",
-        run is not None,
+        run is not None and batches.laid_against(run.result) >= _holding(session, row),
         "dry_run_required",
-        "a dry run of this very plan has come to a result",
+        "a dry run of this very plan and purpose has come to a result, and knows of all that other projects hold",
         "steward",
     )
     answer = judged(session, row, of, on)["answer"]
@@ -120,7 +121,7 @@ def must_be_approvable(
             "missing", "say why the terms allow this purpose: they leave it to you", pointer="/note"
         )
         raise Problem("invalid_request", "The data use terms do not decide by themselves.", [finding])
-    run = queries.ready_dry_run(session, row.id, row.plan_hash)
+    run = queries.present_dry_run(session, row, "ready")
     if run is None:
         raise Problem("dry_run_required", "Order a dry run of this plan.")
     if not decided.accept_intersections:
@@ -129,20 +130,37 @@ def must_be_approvable(
 
 
 def must_not_intersect(run: DryRun) -> None:
-    """k does not compose: refuse where, laid on another project's release, 0.1 % of the people or more fall below k."""
-    met = (run.result or {}).get("risk", {}).get("intersections", [])
+    """k does not compose: refuse where, laid on another project's release, 0.1 % of the people or more fall below k, or
+    where the run could not be laid on it."""
+    risk = (run.result or {}).get("risk", {})
     found = [
         Finding(
             "intersection_below_k",
             f"laid on the release of {one['other']}, people fall below k",
             pointer="/accept_intersections",
         )
-        for one in met
+        for one in risk.get("intersections", [])
         if one["needs_signature"]
     ]
+    found += [
+        Finding(
+            "intersection_unknown",
+            f"the dry run could not be laid on the release of {other}",
+            pointer="/accept_intersections",
+        )
+        for other in risk.get("not_compared", [])
+    ]
     if found:
-        detail = "Together with what other projects hold, classes fall below k. Sign for it, or ask for coarser labels."
+        detail = (
+            "Together with what other projects hold, classes fall below k, or it is not known. "
+            "Sign for it, or ask for coarser labels."
+        )
         raise Problem("intersection_unsigned", detail, found)
+
+
+def _holding(session: Session, row: AccessRequest) -> set[str]:
+    """The projects that hold a release of the version now."""
+    return {held.project_id for held in in_hands(session, row.version_id)}
 
 
 def issue(

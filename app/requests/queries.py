@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth.policy import Actor, PermitFacts, RequestFacts, VersionFacts
 from app.consents.cohorts import Behind, behind
+from app.consents.purposes import purpose_digest
 from app.errors import not_found
 from app.jobs import parking
 from app.models import (
@@ -86,32 +87,36 @@ def reviewing(of: Behind) -> list[str]:
     return [""] if of.only else of.answering
 
 
-def dry_run(session: Session, request_id: str, *, plan_hash: str | None = None) -> DryRun | None:
-    """The newest dry run of a request, of this plan where one is named."""
-    query = select(DryRun).where(DryRun.request_id == request_id)
-    if plan_hash is not None:
-        query = query.where(DryRun.plan_hash == plan_hash)
-    return session.scalar(query.order_by(DryRun.created_at.desc(), DryRun.id.desc()).limit(1))
+def dry_run(session: Session, request_id: str) -> DryRun | None:
+    """The newest dry run of a request."""
+    return session.scalar(_newest_runs().where(DryRun.request_id == request_id).limit(1))
 
 
-def ready_dry_run(session: Session, request_id: str, plan_hash: str) -> DryRun | None:
-    """The newest dry run of this very plan that came to a result."""
-    query = select(DryRun).where(
-        DryRun.request_id == request_id, DryRun.plan_hash == plan_hash, DryRun.state == "ready"
+def present_dry_run(session: Session, row: AccessRequest, state: str) -> DryRun | None:
+    """The newest dry run in this state of what the request asks for now: this plan, for people who consent to this
+    purpose."""
+    query = _newest_runs().where(
+        DryRun.request_id == row.id,
+        DryRun.plan_hash == row.plan_hash,
+        DryRun.purpose_digest == purpose_digest(row.purpose),
+        DryRun.state == state,
     )
-    return session.scalar(query.order_by(DryRun.created_at.desc(), DryRun.id.desc()).limit(1))
+    return session.scalar(query.limit(1))
 
 
-def last_dry_run_with_basis(session: Session, row: AccessRequest, plan_hash: str) -> DryRun | None:
-    """The newest ready dry run of this plan for the same purpose, of whatever request, of which it is known over whom
-    its numbers are."""
-    query = (
-        select(DryRun, AccessRequest.purpose)
-        .join(AccessRequest, AccessRequest.id == DryRun.request_id)
-        .where(DryRun.plan_hash == plan_hash, DryRun.state == "ready", DryRun.basis.is_not(None))
-        .order_by(DryRun.finished_at.desc(), DryRun.id.desc())
-    )
-    return next((run for run, purpose in session.execute(query) if purpose == row.purpose), None)
+def told_dry_runs(session: Session, plan_hash: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """What dry runs of this plan told and over whom, of whatever request and purpose; the newest first, and read one
+    after the other."""
+    told = DryRun.plan_hash == plan_hash, DryRun.state == "ready"
+    query = select(DryRun.id).where(*told).order_by(DryRun.finished_at.desc(), DryRun.id.desc())
+    for run_id in session.scalars(query).all():
+        run = session.get_one(DryRun, run_id)
+        if run.result is not None and run.basis is not None:
+            yield run.result, run.basis
+
+
+def _newest_runs() -> Select[DryRun]:
+    return select(DryRun).order_by(DryRun.created_at.desc(), DryRun.id.desc())
 
 
 def permit(session: Session, permit_id: str, *, lock: bool = False) -> tuple[Permit, Project, Behind]:

@@ -14,6 +14,7 @@ from app.auth import policy
 from app.auth.policy import Actor
 from app.clock import Clock
 from app.consents.cohorts import Behind, sources_of
+from app.consents.purposes import purpose_digest
 from app.db import Database, new_id, retried
 from app.errors import Finding, Problem, not_found
 from app.jobs import enqueue
@@ -192,7 +193,7 @@ class RequestService:
 
     @retried
     def order_dry_run(self, actor: Actor, request_id: str, once: Once | None = None) -> View:
-        """Ask what the present plan would release. While one of this plan is queued, it is the answer."""
+        """Ask what the present plan would release. While one of it for this purpose is queued, it is the answer."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             row, of = self._reviewed(session, actor, request_id)
@@ -200,11 +201,11 @@ class RequestService:
                 return answer
             if row.state not in REVIEWABLE:
                 raise Problem("conflict", f"The request is {row.state}.", extra={"state": row.state})
-            run = queries.dry_run(session, row.id, plan_hash=row.plan_hash)
-            if run is None or run.state != "queued":
+            if (run := queries.present_dry_run(session, row, "queued")) is None:
                 run = DryRun(
-                    id=new_id("dry"), request_id=row.id, plan_hash=row.plan_hash, state="queued", result=None,
-                    created_at=now, finished_at=None,
+                    id=new_id("dry"), request_id=row.id, plan_hash=row.plan_hash,
+                    purpose_digest=purpose_digest(row.purpose), state="queued", result=None, created_at=now,
+                    finished_at=None,
                 )  # fmt: skip
                 session.add(run)
                 session.flush()
@@ -227,7 +228,7 @@ class RequestService:
         """The newest dry run as a page with pictures; `not_found` where none has come to a result."""
         with self.db.read() as session:
             row, _of = self._reviewed(session, actor, request_id)
-            run = queries.ready_dry_run(session, row.id, row.plan_hash)
+            run = queries.present_dry_run(session, row, "ready")
             if run is None or not run.result or "page" not in run.result:
                 raise not_found("dry run")
             return str(run.result["page"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ class RiskReport:
     events: EventUniqueness | None
     codes: tuple[CodeLoss, ...]
     intersections: tuple[Intersection, ...]
+    not_compared: tuple[str, ...]  # earlier releases that this one could not be laid on
     utility: Utility
 
     @property
@@ -72,7 +73,7 @@ def measure(
     bounds: Bounds,
     *,
     plan_hash: str = "",
-    earlier: Mapping[str, pa.Table] | None = None,
+    earlier: Iterable[tuple[str, pa.Table | None]] = (),
     progress: Progress = lambda **_: None,
 ) -> RiskReport:
     """Measure a release that is staged, against the raw rows of the people who were eligible.
@@ -80,7 +81,8 @@ def measure(
     `raw` are checked tables, people by keys in `__participant` (`__participant_<n>` on a link table), `released` the
     staged parts; every table of the plan, and of `raw` the parents too. `crosswalk` (key, pseudonym) holds everyone
     who had consent and passed the filter, before suppression. `earlier` has for each earlier release its name and
-    a table of `key` and that release's labels, one column each (others' releases of the same people).
+    a table of `key` and that release's labels, one column each (others' releases of the same people), or None where it
+    cannot be compared; it is asked for one after the other.
     """
     with stand(raw, released, crosswalk, dictionary, plan, bounds) as ground:
         steps: dict[str, Callable[[Ground], Any]] = {
@@ -91,13 +93,18 @@ def measure(
         for done, (name, run) in enumerate(steps.items()):
             progress(step=f"risk: {name}", done=done, total=len(steps) + 1)
             found[name] = run(ground)
-        met = tuple(_met(ground, name, table) for name, table in (earlier or {}).items())
+        met, not_compared = list[Intersection](), list[str]()
+        for name, table in earlier:
+            if table is None:
+                not_compared.append(name)
+            else:
+                met.append(_met(ground, name, table))
         people = ground.number("SELECT count(*) FROM person")
         out = ground.number("SELECT count(*) FROM out")
     return RiskReport(
         plan_hash, plan.privacy.k, people, out, found["classes"], total_loss(found["columns"]),
         tuple(found["columns"]), tuple(found["groups"]), tuple(found["inference"]), found["events"],
-        tuple(found["codes"]), met, found["utility"],
+        tuple(found["codes"]), tuple(met), tuple(not_compared), found["utility"],
     )  # fmt: skip
 
 

@@ -32,8 +32,15 @@ from app.models import (
     Withdrawal,
 )
 from tests.amounts import first
-from tests.integration.control_plane.test_requests import approval, settle
-from tests.integration.control_plane.world import ON_BOTH, START, World, person, together
+from tests.integration.control_plane.world import (
+    ON_BOTH,
+    START,
+    World,
+    approval,
+    person,
+    settle,
+    together,
+)
 
 
 @pytest.fixture

@@ -11,29 +11,16 @@ from app.errors import Problem
 from app.models import AccessRequest, Cohort, Permit, Project
 from app.requests.decisions import Decided
 from tests.amounts import first
-from tests.integration.control_plane.world import ON_BOTH, World, asking, person, together
-
-
-def submitted(world: World, **other: Any) -> tuple[str, str]:
-    """A submitted request and its plan hash."""
-    _dataset, version = world.published()
-    made = world.ok("researcher", "POST", "/v1/requests", asking(version, **other))
-    world.ok("researcher", "POST", f"/v1/requests/{made['id']}/submit")
-    return made["id"], made["plan_hash"]
-
-
-def settle(world: World, request: str) -> None:
-    """Claim it, settle both boards, run it dry."""
-    world.ok("steward", "POST", f"/v1/requests/{request}/claim")
-    world.ok("steward", "POST", f"/v1/requests/{request}/reviews", {"board": "DRB", "state": "approved"})
-    body = {"board": "IRB", "state": "exempt", "note": "existing data"}
-    world.ok("steward", "POST", f"/v1/requests/{request}/reviews", body)
-    world.ok("steward", "POST", f"/v1/requests/{request}/dry-run")
-    world.drain()
-
-
-def approval(plan_hash: str, **other: Any) -> dict[str, Any]:
-    return {"decision": "approve", "plan_hash": plan_hash, **other}
+from tests.integration.control_plane.world import (
+    ON_BOTH,
+    World,
+    approval,
+    asking,
+    person,
+    settle,
+    submitted,
+    together,
+)
 
 
 @ON_BOTH

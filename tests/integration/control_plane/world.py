@@ -119,6 +119,7 @@ class FakeGate:
     def __init__(self) -> None:
         self.asked, self.reader = 0, ""
         self.refuses: Problem | None = None
+        self.tells: dict[str, Any] = {}  # beside the numbers of a dry run
 
     def count(self, question: CountQuestion, reader: Actor) -> dict[str, Any]:
         self.asked += 1
@@ -132,7 +133,7 @@ class FakeGate:
         progress(step="run", done=1, total=1)
         if self.refuses:
             raise self.refuses
-        return {"people": 90, "smallest_k": 13, "tables": len(plan.tables)}
+        return {"people": 90, "smallest_k": 13, "tables": len(plan.tables), **self.tells}
 
 
 @dataclass(frozen=True)
@@ -456,3 +457,25 @@ def asking(version_id: str, **other: Any) -> dict[str, Any]:
         "end_date": "2027-01-31",
     }
     return {**body, **other}
+
+
+def submitted(world: World, **other: Any) -> tuple[str, str]:
+    """A submitted request and its plan hash."""
+    _dataset, version = world.published()
+    made = world.ok("researcher", "POST", "/v1/requests", asking(version, **other))
+    world.ok("researcher", "POST", f"/v1/requests/{made['id']}/submit")
+    return made["id"], made["plan_hash"]
+
+
+def settle(world: World, request: str) -> None:
+    """Claim it, settle both boards, run it dry."""
+    world.ok("steward", "POST", f"/v1/requests/{request}/claim")
+    world.ok("steward", "POST", f"/v1/requests/{request}/reviews", {"board": "DRB", "state": "approved"})
+    body = {"board": "IRB", "state": "exempt", "note": "existing data"}
+    world.ok("steward", "POST", f"/v1/requests/{request}/reviews", body)
+    world.ok("steward", "POST", f"/v1/requests/{request}/dry-run")
+    world.drain()
+
+
+def approval(plan_hash: str, **other: Any) -> dict[str, Any]:
+    return {"decision": "approve", "plan_hash": plan_hash, **other}

@@ -30,7 +30,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> RiskReport:
     folder = tmp_path_factory.mktemp("report")
     known = dictionary()
     raw, out = files_of(folder, RAW, OUT, VISITS, VISITS)
-    earlier = {"project <b>": pa.table({"key": list(range(20)), "age": [str(i // 2) for i in range(20)]})}
+    pairs = pa.table({"key": list(range(20)), "age": [str(i // 2) for i in range(20)]})
+    earlier = [("project <b>", pairs), ("project <i>", None)]
     bounds = Bounds(folder, memory="512MB", threads=1)
     return measure(
         raw, out, crosswalk(range(40)), known, plan(known), bounds, plan_hash="a" * 64, earlier=earlier
@@ -131,6 +132,8 @@ def test_the_document_is_json_and_repeats_the_page(report: RiskReport):
     # The earlier release pairs people by twos; in this one each pair has one of either sex: crowds of one.
     (met,) = document["intersections"]
     assert (met["both"]["people"], met["both"]["smallest"], met["needs_signature"]) == (20, 1, True)
+    assert document["not_compared"] == ["project <i>"]
+    assert "must be signed for: 1" in page(report)
 
 
 def test_the_statement_tells_no_count(report: RiskReport):

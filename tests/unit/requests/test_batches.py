@@ -1,10 +1,12 @@
 """Numbers of dry runs move in batches: what differs is counted in people over all domains; others count too."""
 
 import base64
+from collections.abc import Sequence
+from typing import Any
 
 from pyroaring import BitMap
 
-from app.requests.batches import differing, may_repeat, packed
+from app.requests.batches import differing, laid_against, may_repeat, packed
 
 
 def over(**domains: list[int]) -> bytes:
@@ -23,9 +25,22 @@ def test_a_person_counts_once_however_many_domains_differ():
 
 
 def test_numbers_that_were_laid_on_other_releases_are_not_repeated():
-    def told(*others: str):
-        return {"people": 1, "risk": {"intersections": [{"other": one, "people": 4} for one in others]}}
-
     assert may_repeat(told("a"), told("a"))
     assert not may_repeat(told("a"), told("a", "b"))
+    assert not may_repeat(told("a", "b"), told("a"))
     assert may_repeat({"people": 1}, {"people": 2})
+
+
+def test_a_release_that_is_being_built_anew_is_known_from_before():
+    """Somebody left it a moment ago: new numbers, told in just that moment, would be the difference."""
+    assert may_repeat(told("a", "b"), told("a", unread=["b"]))
+    assert may_repeat(told("a", unread=["b"]), told("a", unread=["b"]))
+    assert not may_repeat(told("a", unread=["b"]), told("a", "b"))
+    assert not may_repeat(told("a"), told("a", unread=["b"]))
+    assert laid_against(told("a", unread=["b"])) == {"a", "b"}
+    assert laid_against(None) == set()
+
+
+def told(*others: str, unread: Sequence[str] = ()) -> dict[str, Any]:
+    met = [{"other": one, "people": 4} for one in others]
+    return {"people": 1, "risk": {"intersections": met, "not_compared": list(unread)}}

@@ -1,0 +1,26 @@
+"""dry runs of a purpose.
+
+Revision 0029, after 0028.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0029"
+down_revision = "0028"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply. Of runs from before nothing is known: a request that waits for its decision is run dry once more."""
+    with op.batch_alter_table("dry_runs", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("purpose_digest", sa.String(length=64), nullable=True))
+
+
+def downgrade() -> None:
+    """Undo."""
+    with op.batch_alter_table("dry_runs", schema=None) as batch_op:
+        batch_op.drop_column("purpose_digest")
