@@ -254,7 +254,9 @@ class RequestService:
             permit = None
             if decided.decision == "approve":
                 permit = decisions.issue(session, row, of, decided, actor.subject, now)
-            row.state, row.decided_at = after, row.decided_at or now
+            row.state = after
+            # Under conditions nothing is decided yet: it may still be returned, rejected or approved.
+            row.decided_at = None if decided.decision == "conditional" else now
             row.revision += 1
             _write(row, actor, decided.decision, "\n".join((decided.note, *decided.conditions)).strip(), now)
             signed = {"signed_intersections": True} if decided.accept_intersections else {}

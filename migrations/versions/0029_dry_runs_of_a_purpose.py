@@ -15,9 +15,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply. Of runs from before nothing is known: a request that waits for its decision is run dry once more."""
+    """Apply. Of runs from before nothing is known: a request that waits for its decision is run dry once more. One that
+    was approved on conditions is not decided, nor where it was returned since."""
     with op.batch_alter_table("dry_runs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("purpose_digest", sa.String(length=64), nullable=True))
+    op.execute(
+        "UPDATE access_requests SET decided_at = NULL "
+        "WHERE state IN ('draft', 'submitted', 'in_review', 'returned', 'conditionally_approved')"
+    )
 
 
 def downgrade() -> None:

@@ -15,7 +15,16 @@ from sqlalchemy.exc import IntegrityError
 from app import ledger
 from app.audit import record
 from app.db import Database, new_id
-from app.models import Base, BlockMark, Dataset, DatasetVersion, Institution, Withdrawal, migrating
+from app.models import (
+    AccessRequest,
+    Base,
+    BlockMark,
+    Dataset,
+    DatasetVersion,
+    Institution,
+    Withdrawal,
+    migrating,
+)
 from tests import world as worlds
 from tests.amounts import first
 from tests.postgres import fresh_database
@@ -139,6 +148,25 @@ def test_what_was_told_of_a_withdrawal_on_its_way_is_not_told_again(tmp_path: Pa
     with db.read() as session:
         told = {mark.withdrawal_id: mark.told_at for mark in session.scalars(select(BlockMark))}
     assert told == {"wdr_told": at, "wdr_waits": None}
+    db.dispose()
+
+
+def test_what_was_approved_on_conditions_is_not_decided(tmp_path: Path) -> None:
+    """0029: where it was returned since, too; what was decided stays so."""
+    db = Database(f"sqlite:///{tmp_path}/one.db")
+    with_migrations(db)
+    world = worlds.make(db, tmp_path, 20)
+    states = ("conditionally_approved", "returned", "approved")
+    with db.unit_of_work() as session:
+        for state in states:
+            row = worlds._request(world, world.plan, "client:researcher")
+            row.id, row.state = f"req_{state}", state
+            session.add(row)
+    migrating.downgrade(db, "0028")
+    migrating.upgrade(db)
+    with db.read() as session:
+        decided = [session.get_one(AccessRequest, f"req_{state}").decided_at for state in states]
+    assert decided == [None, None, worlds.NOW]
     db.dispose()
 
 

@@ -1,4 +1,4 @@
-"""What a decision rests on: numbers of this plan and purpose, laid on what others hold by now."""
+"""What a decision rests on: numbers of this plan and purpose, laid on what others hold by now; and when it was made."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pyroaring import BitMap
 
 from app.db import new_id
 from app.models import Extract, Part, Permit
+from app.requests.measures import DAYS, observe
 from tests.integration.control_plane.world import World, approval, asking, settle, submitted
 
 
@@ -128,3 +129,24 @@ def test_numbers_move_in_batches_whoever_asks(world: World) -> None:
         world.drain()
         told.append(world.ok("steward", "GET", f"/v1/requests/{request}/dry-run")["result"]["people"])
     assert told == [90, 90, 40, 90]
+
+
+def test_the_clock_runs_until_the_decision_that_stands(world: World) -> None:
+    """A conditional approval is none yet: what is sent back, reviewed anew and approved took as long as that took."""
+    request, plan_hash = submitted(world)
+    settle(world, request)
+    path = f"/v1/requests/{request}"
+    world.now.pass_days(1)
+    body = {"decision": "conditional", "plan_hash": plan_hash, "conditions": ["Show the letter"]}
+    world.ok("steward", "POST", f"{path}/decision", body)
+    world.now.pass_days(1)
+    told = world.ok("steward", "GET", path)
+    assert (told["state"], told["decided_at"], told["days"]) == ("conditionally_approved", None, 2.0)
+    observe(world.db, world.now)
+    (measured,) = DAYS.collect()
+    assert measured.samples[0].value != 1.0
+    sent_back(world, request)
+    world.now.pass_days(3)
+    world.ok("steward", "POST", f"{path}/decision", approval(plan_hash))
+    told = world.ok("steward", "GET", path)
+    assert (told["days"], told["decided_at"][:10]) == (5.0, world.now().date().isoformat())
