@@ -150,7 +150,7 @@ class RequestService:
 
     @retried
     def claim(self, actor: Actor, request_id: str, *, take_over: bool = False) -> View:
-        """Take a submitted request on; one that a colleague holds is taken over only on purpose."""
+        """Take a request on; one that a colleague holds is taken over only on purpose."""
         now = self.clock()
         with self.db.unit_of_work() as session:
             row, of = self._reviewed(session, actor, request_id)

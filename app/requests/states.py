@@ -14,8 +14,8 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     },
     "returned": {"edit": "returned", "submit": "submitted", "withdraw": "withdrawn_by_applicant", "end": "expired"},
     "conditionally_approved": {
-        "approve": "approved", "reject": "rejected", "return": "returned", "review": "conditionally_approved",
-        "withdraw": "withdrawn_by_applicant", "end": "expired",
+        "claim": "conditionally_approved", "review": "conditionally_approved", "return": "returned",
+        "approve": "approved", "reject": "rejected", "withdraw": "withdrawn_by_applicant", "end": "expired",
     },
     "approved": {},
     "rejected": {},

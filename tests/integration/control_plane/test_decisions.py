@@ -10,7 +10,7 @@ from pyroaring import BitMap
 from app.db import new_id
 from app.models import Extract, Part, Permit
 from app.requests.measures import DAYS, observe
-from tests.integration.control_plane.world import World, approval, asking, settle, submitted
+from tests.integration.control_plane.world import World, approval, asking, person, settle, submitted
 
 
 def over(*people: int) -> dict[str, Any]:
@@ -150,3 +150,17 @@ def test_the_clock_runs_until_the_decision_that_stands(world: World) -> None:
     world.ok("steward", "POST", f"{path}/decision", approval(plan_hash))
     told = world.ok("steward", "GET", path)
     assert (told["days"], told["decided_at"][:10]) == (5.0, world.now().date().isoformat())
+
+
+def test_a_colleague_decides_what_was_approved_on_conditions(world: World) -> None:
+    request, plan_hash = submitted(world)
+    settle(world, request)
+    path = f"/v1/requests/{request}"
+    body = {"decision": "conditional", "plan_hash": plan_hash, "conditions": ["Show the letter"]}
+    world.ok("steward", "POST", f"{path}/decision", body)
+    world.people["second"] = person("second", "steward")
+    world.problem(409, "conflict", "second", "POST", f"{path}/decision", approval(plan_hash))
+    world.problem(409, "conflict", "second", "POST", f"{path}/claim", {})
+    taken = world.ok("second", "POST", f"{path}/claim", {"take_over": True})
+    assert (taken["state"], taken["claimed_by"]) == ("conditionally_approved", "client:second")
+    world.ok("second", "POST", f"{path}/decision", approval(plan_hash))
