@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, exists, not_, or_, select, tuple_, u
 from sqlalchemy.orm import Session
 
 from app.cohorts.upload_states import RECEIVES, UNDECIDED
+from app.jobs.cancelling import ALIVE
 from app.models import Cohort, Dataset, DatasetVersion, Job, Upload
 
 BATCH = 500
@@ -84,13 +85,38 @@ def stopped() -> ColumnElement[bool]:
 
 
 def due(session: Session, now: datetime) -> list[str]:
-    """Ids of uploads whose time is over and whose bytes are still here; what is being checked is left alone."""
-    query = select(Upload.id).where(
+    """Ids of uploads whose time is over and whose bytes are still here."""
+    return list(session.scalars(select(Upload.id).where(_is_over(now)).order_by(Upload.id).limit(BATCH)))
+
+
+def is_due(session: Session, upload: Upload, now: datetime) -> bool:
+    """Whether `due` names this upload."""
+    return session.scalar(select(Upload.id).where(Upload.id == upload.id, _is_over(now))) is not None
+
+
+def _is_over(now: datetime) -> ColumnElement[bool]:
+    """What is being checked is left alone, and so is what a job is about to check: a complete table without one waits
+    for others. A register waits for none, and its withdrawals must not be lost."""
+    at_hand = exists().where(Job.subject == Upload.id, Job.kind == "check_upload", Job.state.in_(ALIVE))
+    waits = and_(Upload.state == "complete", Upload.purpose == "table", not_(at_hand))
+    return and_(
         Upload.expires_at <= now,
         Upload.original == "kept",
-        Upload.state.not_in(("complete", "checking")),
+        or_(Upload.state.not_in(("complete", "checking")), waits),
     )
-    return list(session.scalars(query.order_by(Upload.id).limit(BATCH)))
+
+
+def waiting_behind(session: Session, upload: Upload) -> list[Upload]:
+    """Complete uploads that came after this one and are laid onto the rows of the same table: they wait for it."""
+    query = select(Upload).where(
+        Upload.version_id == upload.version_id,
+        Upload.table_name == upload.table_name,
+        Upload.purpose == "table",
+        Upload.mode != "replace",
+        Upload.state == "complete",
+        tuple_(Upload.created_at, Upload.id) > (upload.created_at, upload.id),
+    )
+    return list(session.scalars(query.order_by(Upload.created_at, Upload.id)))
 
 
 def stranded(session: Session, now: datetime) -> list[str]:

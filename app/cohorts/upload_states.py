@@ -15,6 +15,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
     },
     "complete": {
         "check": "checking", "terminate": "expired", "supersede": "expired", "destroy": "expired",
+        "expire": "expired",  # what it waits for never came
         "lose": "expired",  # a restore: what had arrived and was not checked is in no backup
     },
     "checking": {

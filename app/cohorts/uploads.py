@@ -306,7 +306,8 @@ class UploadService:
         return _view(upload)
 
     def _end(self, session: Session, upload: Upload, holder: str, verb: str, actor: str, reason: str) -> None:
-        """End the upload without an outcome. A job that reads it removes the original itself, when it sees this."""
+        """End the upload without an outcome. A job that reads it removes the original itself, when it sees this. What
+        waited for its outcome is looked at again."""
         being_read = upload.state == "checking" and held_up(session, upload.id) is None
         upload.state = step(upload.state, verb)
         upload.report = {"reason": reason}
@@ -314,6 +315,8 @@ class UploadService:
             self._forget(session, upload)
         name = "upload.terminated" if verb == "terminate" else "upload.expired"
         self._record(session, upload, holder, name, actor, reason=reason)
+        for other in queries.waiting_behind(session, upload):
+            self.on_complete(session, other)
 
     def _forget(self, session: Session, upload: Upload) -> None:
         upload.original = "removed"
@@ -328,9 +331,11 @@ class UploadService:
     def _expire(self, upload_id: str) -> None:
         with self.db.unit_of_work() as session:
             upload, _version, holder = queries.lock_with_target(session, upload_id)
-            if upload.state in RECEIVES:
+            if not queries.is_due(session, upload, self.clock()):
+                return  # it was completed, or its check was begun, since it was found
+            if upload.state in UNDECIDED:
                 self._end(session, upload, holder, "expire", SYSTEM, "expired")
-            elif upload.state not in ("complete", "checking"):
+            else:
                 self.remove_original(session, upload)
 
     def end_lost(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import pytest
 from app.cohorts.intake import IntakeService
 from app.db import Database
 from app.engines.intake.session import Intake
-from app.jobs import JobContext
 from app.jobs.cancelling import cancel
 from tests.amounts import first
 from tests.integration.intake.test_flow import furnish
-from tests.integration.intake.world import ALICE, IntakeWorld, csv_bytes, problems
+from tests.integration.intake.world import ALICE, IntakeWorld, at_step, csv_bytes, problems
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, dictionary
 
 CONSENTS = [["participant_id", "domain", "state"], *([row[0], "all", "granted"] for row in PEOPLE[1:20])]
@@ -35,7 +34,7 @@ def test_a_check_that_its_sender_ends_leaves_nothing(
 ) -> None:
     furnish(world)
     before, objects = world.held()["visit"].sha256, set(world.vault.list())
-    _at(step, monkeypatch, lambda upload_id: world.uploads.terminate(ALICE, upload_id))
+    at_step(step, monkeypatch, lambda upload_id: world.uploads.terminate(ALICE, upload_id))
     upload = world.upload("visit", csv_bytes(VISITS[:40]))
     assert (upload.state, upload.original, upload.report) == ("expired", "removed", {"reason": "terminated"})
     assert not world.inbox.exists(upload.id)
@@ -96,7 +95,7 @@ def test_a_check_that_the_operator_ends_says_so_in_its_report(
         with world.db.unit_of_work() as session:
             cancel(session, "check_upload", upload_id, world.clock())
 
-    _at("checking", monkeypatch, ask)
+    at_step("checking", monkeypatch, ask)
     upload = world.upload(table, csv_bytes(VISITS[:40] if table == "visit" else CONSENTS))
     assert (upload.state, [one["code"] for one in problems(upload)]) == ("quarantined", ["check_cancelled"])
     assert world.failed_jobs() == []
@@ -108,20 +107,8 @@ def test_a_register_that_its_sender_ends_leaves_nothing(
 ) -> None:
     furnish(world)
     before = world.consents()
-    _at("writing", monkeypatch, lambda upload_id: world.uploads.terminate(ALICE, upload_id))
+    at_step("writing", monkeypatch, lambda upload_id: world.uploads.terminate(ALICE, upload_id))
     upload = world.upload("consents", csv_bytes(CONSENTS))
     assert (upload.state, upload.original) == ("expired", "removed")
     assert not world.inbox.exists(upload.id)
     assert world.consents() == before
-
-
-def _at(step: str, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
-    """Do something to the upload that a check works on when the check comes to a step."""
-    go_on = JobContext.progress
-
-    def progress(self: JobContext, **counts: Any) -> None:
-        if counts.get("step") == step:
-            act(self.subject)
-        go_on(self, **counts)
-
-    monkeypatch.setattr(JobContext, "progress", progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,26 @@ def test_children_wait_until_their_parents_are_accepted(world: IntakeWorld) -> N
     assert [world.row(upload.id).state for upload in (bill, visit)] == ["accepted", "accepted"]
     with world.db.read() as session:
         assert verify(session, institution_stream("ins_a"))[1] is None
+
+
+@SQLITE_FIRST
+def test_what_waits_for_a_parent_that_never_comes_leaves_with_time(world: IntakeWorld) -> None:
+    waits = world.upload("visit", csv_bytes(VISITS))
+    at_hand = [
+        world.send("bill", bills([1, 2])),
+        world.send("consents", csv_bytes([["participant_id", "domain", "state"]])),
+    ]
+    world.now += timedelta(days=15)
+    assert world.uploads.expire_due() == 1
+    ended = world.row(waits.id)
+    assert (ended.state, ended.original, ended.report) == ("expired", "removed", {"reason": "expired"})
+    assert not world.inbox.exists(waits.id)
+    # What no job has come to yet is checked, whenever that is: it may bring whoever withdrew.
+    assert [world.row(one).state for one in at_hand] == ["complete", "complete"]
+    world.jobs.drain()
+    assert world.uploads.expire_due() == 2  # the bills wait as well, and the register's original may go
+    assert [world.row(one).state for one in at_hand] == ["expired", "rejected"]
+    assert world.inbox.names() == []
 
 
 @SQLITE_FIRST

@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from sqlalchemy import func, select
 
 from app.auth.policy import Actor
@@ -27,7 +28,7 @@ from app.cohorts.validation import ValidationService
 from app.db import Database
 from app.deid.roles import check_dictionary
 from app.engines.intake import Bounds, IntakeEngine, IntakeLimits
-from app.jobs import JobContext, enqueue
+from app.jobs import JobContext, enqueue, execute
 from app.jobs.engine import InlineEngine
 from app.keyring import Keyring
 from app.models import (
@@ -146,6 +147,14 @@ class IntakeWorld:
         self.jobs.drain()
         return self.row(upload_id)
 
+    def check(self, upload_id: str) -> None:
+        """Run the job of this upload alone, though others came before."""
+        with self.db.read() as session:
+            job = session.scalars(
+                select(Job.id).where(Job.subject == upload_id, Job.state == "waiting")
+            ).one()
+        execute(self.db, self.clock, self.jobs.tasks, job)
+
     def row(self, upload_id: str) -> Upload:
         with self.db.read() as session:
             upload = session.get_one(Upload, upload_id)
@@ -222,6 +231,18 @@ def problems(upload: Upload) -> list[dict[str, Any]]:
     return [
         {k: v for k, v in one.items() if k != "hint"} for one in (upload.report or {}).get("problems", [])
     ]
+
+
+def at_step(step: str, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]) -> None:
+    """Do something to the upload that a check works on when the check comes to a step."""
+    go_on = JobContext.progress
+
+    def progress(self: JobContext, **counts: Any) -> None:
+        if counts.get("step") == step:
+            act(self.subject)
+        go_on(self, **counts)
+
+    monkeypatch.setattr(JobContext, "progress", progress)
 
 
 def csv_bytes(

@@ -14,7 +14,8 @@ import pytest
 from app.cohorts import segments
 from app.db import Database
 from app.errors import Problem
-from tests.integration.intake.world import csv_bytes, problems
+from tests.amounts import first
+from tests.integration.intake.world import ALICE, COHORT, at_step, csv_bytes, problems
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills
 from tests.integration.versions.world import HOLDER, STEWARD, VersionsWorld, document, visits
 
@@ -150,6 +151,35 @@ def test_two_appends_that_are_sent_at_once_both_count(world: VersionsWorld) -> N
     world.jobs.drain()
     assert [world.row(one).state for one in sent] == ["accepted", "accepted"]
     assert (world.held()["visit"].rows, len(world.objects(world.version, "visit"))) == (420, 3)
+
+
+@pytest.mark.parametrize("first_is", first(1, ["ended while it is checked", "ended before", "destroyed"]))
+def test_an_append_waits_no_longer_for_one_that_has_ended(
+    world: VersionsWorld, monkeypatch: pytest.MonkeyPatch, first_is: str
+) -> None:
+    world.draft()
+    sent: list[str] = []
+
+    def end(upload_id: str) -> None:
+        if sent:
+            return
+        before = world.row(upload_id).created_at
+        sent.extend([upload_id, world.send("visit", visits(411, 420), mode="append")])
+        world.check(sent[1])
+        assert world.row(sent[1]).state == "complete"  # it waits, and no job is left of it
+        if first_is == "destroyed":
+            world.uploads.end_for_destruction(COHORT, before, lambda _session: None)
+        else:
+            world.uploads.terminate(ALICE, upload_id)
+
+    if first_is == "ended while it is checked":
+        at_step("writing", monkeypatch, end)
+        world.send("visit", visits(401, 410), mode="append")
+    else:
+        end(world.send("visit", visits(401, 410), mode="append"))
+    world.jobs.drain()
+    assert [world.row(one).state for one in sent] == ["expired", "accepted"]
+    assert (world.held()["visit"].rows, world.hand_in()["outcome"]) == (410, "ready")
 
 
 @pytest.mark.again
