@@ -64,7 +64,11 @@ class Connection:
 
     def names(self, source: str) -> list[str]:
         """The columns of what can be selected from."""
-        return [str(row[0]) for row in self.ask(f"DESCRIBE FROM {source}")]
+        return list(self.types(source))
+
+    def types(self, source: str) -> dict[str, str]:
+        """The columns of what can be selected from, in their order, each with DuckDB's name of its type."""
+        return {str(row[0]): str(row[1]) for row in self.ask(f"DESCRIBE FROM {source}")}
 
     def table(self, source: str, columns: Sequence[str]) -> pa.Table:
         """Some columns of what can be selected from; for tables that fit in memory."""

@@ -5,7 +5,7 @@ Objects that both versions name are the same rows, and are not read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from app.engines.intake.reading import Files, quoted, scan
 from app.engines.keys import each_once
 from app.engines.protocol import Keys
 from app.schemas.dictionary import Dictionary, Table
+
+_ALIKE = ({"BIGINT", "DOUBLE"}, {"DATE", "TIMESTAMP"})
+"""Types whose values are compared as they are: 1 is 1.0. Any others are compared as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,23 @@ def _people(old: _Side, new: _Side, con: Connection) -> tuple[Keys, Keys]:
 
 def _rows(old: _Side, new: _Side, con: Connection) -> tuple[Moved, Keys]:
     """The rows that differ, and their people."""
-    if not old.own or not new.own:
-        own = [people_of(side.people, side.own, con) for side in (old, new)]
-        return Moved(_count(con, new.own), _count(con, old.own)), each_once(np.concatenate(own))
-    here, there = con.names(scan(old.own)), con.names(scan(new.own))
+    here, there = (con.types(scan(side.own)) if side.own else {} for side in (old, new))
     common = [name for name in here if name in there]
     key = record_key(new.table) if new.table else ()
-    if not key or not old.table or record_key(old.table) != key or not set(key) <= set(common):
-        return _bags(old, new, common, con)
-    on = " AND ".join(f"a.{quoted(k)} = b.{quoted(k)}" for k in key)
+    keyed = key and old.table and record_key(old.table) == key and set(key) <= set(common)
+    if not common or not (keyed or old.people == new.people):
+        # Nothing that both have tells what became of a row: all that were there went, and all that are there came.
+        own = [people_of(side.people, side.own, con) for side in (old, new)]
+        return Moved(_count(con, new.own), _count(con, old.own)), each_once(np.concatenate(own))
+    texts = {name for name in common if not _comparable(here[name], there[name])}
+    if not keyed:
+        return _bags(old, new, common, texts, con)
+    on = " AND ".join(f"{_value('a', k, texts)} = {_value('b', k, texts)}" for k in key)
     rest = [name for name in common if name not in key]
-    differ = " OR ".join(f"a.{quoted(n)} IS DISTINCT FROM b.{quoted(n)}" for n in rest) or "false"
+    differ = (
+        " OR ".join(f"{_value('a', n, texts)} IS DISTINCT FROM {_value('b', n, texts)}" for n in rest)
+        or "false"
+    )
     first = quoted(key[0])
     who = [f"a.{quoted(p)} AS a{i}" for i, p in enumerate(old.people)]
     who += [f"b.{quoted(p)} AS b{i}" for i, p in enumerate(new.people)]
@@ -127,16 +136,28 @@ def _rows(old: _Side, new: _Side, con: Connection) -> tuple[Moved, Keys]:
     return Moved(int(came), int(went), int(changed)), people_in(columns, "differing", con)
 
 
-def _bags(old: _Side, new: _Side, common: list[str], con: Connection) -> tuple[Moved, Keys]:
+def _bags(old: _Side, new: _Side, common: list[str], texts: set[str], con: Connection) -> tuple[Moved, Keys]:
     """Rows that nothing tells apart but what they hold."""
-    columns = ", ".join(quoted(name) for name in common)
+    columns = ", ".join(f"{_value('t', name, texts)} AS {quoted(name)}" for name in common)
     counts, people = list[int](), list[Keys]()
     for side, other in ((new, old), (old, new)):
-        rest = f"SELECT {columns} FROM {scan(side.own)} EXCEPT ALL SELECT {columns} FROM {scan(other.own)}"
+        rest = (
+            f"SELECT {columns} FROM {scan(side.own)} t EXCEPT ALL SELECT {columns} FROM {scan(other.own)} t"
+        )
         con.ask(f"CREATE OR REPLACE TEMP TABLE differing AS {rest}")
         people.append(people_in(side.people, "differing", con))
         counts.append(con.one("SELECT count(*) FROM differing"))
     return Moved(*counts), each_once(np.concatenate(people))
+
+
+def _comparable(one: str, other: str) -> bool:
+    return one == other or any({one, other} <= alike for alike in _ALIKE)
+
+
+def _value(of: str, name: str, texts: Collection[str]) -> str:
+    """A column of a row; those of `texts`, whose type became another, as it is written."""
+    value = f"{of}.{quoted(name)}"
+    return f"CAST({value} AS VARCHAR)" if name in texts else value
 
 
 def _count(con: Connection, files: Files) -> int:

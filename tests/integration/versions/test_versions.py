@@ -16,7 +16,7 @@ from app.db import Database
 from app.errors import Problem
 from tests.amounts import first
 from tests.integration.intake.world import ALICE, COHORT, at_step, csv_bytes, problems
-from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills
+from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, column
 from tests.integration.versions.world import HOLDER, STEWARD, VersionsWorld, document, visits
 
 
@@ -338,6 +338,38 @@ def test_a_unit_that_changes_in_silence_is_refused_with_all_that_is_wrong(world:
     assert report["outcome"] == "ready"
     kinds = {(one["column"], one["change"]): one["kind"] for one in report["changes"]["dictionary"]}
     assert kinds == {("cost", "unit"): "breaking", ("note", "labels"): "breaking"}
+
+
+def test_a_table_of_other_types_or_another_kind_is_compared_all_the_same(world: VersionsWorld) -> None:
+    world.draft()
+    changed = document()
+    person, visit, bill = changed["tables"]
+    visit["fields"][3] |= {"type": "integer", "labels": {}}
+    person["fields"][1]["type"], person["fields"][2]["type"] = "datetime", "boolean"
+    del bill["primary_key"], bill["participant_via"]
+    bill |= {"kind": "link", "format": "csv", "participant": ["mother", "child"]}
+    bill["fields"] = [
+        column("mother", "participant_id", "integer"),
+        column("child", "participant_id", "integer"),
+    ]
+    world.edit(changed)
+    made = world.cohorts.changes(HOLDER, world.version)["dictionary"]
+    said = [{k: one[k] for k in ("table", "column", "change")} | {"reason": "x"} for one in made]
+    world.cohorts.state_changes(HOLDER, world.version, said, None)
+    sent: dict[str, list[list[Any]]] = {
+        "person": [PEOPLE[0], *([*row[:2], "yes"] for row in PEOPLE[1:])],
+        "visit": [VISITS[0], *([*row[:3], 7] for row in VISITS[1:])],
+        "bill": [["mother", "child"], [1, 2], [1, 3], [4, 5]],
+    }
+    for table, rows in sent.items():
+        assert world.upload(table, csv_bytes(rows)).state == "accepted"
+    report = world.hand_in()
+    assert (report["outcome"], report["problems"]) == ("ready", [])
+    assert {name: rows for name, (rows, _people) in moved(report).items()} == {
+        "person": {"in": 0, "out": 0, "changed": 200},
+        "visit": {"in": 0, "out": 0, "changed": 400},
+        "bill": {"in": 3, "out": 2, "changed": 0},
+    }
 
 
 @pytest.mark.again
