@@ -136,13 +136,19 @@ def key_findings(
     groups = f"FROM stage WHERE {present} GROUP BY {key} HAVING count(*) > 1"
     if not ask(f"SELECT 1 {groups} LIMIT 1"):
         return  # which rows they are costs more, and hardly ever matters
-    twice = f"SELECT min(__row, 2)[2] AS row, count(*) - 1 AS n {groups}"
-    count, rows = ask(f"SELECT sum(n), min(row, {LINES}) FROM ({twice})")[0]
+    count, rows = repeated(groups, ask)
     if count:
         yield Finding(
             "duplicate_key", "rows have the primary key of an earlier row", table.name, ", ".join(table.primary_key),
-            lines(rows), int(count),
+            lines(rows), count,
         )  # fmt: skip
+
+
+def repeated(groups: str, ask: Ask) -> tuple[int, list[int]]:
+    """Of rows in groups of more than one, all but the first of each: how many, and the first that are second."""
+    twice = f"SELECT min(__row, 2)[2] AS row, count(*) - 1 AS n {groups}"
+    count, rows = ask(f"SELECT sum(n), min(row, {LINES}) FROM ({twice})")[0]
+    return int(count or 0), list(rows or ())
 
 
 def _occurs_twice(value: str, filled: int, numbers: Numbers) -> bool:

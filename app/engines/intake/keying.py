@@ -56,6 +56,8 @@ class Keying:
             if (every := self._by_id(table, resolve, people)) is not None:
                 self.db.ask("CREATE VIEW known AS SELECT * FROM keyed")
                 return every
+            if table.kind == "participant":
+                report.findings += self._again(table)
         unknown = " OR ".join(f"{quoted(name)} IS NULL" for name in person_columns(table))
         count, rows = self.db.ask(f"SELECT count(*), min(__row, {LINES}) FROM keyed WHERE {unknown}")[0]
         report.left_out = int(count)
@@ -111,6 +113,16 @@ class Keying:
             return None
         found = self.db.one("SELECT count(DISTINCT key) FROM keys")
         return found if found == asked else None
+
+    def _again(self, table: Table) -> Iterator[Finding]:
+        """Rows of a person who has a row already: people are known by less than what tells texts apart."""
+        groups = "FROM keyed WHERE __participant IS NOT NULL GROUP BY __participant HAVING count(*) > 1"
+        count, rows = checks.repeated(groups, self.db.ask)
+        if count:
+            yield Finding(
+                "duplicate_key", "rows have the id of an earlier row, written with other white space around it",
+                table.name, ", ".join(own_participants(table)), self.places.rows(rows), count,
+            )  # fmt: skip
 
     def _by_parent(
         self, table: Table, local: Mapping[str, Files], left_out: Mapping[str, Files]

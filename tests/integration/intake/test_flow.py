@@ -77,6 +77,24 @@ def test_what_waits_for_a_parent_that_never_comes_leaves_with_time(world: Intake
 
 
 @SQLITE_FIRST
+def test_a_person_whose_id_is_written_in_two_ways_is_one_person_twice(world: IntakeWorld) -> None:
+    said = dictionary()
+    del said["tables"][1:]
+    said["tables"][0]["fields"][0]["type"] = "string"
+    world.set_dictionary(said)
+    # White space of all scripts counts for nothing where people are known by their ids.
+    ids = ["P1", "P1\u3000", "P2", "\u00a0P1", "P3"]
+    upload = world.upload("person", csv_bytes([PEOPLE[0], *([one, "1950-01-15", "서울"] for one in ids)]))
+    assert upload.state == "quarantined"
+    (found,) = problems(upload)
+    assert found.pop("detail")
+    assert found == {
+        "code": "duplicate_key", "table": "person", "column": "person_id", "lines": [3], "count": 2
+    }  # fmt: skip
+    assert world.held() == {}
+
+
+@SQLITE_FIRST
 def test_whoever_makes_people_known_holds_the_cohort(
     world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
