@@ -13,13 +13,14 @@ WITHIN, ACROSS = "+within", "+across"
 def in_batches(shown: Mapping[str, int], now: Mapping[str, int], least: int) -> dict[str, int]:
     """The numbers to show: each stays as it was until it has moved by at least `least` people.
 
-    So nobody who watches the page can tell when one person left. Numbers of those who are gone altogether fall to 0.
+    So nobody who watches the page can tell when one person left. Of fewer than `least` people nothing is shown: not
+    before they have become so many, and, where so many left that the number moves, not afterwards.
     """
     moved: dict[str, int] = {}
     for name in {*shown, *now}:
         before, after = shown.get(name, 0), now.get(name, 0)
         moved[name] = after if abs(after - before) >= least else before
-    return {name: count for name, count in sorted(moved.items()) if count}
+    return {name: count for name, count in sorted(moved.items()) if count >= least}
 
 
 def shown(parts: Mapping[str, int], least: int, unit: int) -> tuple[int | None, dict[str, int | None]]:

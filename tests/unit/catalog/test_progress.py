@@ -9,13 +9,25 @@ from app.deid.counts import mask_plain
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 80), max_size=6)
 
 
-@given(counts, counts)
+@given(counts.map(lambda drawn: in_batches({}, drawn, 11)), counts)
 def test_a_number_moves_by_a_batch_or_not_at_all(before: dict[str, int], now: dict[str, int]):
     after = in_batches(before, now, 11)
     for name in {*before, *now}:
         moved = after.get(name, 0) - before.get(name, 0)
         assert moved == 0 or abs(moved) >= 11
         assert abs(after.get(name, 0) - now.get(name, 0)) < 11
+
+
+def test_whoever_is_gone_altogether_is_not_hidden_for_ever():
+    few = in_batches({"a": 20, "b": 40}, {"a": 5, "b": 40}, 11)
+    # As before they were a batch, they are none; and nothing hides b.
+    assert shown(few, 11, 5) == (40, {"b": 40})
+    assert in_batches(few, {"b": 40}, 11) == {"b": 40}
+    assert in_batches({"a": 5}, {}, 11) == {}  # of figures that were kept when they could fall to a few
+
+
+def test_the_last_of_a_batch_leaves_unseen():
+    assert in_batches({"a": 11}, {"a": 10}, 11) == {"a": 11}
 
 
 @given(counts)
