@@ -17,7 +17,7 @@ from app.clock import Clock
 from app.cohorts import intake_queries as queries
 from app.cohorts.consent_intake import ConsentIntake, Leave
 from app.cohorts.returns import lineage_of
-from app.cohorts.segments import Segment, grow, segment_of, segments
+from app.cohorts.segments import Segment, grow, recounted, segment_of, segments
 from app.cohorts.upload_queries import lock_with_target
 from app.cohorts.upload_states import step
 from app.consents import epochs, identities, register
@@ -259,9 +259,9 @@ class IntakeService:
             if one.object_name not in said:
                 held.append(one)
             elif made is not None:
-                held.append(
-                    replace(segment_of(made, one.left_out, one.upload_id), left_out_name=one.left_out_name)
-                )
+                rest = segment_of(made, one.left_out, one.upload_id)
+                columns = recounted(one, made.columns)
+                held.append(replace(rest, left_out_name=one.left_out_name, columns=columns))
         held.append(segment_of(kept, report.left_out, work.upload_id))
         table = work.dictionary.table(work.table)
         grow(session, row, work.upload_id, held, report.people_in_all, definition(table), self.clock())

@@ -56,12 +56,10 @@ def segments(session: Session, row: VaultTable) -> list[Segment]:
             )
             for one in segments_of(session, row)
         ]  # fmt: skip
-    upload = session.get(Upload, row.upload_id) if row.upload_id else None
-    columns = list((upload.report or {}).get("columns", [])) if upload else []
     return [
         Segment(
-            row.object_name, row.left_out_name, row.rows, row.people, row.bytes, row.sha256, row.left_out, columns,
-            row.upload_id,
+            row.object_name, row.left_out_name, row.rows, row.people, row.bytes, row.sha256, row.left_out,
+            _told_by(session, row.upload_id), row.upload_id,
         )
     ]  # fmt: skip
 
@@ -115,6 +113,13 @@ def segment_of(kept: Kept, left_out: int, upload_id: str | None) -> Segment:
     )  # fmt: skip
 
 
+def recounted(one: Segment, made: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What is null in the rows that are left of a segment, of every column that was told of it. One that is not stored
+    is there in each of them: it is an id of their people."""
+    found = {entry["name"]: entry for entry in made}
+    return [found.get(entry["name"], {"name": entry["name"], "nulls": 0}) for entry in one.columns]
+
+
 def columns_of(kept: Iterable[Segment]) -> list[dict[str, Any]]:
     """What is null in a table, by column, over its segments: {name, nulls, missing}. A column that came later is null
     in all rows before it."""
@@ -137,8 +142,13 @@ def _rewritten(one: Segment, made: Rewritten | None) -> Segment:
         return one
     return Segment(
         made.object_name, one.left_out_name, made.rows, made.people, made.bytes, made.sha256, one.left_out,
-        one.columns, one.upload_id,
+        recounted(one, made.columns), one.upload_id,
     )  # fmt: skip
+
+
+def _told_by(session: Session, upload_id: str | None) -> list[Any]:
+    upload = session.get(Upload, upload_id) if upload_id else None
+    return list((upload.report or {}).get("columns", [])) if upload else []
 
 
 def _write(
@@ -151,13 +161,14 @@ def _write(
     at: datetime,
     people_shown: int | None,
 ) -> VaultTable:
-    only = kept[0] if len(kept) == 1 else None
+    # What is null in a table of one object stands in its upload's report; where that is true no more, in a segment.
+    only = kept[0] if len(kept) == 1 and kept[0].columns == _told_by(session, upload_id) else None
     next_row = VaultTable(
         version_id=row.version_id, table_name=row.table_name,
         generation=queries.next_generation(session, row.version_id, row.table_name),
         object_name=only.object_name if only else None, upload_id=upload_id,
         rows=sum(one.rows for one in kept), people=people, bytes=sum(one.bytes for one in kept),
-        sha256=only.sha256 if only else _digest(kept), left_out=sum(one.left_out for one in kept),
+        sha256=kept[0].sha256 if len(kept) == 1 else _digest(kept), left_out=sum(one.left_out for one in kept),
         left_out_name=only.left_out_name if only else None, definition=definition, created_at=at,
         people_shown=people_shown, removed_by=None,
     )  # fmt: skip

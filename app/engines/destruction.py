@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.engines.intake.connection import Connection
-from app.engines.intake.onto import ROW_GROUP
+from app.engines.intake.onto import ROW_GROUP, nulls_in
 from app.engines.intake.reading import literal, quoted, scan
 from app.storage.spill import held_folder
 from app.storage.vault import Vault
@@ -24,7 +25,8 @@ _PERSON = re.compile(r"__participant(_[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A table without some people: its object, what it holds, and how many rows are gone."""
+    """A table without some people: its object, what it holds, how many rows are gone, and what is null in the others,
+    by column: {name, nulls, missing}."""
 
     object_name: str
     rows: int
@@ -32,6 +34,7 @@ class Rewritten:
     bytes: int
     sha256: str
     gone: int
+    columns: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class DestructionEngine:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         stored = self.vault.put_file(path, f"{name}.{digest[:32]}.parquet")
-        return Rewritten(stored.name, rows, distinct, stored.bytes, stored.sha256, gone)
+        nulls = list(nulls_in("left_over", con))
+        return Rewritten(stored.name, rows, distinct, stored.bytes, stored.sha256, gone, nulls)
 
     @contextmanager
     def _folder(self, job_id: str) -> Iterator[Path]:

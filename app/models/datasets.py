@@ -94,7 +94,8 @@ class Upload(Base):
 
 class VaultTable(Base):
     """One checked table of a version: an object of the vault, named by its content; or, where `object_name` is empty,
-    several, its segments. Objects are never changed, so that versions share those that are the same in both.
+    its segments: several, or one whose nulls no upload tells. Objects are never changed, so that versions share those
+    that are the same in both.
 
     A version is frozen except for destruction, which adds a generation and removes the objects of all before it: of
     a removed one the row stays, with its digest and counts.
@@ -125,7 +126,7 @@ class VaultTable(Base):
 
 
 class VaultSegment(Base):
-    """One of the objects of a checked table that is made of several; their rows together are the table's."""
+    """One of the objects of a checked table that names none itself; their rows together are the table's."""
 
     __tablename__ = "vault_segments"
     __table_args__ = (

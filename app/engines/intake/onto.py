@@ -108,7 +108,7 @@ def without_patched(table: Table, file: Path, db: Connection, path: Path) -> Res
         path,
         db.one(f"SELECT count(*) FROM {rest}"),
         db.one(_distinct(table, [rest])),
-        list(_columns(table, rest, db)),
+        list(nulls_in(rest, db)),
     )
 
 
@@ -205,18 +205,19 @@ def _distinct(table: Table, sources: Sequence[str]) -> str:
     return f"SELECT count(DISTINCT p) FROM ({' UNION ALL '.join(each)})" if each else "SELECT 0"
 
 
-def _columns(table: Table, rows: str, db: Connection) -> Iterator[dict[str, Any]]:
-    held = set(db.names(rows))
-    for column in stored(table):
-        if column.name not in held:
-            continue
-        name = quoted(column.name)
+def nulls_in(rows: str, db: Connection) -> Iterator[dict[str, Any]]:
+    """What is null in vault rows that can be selected from, by column: {name, nulls, missing}."""
+    held = db.names(rows)
+    for column in held:
+        if column.startswith("__") or column.endswith("__missing"):
+            continue  # names that are ours
+        name = quoted(column)
         entry: dict[str, Any] = {
-            "name": column.name,
+            "name": column,
             "nulls": db.one(f"SELECT count(*) FROM {rows} WHERE {name} IS NULL"),
         }
-        if column.missing:
-            reason = quoted(column.name + "__missing")
+        if f"{column}__missing" in held:
+            reason = quoted(f"{column}__missing")
             counted = db.ask(f"SELECT {reason}, count(*) FROM {rows} WHERE {reason} IS NOT NULL GROUP BY ALL")
             entry["missing"] = {str(name): int(count) for name, count in sorted(counted)}
         yield entry

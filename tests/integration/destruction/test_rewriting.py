@@ -30,14 +30,16 @@ def test_a_link_goes_with_either_of_its_people(engine: DestructionEngine, tmp_pa
         {
             "__participant_1": pa.array([1, 2, 3, 4], pa.int32()),
             "__participant_2": pa.array([5, 6, 7, 8], pa.int32()),
-            "kind": ["a", "b", "c", "d"],
+            "kind": ["a", "b", "c", None],
+            "kind__missing": [None, None, None, "unknown"],
         }
     )
     made = engine.without("job_1", put(engine, tmp_path, links), "ver_1", "link", [2, 7])
     assert made is not None
     assert (made.rows, made.people, made.gone) == (2, 4, 2)
     left = pq.read_table(tmp_path / "vault" / made.object_name)
-    assert left["kind"].to_pylist() == ["a", "d"]
+    assert left["kind"].to_pylist() == ["a", None]
+    assert made.columns == [{"name": "kind", "nulls": 1, "missing": {"unknown": 1}}]
     assert left.schema.names == links.schema.names
     assert list((tmp_path / "spill").iterdir()) == []
 

@@ -11,9 +11,12 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
+from app.cohorts import intake_queries as queries
 from app.cohorts import segments
 from app.db import Database
+from app.engines.destruction import DestructionEngine
 from app.errors import Problem
+from app.storage.held import objects_of
 from tests.amounts import first
 from tests.integration.intake.world import ALICE, COHORT, at_step, csv_bytes, problems
 from tests.integration.test_bad_inputs import PEOPLE, VISITS, bills, column
@@ -218,6 +221,8 @@ def test_a_patch_replaces_rows_by_record_id_and_nothing_else(world: VersionsWorl
             "changed": 11,
         },  # ten of the append, those of rows 3 and 5 among them, and the new one
     )
+    (told,) = [one for one in report["tables"] if one["table"] == "visit"]
+    assert {one["null_share"] for one in told["columns"]} == {0.0}
     world.publish()
     world.version = first
     assert world.table("visit").sort_by("visit_id")["cost"].to_pylist()[2] == 10.5
@@ -422,6 +427,30 @@ def test_an_append_needs_rows_to_be_laid_onto(world: VersionsWorld) -> None:
     with pytest.raises(Problem) as odd:
         world.send("visit", visits(401, 410), mode="upsert")
     assert [one.code for p in (empty, odd) for one in p.value.findings] == ["table_missing", "unknown_mode"]
+
+
+@pytest.mark.parametrize("there", first(1, ["one object", "two"]))
+def test_nulls_are_counted_anew_of_what_a_destruction_leaves(world: VersionsWorld, there: str) -> None:
+    world.draft()
+    silent = [[*row[:3], None if row[0] <= 150 else "ok"] for row in VISITS[1:]]
+    assert world.upload("visit", csv_bytes([VISITS[0], *silent])).state == "accepted"
+    if there == "two":
+        assert world.upload("visit", visits(401, 410), mode="append").state == "accepted"
+    rows = world.table("visit").to_pylist()
+    gone = sorted({row["__participant"] for row in rows if row["note"] is None})
+    engine = DestructionEngine(world.vault, world.folder / "work", "256MB", 2)
+    with world.db.unit_of_work() as session:
+        row = queries.newest_tables(session, world.version)["visit"]
+        made = {
+            name: engine.without("job_1", name, world.version, "visit", gone)
+            for name in objects_of(session, row)
+        }
+        left = segments.Left({name: one for name, one in made.items() if one}, 50, 350)
+        segments.add_next(session, row, left, world.clock(), 11)
+    assert world.upload("visit", visits(411, 420), mode="append").state == "accepted"
+    (told,) = [one for one in world.hand_in()["tables"] if one["table"] == "visit"]
+    assert told["rows"] == world.table("visit").num_rows
+    assert {one["null_share"] for one in told["columns"]} == {0.0}
 
 
 def test_nulls_of_segments_add_up() -> None:
