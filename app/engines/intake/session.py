@@ -301,17 +301,17 @@ class Intake:
         return self.vault.put_file(path, self.put[-1])
 
     def _join(self, report: TableReport, table: Table, onto: Onto, held: Files, place: str) -> None:
-        """Lay the new object beside those that the table has; a patch leaves these without the rows it replaces."""
+        """Lay the new object beside those that the table has; a patch leaves these without the rows it replaces. One
+        of which nothing is left stays, empty, where it may have the keys of rows left out."""
         report.replaced = {}
         if onto.mode == "patch":
             for name, file in zip(onto.held.objects, held, strict=True):
                 if (rest := without_patched(table, file, self._db, self.folder / "rest.parquet")) is not None:
-                    report.replaced[name] = self._put_rest(rest, f"{place}/{table.name}")
+                    empty = not rest.rows and not onto.held.keys
+                    report.replaced[name] = None if empty else self._put_rest(rest, f"{place}/{table.name}")
         report.people_in_all = people_in_all(table, onto, held, self.folder / "table.parquet", self._db)
 
-    def _put_rest(self, rest: Rest, name: str) -> Kept | None:
-        if not rest.rows:
-            return None
+    def _put_rest(self, rest: Rest, name: str) -> Kept:
         put = self._put(rest.path, name)
         return Kept(put.name, rest.rows, rest.people, put.bytes, put.sha256, rest.columns)
 

@@ -228,6 +228,18 @@ def test_a_patch_replaces_rows_by_record_id_and_nothing_else(world: VersionsWorl
     assert world.table("visit").sort_by("visit_id")["cost"].to_pylist()[2] == 10.5
 
 
+def test_rows_that_were_left_out_are_known_after_a_patch_of_all_others(world: VersionsWorld) -> None:
+    world.draft()
+    stranger = csv_bytes([*VISITS, [401, 999, 10.5, "ok"]])  # a visit of somebody who is not among the people
+    assert world.upload("visit", stranger).state == "accepted"
+    anew = csv_bytes([VISITS[0], *([*row[:2], 11.5, "ok"] for row in VISITS[1:])])
+    assert world.upload("visit", anew, mode="patch").state == "accepted"
+    assert (world.held()["visit"].rows, world.held()["visit"].left_out) == (400, 1)
+    bill = world.upload("bill", bills([*range(1, 200), 401]))
+    assert (bill.state, problems(bill), (bill.report or {})["left_out"]) == ("accepted", [], 1)
+    assert world.hand_in()["outcome"] == "ready"
+
+
 @pytest.mark.again
 def test_a_patch_of_a_person_keeps_one_row_a_person(world: VersionsWorld) -> None:
     world.draft()
