@@ -127,14 +127,20 @@ def forget_parted(session: Session, project_id: str, keys: Iterable[int]) -> Non
     session.flush()
 
 
-def parted(session: Session, of: Behind, project_id: str, keys: Iterable[int]) -> dict[int, list[int]]:
-    """For each of these participants whom a project was given as one person with others: those of the others whom the
-    register links to them no more. Who has none is left out."""
+def given_as_one(session: Session, project_id: str, keys: Iterable[int]) -> dict[int, list[int]]:
+    """For each of these participants whom a project was given as one person with others: the others. Who has none is
+    left out."""
     held, together = seeds(session, project_id), dict[bytes, list[int]]()
     for one, seed in held.items():
         together.setdefault(seed, []).append(one)
     others = {key: [one for one in together[held[key]] if one != key] for key in keys if key in held}
-    if not any(others.values()):
+    return {key: found for key, found in others.items() if found}
+
+
+def parted(session: Session, of: Behind, others: Mapping[int, list[int]]) -> dict[int, list[int]]:
+    """Of whom a project was given as one person (`given_as_one`), for each participant those whom the register links to
+    them no more. Who has none is left out."""
+    if not others:
         return {}
     known = linked(session, of.ids)
     person = dict(zip(known.keys.tolist(), known.person.tolist(), strict=True))

@@ -37,6 +37,10 @@ class Found(Protocol):
         """The domains of the extract that they took back."""
 
     @property
+    def stays(self) -> str:
+        """What the extract goes on to hold under the pseudonym: `domains`, `sources` or nothing."""
+
+    @property
     def places(self) -> tuple[tuple[str, int], ...]:
         """(table, position)."""
 
@@ -90,6 +94,6 @@ def _notice(
 ) -> RecallNotice:
     return RecallNotice(
         id=new_id("rcl"), withdrawal_id=withdrawal_id, erratum_id=None, extract_id=extract_id,
-        pseudonym=found.pseudonym, source=found.source, state="open", ground="", at=now, attested_at=None,
-        due_at=due_at, frozen_until=None, overdue_at=None,
+        pseudonym=found.pseudonym, source=found.source, stays=found.stays, state="open", ground="", at=now,
+        attested_at=None, due_at=due_at, frozen_until=None, overdue_at=None,
     )  # fmt: skip

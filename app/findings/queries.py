@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, or_, select
@@ -16,6 +17,7 @@ from app.models import (
     AccessRequest,
     AuditLine,
     Cohort,
+    ConsentChange,
     Dataset,
     DatasetVersion,
     Extract,
@@ -27,6 +29,7 @@ from app.models import (
     VersionSource,
     Withdrawal,
 )
+from app.schemas.dictionary import Dictionary
 
 View = dict[str, Any]
 
@@ -99,35 +102,50 @@ def view(session: Session, actor: Actor, row: Finding) -> View:
 def use(session: Session, extract_id: str, key: int) -> View:
     """What a project did with a participant's data: who, for what, how long, and in which generations they may stand.
 
-    Counted from the first generation to the last that was published before the participant withdrew.
+    Counted from the first generation on, without those that were published after the participant had taken back all
+    that they were in it by and before they consented to any of that again.
     """
     row = session.get_one(Extract, extract_id)
     permit, project = session.get_one(Permit, row.permit_id), session.get_one(Project, row.project_id)
     asked = session.get_one(AccessRequest, project.request_id)
     holder = session.get(Institution, project.institution_id) if project.institution_id else None
-    left = session.scalars(
-        select(Withdrawal.taken_at)
-        .join(RecallNotice, RecallNotice.withdrawal_id == Withdrawal.id)
-        .where(RecallNotice.extract_id == extract_id, Withdrawal.participant_key == key)
-        .order_by(Withdrawal.taken_at)
-    ).first()
+    away = _away(session, row, permit, key)
     return {
         "project_id": project.id, "title": asked.title, "purpose": permit.purpose,
         "holder": holder.name if holder else None, "holder_ko": holder.name_ko if holder else None,
         "begins": permit.created_at, "ends": permit.valid_until, "permit_state": permit.state,
-        "extract_id": extract_id, "extract_state": row.state, "recalled": left is not None,
-        "generations": _generations(session, row, left),
+        "extract_id": extract_id, "extract_state": row.state, "recalled": any(back is None for _left, back in away),
+        "generations": [
+            number
+            for number, at in _generations(session, row)
+            if not any(left <= at and (back is None or at < back) for left, back in away)
+        ],
     }  # fmt: skip
 
 
-def _generations(session: Session, row: Extract, before: Any) -> list[int]:
-    query = select(AuditLine.data).where(
+def _away(session: Session, row: Extract, permit: Permit, key: int) -> list[tuple[datetime, datetime | None]]:
+    """From when until when nothing of the participant could stand in the extract; the last may go on."""
+    left = select(Withdrawal.taken_at).join(RecallNotice, RecallNotice.withdrawal_id == Withdrawal.id)
+    left = left.where(
+        RecallNotice.extract_id == row.id, RecallNotice.stays != "domains", Withdrawal.participant_key == key
+    )
+    dictionary = Dictionary.model_validate(session.get_one(DatasetVersion, row.version_id).dictionary)
+    asked = {dictionary.table(one["name"]).domain for one in permit.plan["tables"]}
+    back = select(ConsentChange.at).where(
+        ConsentChange.participant_key == key,
+        ConsentChange.state == "granted",
+        ConsentChange.domain.in_(asked),
+    )
+    granted = session.scalars(back.order_by(ConsentChange.at)).all()
+    return [(at, next((one for one in granted if one > at), None)) for at in session.scalars(left)]
+
+
+def _generations(session: Session, row: Extract) -> list[tuple[int, datetime]]:
+    query = select(AuditLine.data, AuditLine.at).where(
         AuditLine.stream == project_stream(row.project_id), AuditLine.object_id == row.id,
         AuditLine.event.in_(("extract.built", "extract.reissued")),
     )  # fmt: skip
-    if before is not None:
-        query = query.where(AuditLine.at < before)
-    return sorted(int(data["generation"]) for data in session.scalars(query))
+    return sorted((int(data["generation"]), at) for data, at in session.execute(query))
 
 
 def _held_by(institution_id: str) -> ColumnElement[bool]:

@@ -38,12 +38,14 @@ Leaving = Mapping[str, tuple[int, Sequence[str]]]
 class Whereabouts:
     """A person in an extract: the holder's pseudonym for them, the domains of the extract that consent covers no
     more, and the places of rows that may not leave any more. `source` names the rows meant, where a united version
-    holds rows of the person from others too."""
+    holds rows of the person from others too. `stays`: what the next generation holds of the person all the same: other
+    `domains` of theirs, rows of other `sources` under the same pseudonym, or nothing (empty)."""
 
     pseudonym: str
     lost: tuple[str, ...]
     places: tuple[Place, ...]
     source: str | None = None
+    stays: str = ""
 
 
 def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabouts]:
@@ -58,11 +60,12 @@ def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabou
         plan, dictionary = Plan.model_validate(permit.plan), dictionary_of(session, extract.version_id)
         secret = project_key(gate, session, extract.project_id)
         domain_of = {t.name: str(dictionary.table(t.name).domain) for t in plan.tables}
+        of_people = {domain_of[t.name] for t in plan.tables if dictionary.table(t.name).kind != "reference"}
         present, of = set(domain_of.values()), behind(session, permit.version_id)
+        as_one = linking.given_as_one(session, extract.project_id, keys.tolist())
         # Who may be linked no more: all rows of the pseudonym that told they are one, also those that stay.
-        parted = linking.parted(session, of, extract.project_id, keys.tolist())
-        others = sorted({one for found in parted.values() for one in found})
-        people = sorted({*keys.tolist(), *others})
+        parted = linking.parted(session, of, as_one)
+        people = sorted({*keys.tolist(), *(one for found in as_one.values() for one in found)})
         consents = _Consents(session, of, permit.purpose, people, present, gate.clock().date())
         parted = {
             key: still
@@ -90,7 +93,11 @@ def recall(gate: Gate, extract_id: str, leaving: Leaving) -> dict[str, Whereabou
         closing = {p for p in places[key] if domain_of[p[0]] in lost}
         closing |= {p for one in parted.get(key, ()) for p in places[one]}
         told = None if key in parted else source_of.get(key)
-        found[withdrawal_id] = Whereabouts(by_name[key], tuple(sorted(lost)), tuple(sorted(closing)), told)
+        elsewhere = any(consents.stays(one, of_people) for one in as_one.get(key, ()))
+        stays = "domains" if consents.stays(key, of_people) else "sources" if elsewhere else ""
+        found[withdrawal_id] = Whereabouts(
+            by_name[key], tuple(sorted(lost)), tuple(sorted(closing)), told, stays
+        )
     return found
 
 
@@ -114,6 +121,10 @@ class _Consents:
     def covers(self, key: int, domain: str) -> bool:
         """Whether rows of the domain may leave: for returned data, of every domain that they were made of."""
         return all(key in self._held[need] for need in self._of.needs(domain))
+
+    def stays(self, key: int, domains: set[str]) -> bool:
+        """Whether rows of any of the domains may leave."""
+        return any(self.covers(key, domain) for domain in domains)
 
     def any(self, key: int, domains: set[str]) -> bool:
         """Whether the person consents to any of the domains."""

@@ -111,8 +111,8 @@ def _extract(session: Session, extract_id: str) -> View:
 
 
 def _bounds(session: Session, origin: Origin) -> list[int]:
-    """The first and the last generation that the copy can be from: a person who was recalled is in none that was
-    published after that, unless they came back."""
+    """The first and the last generation that the copy can be from: a person of whom nothing stayed when they were
+    recalled is in none that was published after that, unless they came back."""
     published = _generations(session, origin.extract_id)
     first, last = published[0][0], published[-1][0]
     for at, key in _recalls(session, origin):
@@ -125,7 +125,11 @@ def _recalls(session: Session, origin: Origin) -> list[tuple[datetime, int | Non
     query = (
         select(RecallNotice.at, Withdrawal.participant_key)
         .join(Withdrawal, Withdrawal.id == RecallNotice.withdrawal_id)
-        .where(RecallNotice.extract_id == origin.extract_id, RecallNotice.pseudonym.in_(origin.recalled))
+        .where(
+            RecallNotice.extract_id == origin.extract_id,
+            RecallNotice.pseudonym.in_(origin.recalled),
+            RecallNotice.stays == "",
+        )
     )
     return [(row[0], row[1]) for row in session.execute(query)]
 

@@ -67,6 +67,9 @@ class RecallNotice(Base):
     source: Mapped[str | None] = mapped_column(
         String(40)
     )  # of a united version: only the rows of this source
+    # What the extract goes on to hold under the pseudonym: other domains of the person, rows that only their other
+    # cohorts hold, or nothing: domains | sources | (empty)
+    stays: Mapped[str] = mapped_column(String(20), default="")
     state: Mapped[str] = mapped_column(String(20))  # open | destroyed | retained | frozen
     ground: Mapped[str] = mapped_column(default="")
     at: Mapped[datetime]

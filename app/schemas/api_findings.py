@@ -96,7 +96,9 @@ class Use(View):
     extract_id: str
     extract_state: str
     recalled: bool
-    generations: list[int] = Field(description="Those published before the participant withdrew.")
+    generations: list[int] = Field(
+        description="Those with rows of the participant: none after all was taken back, until they consent again."
+    )
 
 
 class UsesView(View):

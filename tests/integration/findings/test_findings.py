@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from app.audit import institution_stream, project_stream
 from app.auth.policy import Actor
+from app.consents.one_person import Statement, Writer
 from app.consents.return_tokens import token_of
 from app.db import Database
 from app.extracts.service import ExtractService
@@ -25,6 +26,7 @@ from app.extracts.tasks import ExtractTasks
 from app.extracts.tasks import tasks as extract_tasks
 from app.findings.service import FindingService
 from app.findings.tasks import FindingTasks, tasks
+from app.jobs import enqueue
 from app.jobs.engine import InlineEngine
 from app.models import AuditLine, Cohort, Consent, Extract, Finding, IdempotentAnswer, Job
 from app.routers import findings, problems
@@ -279,3 +281,37 @@ def test_whoever_left_is_told_of_the_generations_until_then(way: Way, one: int) 
     with world.db.read() as session:
         assert session.get_one(Extract, way.extract).generation == 2
     assert (use["generations"], use["recalled"]) == ([1], True)
+
+
+@pytest.mark.again
+def test_who_took_back_a_part_is_in_it_still_and_who_came_back_is_in_it_again(way: Way) -> None:
+    world, one = way.world, way.world.keys[222]
+    service = WithdrawalService(world.db, world.clock, world.keyring)
+
+    def withdraw(*domains: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("app.consents.register.find", lambda *_: one)
+            service.take(way.people["hospital"], world.cohort_id, "who", list(domains), "no_further_use")
+
+    def consent(domain: str) -> None:
+        with world.db.unit_of_work() as session:
+            cohort = session.get_one(Cohort, world.cohort_id, with_for_update=True)
+            said = Statement("granted", ("HMB",), given_at=world.clock().date())
+            Writer(session, cohort, world.clock()).apply({(one, domain): said})
+            enqueue(session, "reissue_extract", subject=way.extract, at=world.clock())
+
+    found = []
+    for act, domains in (
+        (withdraw, ["lifelog"]),
+        (withdraw, []),
+        (consent, ["recontact"]),
+        (consent, ["clinical"]),
+    ):
+        act(*domains)
+        way.jobs.drain()
+        body = {"return_token": way.tokens[one]}
+        [use] = way.ok("hospital", "POST", f"/cohorts/{world.cohort_id}/uses", body)["uses"]
+        found.append((use["generations"], use["recalled"]))
+    last = found[0][0][-1]
+    until = list(range(1, last + 1))
+    assert found == [(until, False), (until, True), (until, True), ([*until, last + 3], False)]

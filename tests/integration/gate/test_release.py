@@ -221,7 +221,7 @@ def test_who_leaves_is_not_in_the_next_generation_and_equal_parts_keep_their_nam
     small.set_consent(gone, "clinical", "withdrawn")
     small.set_consent(gone, "lifelog", "withdrawn")
     found = small.whereabouts(extract, gone, ALL)
-    assert {table for table, _ in found.places} == {"person", "visit", "steps"}
+    assert ({table for table, _ in found.places}, found.stays) == ({"person", "visit", "steps"}, "")
     second = small.release(extract)
     for table in ("person", "visit", "steps"):
         assert small.rows(extract, table, f"SELECT count(*) FROM parts WHERE pid = '{found.pseudonym}'") == [
@@ -259,7 +259,7 @@ def test_withdrawing_one_domain_leaves_the_other(small: World) -> None:
     person = small.keys[2]
     small.set_consent(person, "lifelog", "withdrawn")
     found = small.whereabouts(extract, person, ALL)
-    assert {table for table, _ in found.places} == {"steps"}
+    assert ({table for table, _ in found.places}, found.stays) == ({"steps"}, "domains")
     small.release(extract)
     count = f"SELECT count(*) FROM parts WHERE pid = '{found.pseudonym}'"
     assert small.rows(extract, "steps", count) == [(0,)]

@@ -101,10 +101,11 @@ class Site:
             if p["table"] == table and p["state"] == "ready"
         ]
 
-    def withdraw(self, key: int) -> None:
+    def withdraw(self, key: int, *domains: str) -> None:
+        """Of these domains, of all where none is named."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("app.consents.register.find", lambda *_: key)
-            self.withdrawals.take(self.hospital, self.world.cohort_id, "who", (), "no_further_use")
+            self.withdrawals.take(self.hospital, self.world.cohort_id, "who", domains, "no_further_use")
         self.jobs.drain()
 
     def tracing(self) -> TraceService:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.models import AuditLine, Participant
-from tests.integration.incidents.site import Site
+from tests.integration.incidents.site import HOLDER, Site
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +148,13 @@ def test_a_parquet_file_that_is_cut_off_is_looked_through_as_it_is(aged: Site, t
     found = aged.tracing().trace(tmp_path / "x.parquet", "shell")
     assert found["form"] == "text"
     assert only(found)["extract_id"] == aged.extract
+
+
+def test_who_took_back_one_of_two_domains_is_still_in_what_was_published_since(
+    aged: Site, tmp_path: Path
+) -> None:
+    key = aged.world.keys[22]
+    aged.withdraw(key, "lifelog")
+    (tmp_path / "x.txt").write_text(aged.names[key])
+    newest = aged.extracts.get(HOLDER, aged.extract)["generation"]
+    assert only(aged.tracing().trace(tmp_path / "x.txt", "shell"))["generations"] == [1, newest]

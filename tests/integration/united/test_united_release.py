@@ -209,6 +209,7 @@ def test_a_withdrawal_from_one_cohort_takes_its_rows_only(two: Two) -> None:
     two.withdraw(two.hanbit, key_there)
     told = two.gate.recall(extract, {"wdr": (key_there, ["clinical"])})["wdr"]
     assert (before[told.pseudonym], told.lost, told.source) == (["hanbit", "saebom"], ("clinical",), "hanbit")
+    assert told.stays == "sources"
     assert two.gate.recall(extract, {"wdr": (key_here, ["clinical"])})["wdr"].lost == ()
     two.release(extract)
     after = sources_by_person(two, extract)
