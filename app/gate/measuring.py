@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from app import ledger
@@ -44,6 +43,7 @@ def measured(gate: Gate, staged: Staged, spill: Path, progress: Callable[..., No
         staged.dictionary,
         staged.plan,
         bounds,
+        twins=staged.crosswalk.twins,
         plan_hash=plan_hash(staged.plan),
         earlier=_held_by_others(gate, staged, spill),
         progress=progress,
@@ -74,22 +74,12 @@ def _labels_of(gate: Gate, release: Held, version_id: str, spill: Path) -> pa.Ta
     held = [t for p in parts if (t := _read(gate, release.extract_id, p["name"], spill, columns)) is not None]
     if not held:
         return None
-    rows = pa.concat_tables(held)
-    ids, first = np.unique(ids, axis=0, return_index=True)  # of a linked person one key stands for all
-    names = pa.array(pseudonyms.pseudonyms(secret, ids), pa.binary()).cast(pa.string())
-    place = pc.index_in(rows[release.pseudonym], value_set=names)
-    known = pc.is_valid(place)
-    rows_held = {
-        "key": pa.array(keys[first]).take(place.filter(known)),
-        **{c: rows[c].filter(known) for c in release.labels},
-    }
-    return _one_row_a_person(pa.table(rows_held))
-
-
-def _one_row_a_person(table: pa.Table) -> pa.Table:
-    """Linked people have a row a source, with the same labels but for the source: the first one stands for them."""
-    _keys, first = np.unique(table["key"].to_numpy(), return_index=True)
-    return table if len(first) == table.num_rows else table.take(pa.array(np.sort(first)))
+    # Each key of a linked person has all rows of the pseudonym that they share: the holder knows them as one.
+    ids, place = np.unique(ids, axis=0, return_inverse=True)
+    names = pa.array(pseudonyms.pseudonyms(secret, ids)[place.ravel()], pa.binary()).cast(pa.string())
+    numbered = [f"label_{n}" for n in range(len(release.labels))]
+    rows = pa.concat_tables(held).select(columns).rename_columns(["name", *numbered])
+    return rows.join(pa.table({"key": keys, "name": names}), "name", join_type="inner").drop_columns(["name"])
 
 
 def _read(gate: Gate, extract_id: str, name: str, spill: Path, columns: list[str]) -> pa.Table | None:

@@ -13,7 +13,7 @@ from app.deid.risk.classes import Uniqueness, uniqueness
 from app.deid.risk.codes import CodeLoss, code_losses
 from app.deid.risk.columns import ColumnLoss, column_losses, total_loss
 from app.deid.risk.events import EventUniqueness, event_uniqueness
-from app.deid.risk.ground import Bounds, Ground, Tables, quoted, stand
+from app.deid.risk.ground import Bounds, Ground, Tables, quoted, set_of, stand
 from app.deid.risk.groups import Grouping, suppressed_by_group
 from app.deid.risk.inference import Inference, inferences
 from app.deid.risk.intersection import Intersection, intersect, intersect_recodings
@@ -30,7 +30,8 @@ Progress = Callable[..., None]
 
 @dataclass(frozen=True)
 class RiskReport:
-    """Everything that was measured. Counts are exact: for stewards, never for researchers (see `statement`)."""
+    """Everything that was measured. Counts are exact: for stewards, never for researchers (see `statement`). `people`
+    and `released` count pseudonyms: whoever is linked has one, whoever may not be has one in each cohort."""
 
     plan_hash: str
     k: int
@@ -72,6 +73,7 @@ def measure(
     plan: Plan,
     bounds: Bounds,
     *,
+    twins: pa.Table | None = None,
     plan_hash: str = "",
     earlier: Iterable[tuple[str, pa.Table | None]] = (),
     progress: Progress = lambda **_: None,
@@ -80,11 +82,12 @@ def measure(
 
     `raw` are checked tables, people by keys in `__participant` (`__participant_<n>` on a link table), `released` the
     staged parts; every table of the plan, and of `raw` the parents too. `crosswalk` (key, pseudonym) holds everyone
-    who had consent and passed the filter, before suppression. `earlier` has for each earlier release its name and
-    a table of `key` and that release's labels, one column each (others' releases of the same people), or None where it
-    cannot be compared; it is asked for one after the other.
+    who had consent and passed the filter, before suppression; linked keys have one pseudonym. `twins` (pseudonym,
+    person) names pseudonyms that are one person, who counts once towards k. `earlier` has for each earlier release its
+    name and a table of `key` and that release's labels, one column each (others' releases of the same people), or None
+    where it cannot be compared; it is asked for one after the other.
     """
-    with stand(raw, released, crosswalk, dictionary, plan, bounds) as ground:
+    with stand(raw, released, crosswalk, dictionary, plan, bounds, twins) as ground:
         steps: dict[str, Callable[[Ground], Any]] = {
             "classes": uniqueness, "columns": column_losses, "groups": suppressed_by_group,
             "inference": inferences, "events": event_uniqueness, "codes": code_losses, "utility": utility,
@@ -132,18 +135,22 @@ def statement(report: RiskReport) -> dict[str, Any]:
 
 
 def _met(ground: Ground, name: str, earlier: pa.Table) -> Intersection:
-    """This release and an earlier one, person by person."""
+    """This release and an earlier one, person by person: of a linked one all that the earlier one tells of any of
+    their keys. Who has two pseudonyms in one crowd counts once."""
     others = [c for c in earlier.column_names if c != "key"]
     ground.load("earlier", earlier)
-    roster, labels = ground.roster, [quoted(leaf.name) for leaf in ground.labels]
-    own = f"SELECT p, row({', '.join(['true', *labels])}) AS l FROM {ground.after(roster)}" if roster else (
-        "SELECT p, row(true) AS l FROM out"
-    )  # fmt: skip
-    theirs = f"SELECT key, row({', '.join(['true', *map(quoted, others)])}) AS l FROM earlier"
+    roster, own = ground.roster, "SELECT p, true AS l FROM out"
+    if roster is not None and ground.labels:
+        own = f"SELECT p, class AS l FROM {ground.classes(roster, released=True)}"
+    label = f"row({', '.join(['true', *map(quoted, others)])})"
+    theirs = f"SELECT p, {label} AS l FROM earlier JOIN participant USING (key)"
+    if ground.number(f"SELECT count(*) - count(DISTINCT p) FROM ({theirs})"):
+        theirs = f"SELECT p, {set_of('l')} AS l FROM ({theirs}) GROUP BY p"
     crowds = ground.arrow(
-        "SELECT coalesce(dense_rank() OVER (ORDER BY a.l NULLS LAST), 0) * (a.l IS NOT NULL)::INT - 1 AS a, "
+        "SELECT DISTINCT counted, "
+        "coalesce(dense_rank() OVER (ORDER BY a.l NULLS LAST), 0) * (a.l IS NOT NULL)::INT - 1 AS a, "
         "coalesce(dense_rank() OVER (ORDER BY b.l NULLS LAST), 0) * (b.l IS NOT NULL)::INT - 1 AS b "
-        f"FROM person LEFT JOIN ({own}) a USING (p) LEFT JOIN ({theirs}) b USING (key)"
+        f"FROM person LEFT JOIN ({own}) a USING (p) LEFT JOIN ({theirs}) b USING (p)"
     )
     first, second = (crowds[c].to_numpy().astype(np.int64) for c in ("a", "b"))
     return intersect(first, second, np.ones(len(first), np.int64), ground.plan.privacy.k, name)

@@ -1,6 +1,7 @@
 """Class sizes before and after: what an attacker who knows a person's quasi-identifiers can hope for.
 
-Sizes are counted as k is: in families where the dictionary names them, for who finds the family has found them all.
+Sizes are counted as k is: in families where the dictionary names them, for who finds the family has found them all,
+else in people, of whom one may have two pseudonyms over several cohorts.
 
 Prosecutor model (El Emam, "Guide to the De-Identification of Personal Health Information", 2013): the risk of a
 person is 1 / the size of their class; the average risk over people is classes / people.
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from app.deid.risk.ground import Ground, quoted
+from app.deid.risk.ground import Ground
 
 EDGES = (1, 2, 3, 5, 11, 20, 50, 100, 200, 500, 1000)
 """The smallest size of each bar of the histogram; the last bar is open."""
@@ -65,9 +66,7 @@ def uniqueness(ground: Ground) -> Uniqueness:
         everyone = ground.number(number), ground.number(f"{number} SEMI JOIN out USING (p)")
         before, after = ({n: 1} if n else {} for n in everyone)
     else:
-        before, after = (
-            _sizes(ground, rows, names) for rows in (ground.before(roster), ground.after(roster))
-        )
+        before, after = (_sizes(ground, ground.classes(roster, released=side)) for side in (False, True))
     counted: Literal["people", "families"] = "families" if ground.families else "people"
     return Uniqueness(k, names, risk_of(before, k), risk_of(after, k), counted)
 
@@ -91,9 +90,8 @@ def risk_of(sizes: Mapping[int, int], k: int) -> ClassRisk:
     )
 
 
-def _sizes(ground: Ground, rows: str, names: Iterable[str]) -> dict[int, int]:
-    by = ", ".join(quoted(name) for name in names)
-    groups = f"SELECT count(DISTINCT unit) AS n FROM {rows} JOIN unit USING (p) GROUP BY {by}"
+def _sizes(ground: Ground, classes: str) -> dict[int, int]:
+    groups = f"SELECT count(DISTINCT unit) AS n FROM {classes} JOIN unit USING (p) GROUP BY class"
     return {row["n"]: row["c"] for row in ground.rows(f"SELECT n, count(*) AS c FROM ({groups}) GROUP BY n")}
 
 

@@ -81,9 +81,10 @@ def _loss(ground: Ground, leaf: Leaf) -> ColumnLoss:
 
 def _label_loss(ground: Ground, leaf: Leaf) -> tuple[float, tuple[Step, ...]]:
     name = quoted(leaf.name)
+    before, after = (ground.one_row_each(leaf.table, released=side) for side in (False, True))
     pairs = ground.arrow(
-        f"SELECT b.{name} AS v, a.{name} AS l, a.p IS NULL AS gone, count(*) AS n FROM {ground.before(leaf.table)} b "
-        f"LEFT JOIN {ground.after(leaf.table)} a USING (p) GROUP BY ALL"
+        f"SELECT b.{name} AS v, a.{name} AS l, a.p IS NULL AS gone, count(*) AS n FROM {before} b "
+        f"LEFT JOIN {after} a USING (p) GROUP BY ALL"
     ).to_pylist()
     if not pairs:
         return 0.0, ()

@@ -127,6 +127,7 @@ def _unique(ground: Ground) -> int:
         )
         unique += ground.number(
             "SELECT count(*) FROM (SELECT v.p FROM step v JOIN ranked r1 ON r1.p = v.p AND r1.r = 1 "
-            f"JOIN happened h1 ON h1.e = r1.e {others} WHERE v.s = {int(s)} GROUP BY v.p HAVING count(*) = 1)"
+            f"JOIN happened h1 ON h1.e = r1.e {others} JOIN person c ON c.p = h1.p WHERE v.s = {int(s)} "
+            "GROUP BY v.p HAVING count(DISTINCT c.counted) = 1)"
         )
     return unique

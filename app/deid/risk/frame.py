@@ -192,7 +192,9 @@ class _Builder:
             getattr(frame, kind)[name] = self._place(found, "x", side, empty)
 
     def _rows(self, table: Table, side: int) -> str:
-        rows = self.ground.after(table) if side else self.ground.before(table)
+        return self._drawn(self.ground.after(table) if side else self.ground.before(table))
+
+    def _drawn(self, rows: str) -> str:
         return f"(FROM {rows} SEMI JOIN drawn USING (p))"
 
     def _place(self, found: pa.Table, column: str, side: int, empty: float) -> Floats:
@@ -204,11 +206,12 @@ class _Builder:
         return result
 
     def _values(self, leaf: Leaf, as_text: bool = True) -> tuple[list[object], list[object]]:
-        """The column on both sides, in the order of the people."""
+        """A column of the participant table on both sides, in the order of the people."""
         sides = []
         for side in (0, 1):
             name = f"CAST({quoted(leaf.name)} AS VARCHAR)" if as_text else quoted(leaf.name)
-            found = self.ground.arrow(f"SELECT p, {name} AS v FROM {self._rows(leaf.table, side)} ORDER BY p")
+            rows = self._drawn(self.ground.one_row_each(leaf.table, released=bool(side)))
+            found = self.ground.arrow(f"SELECT p, {name} AS v FROM {rows} ORDER BY p")
             values = found["v"].to_pylist()
             by_person = dict(zip(found["p"].to_pylist(), values, strict=True))
             sides.append([by_person.get(p) for p in self.sides[side].tolist()])

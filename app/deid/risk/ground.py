@@ -16,12 +16,15 @@ import pyarrow as pa
 from app import duck
 from app.deid.choices import Chosen, chosen
 from app.schemas.dictionary import Dictionary, Table
+from app.schemas.mapping import SOURCE
 from app.schemas.plan import Plan
 
 Tables = Mapping[str, Sequence[Path]]
 """Parquet files of each table, by the table's name."""
 
 Floats = npt.NDArray[np.float64]
+
+_NO_TWINS = pa.table({"pseudonym": pa.array([], pa.string()), "person": pa.array([], pa.int32())})
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Leaf:
 class Ground:
     """The two sides. A relation is SQL with the person's number `p` and the table's columns.
 
-    A row of several people stands under each of them, or once, under the first, where rows are counted. Person
+    A row of several people stands under each of them, or once, under the first, where rows are counted. A person is
+    who has a pseudonym: whoever is linked has one, several keys, and a row a source in the participant table. Person
     numbers follow the keys, so that a sample by number does not depend on the pseudonyms of one run.
     """
 
@@ -87,6 +91,8 @@ class Ground:
             for c in chosen(t, dictionary.table(t.name))
             if not c.is_reason
         ]
+        keys = self.number("SELECT count(*) FROM participant")
+        self._is_linked = keys > self.number("SELECT count(*) FROM person")
 
     @property
     def tables(self) -> list[Table]:
@@ -118,17 +124,44 @@ class Ground:
         own = ["__participant"]
         if table.kind == "link":
             own = [f"__participant_{n}" for n in range(1, len(table.of_role("participant_id")) + 1)]
-        return _under_people(_scan(self._raw[table.name], "union_by_name = true, "), own, "key", once)
+        rows = _scan(self._raw[table.name], "union_by_name = true, ")
+        return _under_people(rows, own, "participant", "key", once)
 
     def after(self, table: Table, *, once: bool = False) -> str:
         """The released rows of a table."""
         rows = _scan(self._released[table.name])
         own = [c.name for c in table.of_role("participant_id")]
         if own:
-            return _under_people(rows, [quoted(name) for name in own], "pseudonym", once)
+            return _under_people(rows, [quoted(name) for name in own], "person", "pseudonym", once)
         parent, _, column = (table.participant_via or "").partition(".")
         owners = f"SELECT DISTINCT {quoted(column)} AS k, p FROM {self.after(self.dictionary.table(parent))}"
         return f"(SELECT o.p, t.* FROM {rows} t JOIN ({owners}) o ON o.k = t.{quoted(table.via_column or column)})"
+
+    def one_row_each(self, roster: Table, *, released: bool) -> str:
+        """The participant table with one row a person: of a linked one the set of their sources, and of each other
+        column that leaves the value that these agree on, else none."""
+        rows = self.after(roster) if released else self.before(roster)
+        if not self._is_linked:
+            return rows
+        names = [f.name for f in self.leaves if f.table is roster and f.role != "participant_id"]
+        each = "".join(f", {_agreed(name)} AS {quoted(name)}" for name in names)
+        return f"(SELECT p{each} FROM {rows} GROUP BY p)"
+
+    def classes(self, roster: Table, *, released: bool) -> str:
+        """The class of each person of the participant table (p, class), by the `labels` (there must be some). Whoever
+        knows a linked one knows all of their rows: their class is made of the labels of each, and of the sources that
+        any table tells of."""
+        side = self.after if released else self.before
+        rows = f"SELECT p, row({', '.join(quoted(leaf.name) for leaf in self.labels)}) AS class FROM {side(roster)}"
+        if not self._is_linked:
+            return f"({rows})"
+        tables = [f.table for f in self.leaves if f.name == SOURCE and f.table in self.tables]
+        source = f"{quoted(SOURCE)}::VARCHAR" if roster in tables else "NULL::VARCHAR"
+        told = " UNION ".join(f"SELECT p, {source} AS v FROM {side(table)}" for table in tables or [roster])
+        return (
+            f"(SELECT p, row({set_of('class')}, any_value(told)) AS class FROM ({rows}) LEFT JOIN "
+            f"(SELECT p, {set_of('v')} AS told FROM ({told}) WHERE v IS NOT NULL GROUP BY p) USING (p) GROUP BY p)"
+        )
 
     def do(self, statement: str) -> None:
         """Run a statement."""
@@ -160,13 +193,21 @@ class Ground:
 
 @contextmanager
 def stand(
-    raw: Tables, released: Tables, crosswalk: pa.Table, dictionary: Dictionary, plan: Plan, bounds: Bounds
+    raw: Tables,
+    released: Tables,
+    crosswalk: pa.Table,
+    dictionary: Dictionary,
+    plan: Plan,
+    bounds: Bounds,
+    twins: pa.Table | None = None,
 ) -> Iterator[Ground]:
-    """Open the two sides; afterwards `person` (p, key, pseudonym), `unit` (p, unit: the family, else the person) and
-    `out` (p: who is released) can be asked.
+    """Open the two sides; afterwards these can be asked: `participant` (key, p), `person` (p, pseudonym, counted: the
+    same for pseudonyms that are one person), `unit` (p, unit: the family, else the person) and `out` (p: who is
+    released).
 
     `crosswalk` has columns key and pseudonym of everyone who was eligible (consent and row filter), before any
-    suppression. Raw files hold keys in `__participant` (`__participant_<n>` on a link table).
+    suppression; linked keys have one pseudonym. `twins` (pseudonym, person) names pseudonyms that are one person. Raw
+    files hold keys in `__participant` (`__participant_<n>` on a link table).
     """
     con = duck.opened()
     try:
@@ -177,10 +218,17 @@ def stand(
         }.items():  # fmt: skip
             con.execute(f"SET {key} = {value}")
         con.register("crosswalk_in", crosswalk)
+        con.register("twins_in", _NO_TWINS if twins is None else twins)
         con.execute(
-            "CREATE TEMP TABLE person AS SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS p, key, pseudonym "
-            "FROM (SELECT key, pseudonym FROM crosswalk_in)"
+            "CREATE TEMP TABLE person AS SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS p, pseudonym, "
+            "coalesce(person, key) AS counted FROM "
+            "(SELECT pseudonym, min(key) AS key FROM crosswalk_in GROUP BY pseudonym) LEFT JOIN "
+            "(SELECT pseudonym, min(person) AS person FROM twins_in GROUP BY pseudonym) USING (pseudonym)"
         )
+        con.execute(
+            "CREATE TEMP TABLE participant AS SELECT key, p FROM crosswalk_in JOIN person USING (pseudonym)"
+        )
+        con.unregister("twins_in")
         con.unregister("crosswalk_in")
         ground = Ground(con, raw, released, dictionary, plan, bounds)
         ground.do(f"CREATE TEMP TABLE unit AS {_units(ground)}")
@@ -216,9 +264,22 @@ def day(leaf: Leaf, column: str, released: bool) -> str:
     return f"date_diff('day', DATE '1970-01-01', {start})"
 
 
-def _under_people(rows: str, own: Sequence[str], by: str, once: bool) -> str:
+def _agreed(name: str) -> str:
+    """SQL: what the rows of one person have together."""
+    column = quoted(name)
+    if name == SOURCE:
+        return f"string_agg(DISTINCT {column}, '+' ORDER BY {column})"
+    return f"CASE WHEN min({column}) = max({column}) THEN min({column}) END"
+
+
+def set_of(column: str) -> str:
+    """SQL: the different values of a group, so that equal sets are equal."""
+    return f"list_sort(list(DISTINCT {column}))"
+
+
+def _under_people(rows: str, own: Sequence[str], known: str, by: str, once: bool) -> str:
     """Rows whose people are all known, each under every one of them (`once`: the first), but under nobody twice."""
-    every = " ".join(f"JOIN person w{n} ON w{n}.{by} = t.{name}" for n, name in enumerate(own))
+    every = " ".join(f"JOIN {known} w{n} ON w{n}.{by} = t.{name}" for n, name in enumerate(own))
     each = [
         f"SELECT w{n}.p, t.* FROM {rows} t {every}"
         + (f" WHERE w{n}.p NOT IN ({', '.join(f'w{m}.p' for m in range(n))})" if n else "")
@@ -231,10 +292,10 @@ def _units(ground: Ground) -> str:
     """Of each person the unit that k counts, as the engine counts it: families of the raw roster, else people."""
     roster = ground.roster
     if roster is None or not ground.families:
-        return "SELECT p, 'p' || key AS unit FROM person"
+        return "SELECT p, 'p' || counted AS unit FROM person"
     family = quoted(roster.of_role("family_id")[0].name)
-    known = f"SELECT p, any_value({family})::VARCHAR AS f FROM {ground.before(roster)} GROUP BY p"
-    return f"SELECT p, coalesce('f' || f, 'p' || key) AS unit FROM person LEFT JOIN ({known}) USING (p)"
+    known = f"SELECT p, min({family}::VARCHAR) AS f FROM {ground.before(roster)} GROUP BY p"
+    return f"SELECT p, coalesce('f' || f, 'p' || counted) AS unit FROM person LEFT JOIN ({known}) USING (p)"
 
 
 def _scan(paths: Sequence[Path], how: str = "") -> str:

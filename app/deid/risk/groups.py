@@ -75,10 +75,10 @@ def _count_rows(ground: Ground) -> None:
 
 
 def _groups(ground: Ground, leaf: Leaf, kind: str) -> tuple[Group, ...]:
-    roster, value = leaf.table, _band(leaf, kind)
+    people, value = ground.one_row_each(leaf.table, released=False), _band(leaf, kind)
     counted = ground.rows(
         f"SELECT {value} AS g, count(*) AS people, count(o.p) AS people_out, sum(m.before)::BIGINT AS n, "
-        f"sum(m.after)::BIGINT AS n_out FROM {ground.before(roster)} b LEFT JOIN out o USING (p) "
+        f"sum(m.after)::BIGINT AS n_out FROM {people} b LEFT JOIN out o USING (p) "
         "LEFT JOIN amount m USING (p) GROUP BY 1 ORDER BY 1 NULLS LAST"
     )
     least, small, groups = ground.plan.privacy.min_cell, [0, 0, 0, 0], []

@@ -56,9 +56,7 @@ def _guess(ground: Ground, leaf: Leaf, rows: str, released: bool) -> str:
     value, roster = f"CAST({quoted(leaf.name)} AS VARCHAR)", ground.roster
     classes = "SELECT p, 0 AS class FROM person"
     if roster is not None and ground.labels:
-        side = ground.after(roster) if released else ground.before(roster)
-        labels = ", ".join(quoted(label.name) for label in ground.labels)
-        classes = f"SELECT p, row({labels}) AS class FROM {side}"
+        classes = f"FROM {ground.classes(roster, released=released)}"
     pairs = f"SELECT DISTINCT p, {value} AS v FROM {rows} WHERE {value} IS NOT NULL"
     return (
         f"WITH held AS (SELECT class, v, count(*) AS n FROM ({pairs}) LEFT JOIN ({classes}) USING (p) GROUP BY ALL), "

@@ -112,6 +112,29 @@ def test_two_projects_know_linked_people_by_nothing_in_common(shared: Two) -> No
     assert not set(sources_by_person(shared, one)) & set(sources_by_person(shared, other))
 
 
+@pytest.mark.parametrize(("linkage", "pseudonyms"), [(True, 200), (False, 240)])
+def test_a_dry_run_measures_people(shared: Two, linkage: bool, pseudonyms: int) -> None:
+    others = released(shared, linkage=True, holder="client:g")
+    with shared.db.read() as session:
+        project = session.get_one(Extract, others).project_id
+    told = shared.gate.dry_run(shared.plan(linkage=linkage), united.PURPOSE, lambda **_: None)
+    found = told["risk"]
+    assert (found["people"], found["released"]) == (pseudonyms, pseudonyms)
+    # 30 of each hospital in each of the four classes, of whom 10 are in both.
+    sizes = {True: [10, 20, 20], False: [30, 30]}[linkage]
+    for side in ("before", "after"):
+        risk = found["uniqueness"][side]
+        assert (risk["classes"], risk["smallest"], risk["people"]) == (
+            4 * len(sizes),
+            sizes[0],
+            4 * sum(sizes),
+        )
+    assert {c["loss"] for c in found["columns"] if c["table"] == "people"} == {0.0}
+    (met,) = [one for one in found["intersections"] if one["other"] == project]
+    # The other project knows whoever is in both as one, whichever of their participants is asked for.
+    assert (met["both"]["people"], met["both"]["smallest"], met["only_first"]) == (pseudonyms, 10, 0)
+
+
 @on_sqlite
 def test_who_does_not_allow_linkage_in_either_cohort_is_two_people(two: Two) -> None:
     two.may_not_be_linked(two.hanbit.keys[0])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,18 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def dictionary() -> Dictionary:
-    return check_dictionary(DOCUMENT)
+def united() -> dict[str, Any]:
+    """The same tables over several sources: each row names its own."""
+    document = deepcopy(DOCUMENT)
+    document["hierarchies"]["source"] = {"kind": "flat"}
+    for table, most in zip(document["tables"], ({"max_level": 0}, {}), strict=True):
+        role = {"kind": "quasi_identifier", "hierarchy": "source", **most}
+        table["fields"].append({"name": "source", "role": role})
+    return document
+
+
+def dictionary(document: dict[str, Any] = DOCUMENT) -> Dictionary:
+    return check_dictionary(document)
 
 
 def plan(known: Dictionary, k: int = 2, min_cell: int = 2) -> Plan:
@@ -62,8 +73,18 @@ def pseudonym(key: int) -> str:
     return f"{1000 - key:016x}"
 
 
-def crosswalk(keys: Sequence[int]) -> pa.Table:
-    return pa.table({"key": pa.array(keys, pa.int32()), "pseudonym": [pseudonym(key) for key in keys]})
+def crosswalk(keys: Sequence[int], same: Mapping[int, int] = {}) -> pa.Table:
+    """`same`: the keys that bear the pseudonym of another one, for they are linked."""
+    names = [pseudonym(same.get(key, key)) for key in keys]
+    return pa.table({"key": pa.array(keys, pa.int32()), "pseudonym": names})
+
+
+def twins(same: Mapping[int, int]) -> pa.Table:
+    """People with a pseudonym for each of two keys: (pseudonym, person) of both."""
+    both = {**{first: first for first in same.values()}, **same}
+    return pa.table(
+        {"pseudonym": [pseudonym(key) for key in both], "person": pa.array(both.values(), pa.int32())}
+    )
 
 
 def write(path: Path, rows: Rows, columns: Mapping[str, pa.DataType]) -> Path:
@@ -83,13 +104,18 @@ def standing(
     k: int = 2,
     min_cell: int = 2,
     seed: int = 1,
+    document: dict[str, Any] = DOCUMENT,
+    linked: Mapping[int, int] = {},
+    apart: Mapping[int, int] | None = None,
 ) -> Iterator[Ground]:
-    """The ground over rows that name their person by `key`; eligible is who has a raw row."""
-    known = dictionary()
+    """The ground over rows that name their person by `key`; eligible is who has a raw row. `linked` keys bear the
+    pseudonym of another one; those of `apart` are one person with another one and have their own."""
+    known = dictionary(document)
     files = files_of(folder, raw_people, out_people, raw_visits, out_visits)
     keys = [row["key"] for row in raw_people]
     bounds = Bounds(folder, memory="512MB", threads=1, seed=seed)
-    with stand(*files, crosswalk(keys), known, plan(known, k, min_cell), bounds) as ground:
+    walk, known_twins = crosswalk(keys, linked), twins(apart) if apart else None
+    with stand(*files, walk, known, plan(known, k, min_cell), bounds, known_twins) as ground:
         yield ground
 
 
@@ -103,14 +129,14 @@ def files_of(
             write(
                 folder / "raw_people.parquet",
                 [{"__participant": row["key"], **row} for row in raw_people],
-                {**person, "sex": text, "age": whole, "salary": text},
+                {**person, "sex": text, "age": whole, "salary": text, "source": text},
             )
         ],
         "visits": [
             write(
                 folder / "raw_visits.parquet",
                 [{"__participant": row["key"], **row} for row in raw_visits],
-                {**person, "code": text, "day": day, "value": number},
+                {**person, "code": text, "day": day, "value": number, "source": text},
             )
         ],
     }
@@ -119,14 +145,14 @@ def files_of(
             write(
                 folder / "out_people.parquet",
                 [{"id": pseudonym(row["key"]), **row} for row in out_people],
-                {"id": text, "sex": text, "age": text, "salary": text},
+                {"id": text, "sex": text, "age": text, "salary": text, "source": text},
             )
         ],
         "visits": [
             write(
                 folder / "out_visits.parquet",
                 [{"id": pseudonym(row["key"]), **row} for row in out_visits],
-                {"id": text, "code": text, "day": day, "value": number},
+                {"id": text, "code": text, "day": day, "value": number, "source": text},
             )
         ],
     }
