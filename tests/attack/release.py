@@ -142,6 +142,7 @@ class Release:
         default_factory=lambda: {("visit", "day"): (date(2020, 1, 1), date(2022, 6, 18))}  # days 0 to 899
     )
     eligible: pa.Table | None = None
+    twins: pa.Table | None = None
 
     def order(self, table: str) -> str:
         """The lawful order of a table's rows."""
@@ -206,6 +207,7 @@ class Release:
             recorded=self.recorded,
             forbidden=self.forbidden,
             windows=self.windows,
+            twins=self.twins,
         )
         return verify(Staged(self.paths), expectation, spill=spill)
 

@@ -117,7 +117,7 @@ def _judge(
                     questions, table, number, parts[table.name], surveys[table.name], expectation
                 ).check()
         evidence = None
-        if not any(table.via for table in tables):
+        if expectation.twins is None and not any(table.via for table in tables):
             evidence = gathered.evidence([e for t in tables for e in ends(t, parts[t.name], surveys[t.name])])
     return VerifierReport(
         ok=not findings,

@@ -62,8 +62,8 @@ class Expectation:
     `recorded` is what the manifest says; `forbidden` are texts (say, source identifiers) that no cell may equal.
     `standing` has (table, position) of the parts that are released already and stay, as the ledger records them, and
     `held` the evidence of an earlier verdict on them: they are not read again, but judged together with the staged
-    ones. `twins` (pseudonym, person) names pseudonyms that are one person, who counts once towards k; with it nothing
-    stands, everything is read.
+    ones. `twins` (pseudonym, person) names pseudonyms that are one person, who counts once towards k and towards what a
+    value needs; with it nothing stands, everything is read.
     `windows` has for each (table, column) of moved dates the first and the last day that they may leave by; a column of
     shifted dates without one may hold none.
     The stricter of `k` and the plan's own k applies.
@@ -107,7 +107,7 @@ class VerifierReport:
     `k_reached` is the smallest number of people (families, where the plan releases them) of any class in any table,
     0 where nobody is released; `max_risk` is 1 / k_reached. Counts are exact: round them before showing them. `rows`
     and `sha256` are of the staged parts. `evidence` is what a later verdict may go on from, None where the rows of a
-    part cannot be traced to people by that part alone.
+    part cannot be traced to people by that part alone, and where people have several pseudonyms.
     """
 
     ok: bool

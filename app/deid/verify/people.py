@@ -57,14 +57,14 @@ def check_people(
     personal = [(number, table) for number, table in enumerate(tables) if table.personal]
     _allow(reader, expectation.eligible, personal)
     several = expectation.twins is not None
+    if expectation.twins is not None:
+        whole.name_twins(reader, expectation.twins)
     if roster is None:
         reader.do("CREATE TEMP TABLE member (p UBIGINT, unit VARCHAR, class INTEGER)")
     else:
         rows, labels = classed(reader, roster, gathered, parts[roster.name], expectation.plan)
-        if expectation.twins is not None:
-            census.classes, twice = whole.members(
-                reader, tables, roster, gathered, rows, labels, expectation.twins, expectation
-            )
+        if several:
+            census.classes, twice = whole.members(reader, tables, roster, gathered, rows, labels, expectation)
             census.refuse("person_repeated", twice, table=roster.name)
         else:
             # Of parts that stay a verdict has said so, and parts share nobody.
@@ -77,8 +77,8 @@ def check_people(
         if table is not roster:
             _present(reader, table, number, personal, roster, expectation, census)
         if table is not roster or several:
-            families = several or (roster is not None and bool(roster.of_role("family_id")))
-            _cells(reader, table, number, k, families, census)
+            families = roster is not None and bool(roster.of_role("family_id"))
+            _cells(reader, table, number, k, families, several, census)
         for out in table.of_role("sensitive"):
             _sensitive(reader, table, number, gathered, out.name, out.column.role, census)
     _suppression(reader, tables, roster, expectation, census)
@@ -147,12 +147,17 @@ def _present(
     census.refuse("suppressed_person", found, table=table.name)
 
 
-def _cells(reader: Reader, table: Leaving, number: int, k: int, families: bool, census: Census) -> None:
-    """Every (class, table) holds nobody or at least k; `seen_<n>` has each person once."""
-    count = "count(DISTINCT coalesce(unit, p::VARCHAR))" if families else "count(p)"
+def _cells(
+    reader: Reader, table: Leaving, number: int, k: int, families: bool, several: bool, census: Census
+) -> None:
+    """Every (class, table) holds nobody or at least k; `seen_<n>` has each pseudonym once, of which a person has one
+    unless there are `several`."""
+    one = whole.PERSON if several else "p"
+    count = f"count(DISTINCT coalesce(unit, {one}::VARCHAR))" if families or several else "count(p)"
+    twins = "LEFT JOIN twin USING (p)" if several else ""
     cells = (
         f"SELECT coalesce(class, {OUTSIDE}) AS class, {count} AS n "
-        f"FROM seen_{number} LEFT JOIN member USING (p) WHERE p IS NOT NULL GROUP BY ALL"
+        f"FROM seen_{number} LEFT JOIN member USING (p) {twins} WHERE p IS NOT NULL GROUP BY ALL"
     )
     found = reader.row(f"SELECT min(n) AS least, count(*) FILTER (WHERE n < {k}) AS small FROM ({cells})")
     if found["least"] is not None:

@@ -14,6 +14,7 @@ from app.deid.verify.reader import Reader, bits
 from app.deid.verify.scope import Leaving, Out
 from app.deid.verify.sharing import people_of_values
 from app.deid.verify.survey import Survey
+from app.deid.verify.whole import PERSON
 from app.errors import Finding
 from app.schemas.dictionary import Code
 
@@ -27,16 +28,18 @@ def check_rare(
     expectation: Expectation,
 ) -> Iterator[Finding]:
     """Codes, and identifying labels outside the participant table, by distinct people and not rows. Parts of a table
-    share no first person, so that their people add up; on a link table the others are counted one by one."""
-    in_order = table.via is None and len(table.persons) == 1 and not surveyed.unsorted
+    share no first person, so that their people add up; the others of a link table, and who has several pseudonyms, are
+    counted one by one. After `check_people`."""
+    twins = expectation.twins is not None
+    several = twins or len(table.persons) > 1
+    in_order = table.via is None and not several and not surveyed.unsorted
     for out in table.outs:
         least = _least(table, out, expectation)
         if least is None:
             continue
-        several = len(table.persons) > 1
         counted = f"v, {bits('p')} AS p" if several else "v, count(DISTINCT p) AS n"
 
-        def read(rows: str, out: Out = out, counted: str = counted, several: bool = several) -> str:
+        def read(rows: str, out: Out = out, counted: str = counted) -> str:
             pairs = (
                 f"SELECT DISTINCT v, p FROM ({persons(table, number, rows, out.name)}) WHERE v IS NOT NULL"
             )
@@ -46,9 +49,10 @@ def check_rare(
             return people_of_values(part.path, table.persons[0], out.name)
 
         laid = gathered.lay(f"codes/{table.name}/{out.name}", table.name, read, told if in_order else None)
-        people = "count(DISTINCT p)" if several else "sum(n)"
+        people = f"count(DISTINCT {PERSON if twins else 'p'})" if several else "sum(n)"
+        pairs = f"{laid} LEFT JOIN twin USING (p)" if twins else laid
         few = reader.number(
-            f"SELECT count(*) FROM (SELECT v FROM {laid} GROUP BY v HAVING {people} < {least})"
+            f"SELECT count(*) FROM (SELECT v FROM {pairs} GROUP BY v HAVING {people} < {least})"
         )
         if few:
             yield refusal("rare_label", table=table.name, column=out.name, count=few)

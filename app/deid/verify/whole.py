@@ -14,6 +14,18 @@ from app.deid.verify.order import persons
 from app.deid.verify.reader import Reader, bits
 from app.deid.verify.scope import SOURCE, Leaving, labels_of
 
+PERSON = "coalesce(person, p)"
+"""SQL: one pseudonym of whoever has `p`, always the same, where `twin` is joined to it."""
+
+
+def name_twins(reader: Reader, twins: pa.Table) -> None:
+    """Make `twin` (p, person): the pseudonyms that are one person with others, and the first of that person's."""
+    reader.load("twins", twins)
+    named = f"SELECT {bits('pseudonym')} AS p, min(person) AS person FROM twins GROUP BY 1"
+    reader.do(
+        f"CREATE TEMP TABLE twin AS SELECT p, min(p) OVER (PARTITION BY person) AS person FROM ({named})"
+    )
+
 
 def members(
     reader: Reader,
@@ -22,18 +34,17 @@ def members(
     gathered: Gathered,
     roster_rows: str,
     labels: list[str],
-    twins: pa.Table,
     expectation: Expectation,
 ) -> tuple[int, int]:
     """Make `member` (p, unit, class) from what the participant table tells (its rows (p, unit, class), and the labels
-    of `classes`); how many classes, and how many rows too many."""
+    of `classes`); how many classes, and how many rows too many. After `name_twins`."""
     rows = f"(SELECT * FROM {roster_rows} JOIN classes USING (class))"
-    family = "family, " if roster.of_role("family_id") else ""
-    reader.load("twins", twins)
+    unit = f"{PERSON}::VARCHAR"
+    if roster.of_role("family_id"):
+        unit = f"coalesce(family, {unit})"
     reader.do(
-        f"CREATE TEMP TABLE labelled AS SELECT p, coalesce({family}'person ' || w.person, p::VARCHAR) AS unit, "
-        f"row({', '.join(['true', *labels])}) AS l FROM {rows} LEFT JOIN "
-        f"(SELECT {bits('pseudonym')} AS p, min(person) AS person FROM twins GROUP BY ALL) w USING (p)"
+        f"CREATE TEMP TABLE labelled AS SELECT p, {unit} AS unit, row({', '.join(['true', *labels])}) AS l "
+        f"FROM {rows} LEFT JOIN twin USING (p)"
     )
     linked = expectation.plan.linkage and SOURCE in roster.names
     single = "p"

@@ -155,7 +155,8 @@ def drop_small_outsiders(
     Answers the people of that class per table, before it was dropped."""
     counts = {}
     for i, table in enumerate(event_tables(source)):
-        counts[table.name] = _number(con, f"SELECT count(*) FROM present_{i} JOIN outsiders USING (key)")
+        there = f"present_{i} JOIN outsiders USING (key) JOIN x USING (key)"
+        counts[table.name] = _number(con, f"SELECT count(DISTINCT x.counted) FROM {there}")
     if any(0 < count < k for count in counts.values()):
         con.execute("DELETE FROM outsiders")
         refresh_inside(con)

@@ -16,11 +16,12 @@ from app.deid import counts
 from app.engines.duckdb import people as engine_people
 from app.errors import Problem
 from app.gate import recording
-from app.models import DatasetVersion, Extract, LinkedPerson
+from app.models import Consent, DatasetVersion, Extract, LinkedPerson
 from app.schemas.counts import CountQuestion
 from app.schemas.plan import Plan, PlannedTable, Privacy, plan_hash
 from tests import united
 from tests.united import Two
+from tests.world import NOW
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +202,26 @@ def test_the_verifier_counts_people_itself(tmp_path: Path, monkeypatch: pytest.M
         both.release(both.permit(bare))
     assert refused.value.code == "verification_failed"
     assert {f.code for f in refused.value.findings} == {"class_below_k"}
+    db.dispose()
+
+
+def test_people_without_labels_are_counted_once_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for document, table in ((united.HANBIT, 1), (united.SAEBOM, 1), (united.UNITED, 1)):
+        monkeypatch.setitem(document["tables"][table], "domain", "lifelog")
+    db = Database(f"sqlite:///{tmp_path / 'o.db'}")
+    two = united.make(db, tmp_path, people=30, both=3)
+    with db.unit_of_work() as session:
+        for side in (two.hanbit, two.saebom):
+            for key in side.keys:
+                session.add(Consent(participant_key=key, domain="lifelog", cohort_id=side.cohort_id, state="granted",
+                                    purposes=[], given_at=None, valid_until=None, changed_at=NOW))  # fmt: skip
+            for key in side.keys[:3]:
+                session.get_one(Consent, (key, "clinical")).state = "withdrawn"
+    extract = released(two, linkage=False, holder="client:a")
+    # Six participants of three people have visits and no labels: fewer people than k, so none of them leaves.
+    assert len(sources_by_person(two, extract, "visits")) == 54
     db.dispose()
 
 
