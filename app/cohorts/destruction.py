@@ -101,8 +101,9 @@ class DestructionService:
 
     def _new(self, session: Session, cohort: Cohort) -> Destruction | None:
         waiting = queries.waiting(session, cohort.id)
-        not_yet = queries.unsettled(session, {row.participant_key for row in waiting if row.participant_key})
-        settled = queries.is_settled(session, cohort.id)
+        not_yet = queries.not_carried(session, cohort.id)
+        settled = not not_yet and queries.is_settled(session, cohort.id)
+        not_yet |= queries.unsettled(session, {row.participant_key for row in waiting if row.participant_key})
         leaving = [
             row for row in waiting if (settled if row.kind == ENDED else row.participant_key not in not_yet)
         ]

@@ -93,6 +93,15 @@ def unsettled(session: Session, keys: Collection[int]) -> set[int]:
     return found
 
 
+def not_carried(session: Session, cohort_id: str) -> set[int]:
+    """The people of a cohort who left by a word whose job has not ended well, wherever that stands: until it has, no
+    withdrawal of theirs says what it is that their extracts have to be told."""
+    query = select(Job.arguments).where(
+        Job.kind == "take_withdrawals", Job.subject == cohort_id, Job.state.not_in(("done", "retried"))
+    )
+    return {int(entry[0]) for said in session.scalars(query) for entry in said.get("withdrawn", [])}
+
+
 def tables(session: Session, cohort_id: str) -> list[tuple[str, str]]:
     """(version, table) of every table that any version of the cohort holds in the vault."""
     query = (

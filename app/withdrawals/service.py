@@ -127,7 +127,10 @@ class WithdrawalService:
                 if session.get(Withdrawal, id_) is not None:
                     continue  # it ran before, or was replayed from the journal
                 if is_forgotten(session, int(key)):
-                    continue  # destroyed meanwhile, which reached every copy
+                    # Destruction waits for this job: whatever went wrong, the mark stays until somebody has looked.
+                    if cohort.ended_at is None:
+                        raise RuntimeError("somebody was destroyed before their extracts were told")
+                    continue  # the whole cohort left, which reached every copy
                 self._carry(
                     session, cohort, int(key), list(domains), kind, "platform", now, carried=True, id_=id_, proof=proof,
                     closing=held[int(key)],

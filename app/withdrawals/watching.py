@@ -16,6 +16,7 @@ from app.clock import Clock
 from app.db import Database
 from app.jobs import parking
 from app.models import BlockMark, Cohort, Job, Withdrawal
+from app.schemas.register import DESTROYING
 
 OPEN = Gauge("baekman_withdrawals_open", "Withdrawals that are not closed.", ("state",))
 OLDEST = Gauge("baekman_withdrawal_oldest_seconds", "Age of the oldest withdrawal that is not closed.")
@@ -90,10 +91,12 @@ def held_up(session: Session, row: Withdrawal) -> dict[str, Any] | None:
 
 def _carries(row: Withdrawal) -> ColumnElement[bool]:
     extracts = select(BlockMark.extract_id).where(BlockMark.withdrawal_id == row.id)
+    # Nobody is destroyed before the registers of their cohort are carried out.
+    of_cohort = ("destroy_rows", "take_withdrawals") if row.kind in DESTROYING else ("destroy_rows",)
     return or_(
         Job.subject == row.id,
         (Job.kind.in_(("narrow_block", "recall_cohort", "reissue_extract"))) & Job.subject.in_(extracts),
-        (Job.kind == "destroy_rows") & (Job.subject == row.cohort_id),
+        Job.kind.in_(of_cohort) & (Job.subject == row.cohort_id),
     )
 
 

@@ -1,0 +1,95 @@
+"""Who leaves by a register and asks for destruction as well: neither word is taken for the other, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select
+
+from app.alarms.desk import JobDesk
+from app.consents import register
+from app.errors import Problem
+from app.jobs import execute
+from app.ledger.parts import listed
+from app.models import Job, RecallNotice
+from tests.integration.destruction.house import House, make
+
+DOMAINS = ["clinical", "lifelog"]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = make(tmp_path_factory.mktemp("ways"))
+    yield made
+    made.world.db.dispose()
+
+
+def by_register(house: House, one: str, domains: list[str], kind: str = "no_further_use") -> None:
+    """What the check of a register does in its transaction."""
+    key, now = house.leaving[one], house.built.clock()
+    with house.world.db.unit_of_work() as session:
+        said = register.Statement("withdrawn", kind=kind)
+        register.set_consent(
+            session, house.world.cohort_id, key, domains, said, at=now, actor="client:hospital"
+        )
+        house.built.house.withdrawals.leave(session, house.world.cohort_id, kind, [(key, domains)], now)
+
+
+def run(house: House, kind: str) -> None:
+    with house.world.db.read() as session:
+        waits = list(session.scalars(select(Job.id).where(Job.kind == kind, Job.state == "waiting")))
+    for one in waits:
+        execute(house.built.db, house.built.clock, house.built.tasks, one)
+
+
+def readable(house: House, one: str) -> bool:
+    """Whether any part with rows of theirs is handed out; parts of now and of before."""
+    name = house.names[house.leaving[one]]
+    with house.world.db.read() as session:
+        parts = [part["name"] for part in listed(session, house.extract, ("ready", "blocked", "replaced"))]
+    for part in parts:
+        try:
+            house.built.house.extracts.check_part(house.extract, part)
+        except Problem:
+            continue
+        path = house.world.var / "outbox" / house.extract / part
+        if name in pq.read_table(path, columns=["pid"])["pid"].cast("string").to_pylist():
+            return True
+    return False
+
+
+def recalled(house: House, one: str) -> int:
+    name = house.names[house.leaving[one]]
+    with house.world.db.read() as session:
+        return list(session.scalars(select(RecallNotice.pseudonym))).count(name)
+
+
+@pytest.mark.parametrize("state", ["parked", pytest.param("running", marks=pytest.mark.again)])
+def test_nobody_is_destroyed_while_the_job_that_carries_their_register_has_not_ended(
+    house: House, state: str
+) -> None:
+    one = house.someone()
+    key = house.leaving[one]
+    assert readable(house, one)
+    by_register(house, one, DOMAINS)
+    with house.world.db.unit_of_work() as session:
+        held = session.scalars(
+            select(Job).where(Job.kind == "take_withdrawals", Job.state == "waiting")
+        ).one()
+        held.state = state
+    taken = house.withdraw(one)
+    for kind in ("narrow_block", "settle_withdrawal", "destroy_rows", "reissue_extract", "settle_withdrawal"):
+        run(house, kind)
+    assert any(house.rows(key).values())
+    assert not readable(house, one)
+    if state == "parked":
+        told = house.receipt(taken)["held_up"]
+        assert told["job"] == held.id
+        JobDesk(house.world.db, house.built.clock).release(held.id)
+    house.work()
+    assert set(house.rows(key).values()) == {0}
+    assert house.receipt(taken)["state"] == "closed"
+    assert recalled(house, one) == 1
+    assert not readable(house, one)
