@@ -2,7 +2,7 @@
 
 The rules of a line against what is held, the same as `held_back` says of one:
 - what is the same changes nothing; withdrawn is withdrawn, unless destruction is asked for now;
-- nobody is brought back by a word that is not later than their withdrawal;
+- nobody is brought back by a word that is not later than their withdrawal, nor by any before they are destroyed;
 - what others said for a minor is replaced only by a word given after the day on which the adult has to be asked.
 """
 
@@ -40,7 +40,11 @@ from app.models import Consent, ConsentChange
 from app.schemas.register import NARROWED
 
 _TOLD = 20  # line numbers told of one reason
-WITHDRAWN_SINCE, RECONSENT_NEEDED = "withdrawn_since", "reconsent_needed"
+WITHDRAWN_SINCE, RECONSENT_NEEDED, DESTRUCTION_ASKED = (
+    "withdrawn_since",
+    "reconsent_needed",
+    "destruction_asked",
+)
 
 
 @dataclass
@@ -58,10 +62,12 @@ class Found:
 
 
 def held_back(
-    *, was: str | None, since: date | None, due: date | None, given_at: date | None, by_proxy: bool
+    *, was: str | None, kind: str, since: date | None, due: date | None, given_at: date | None, by_proxy: bool
 ) -> str | None:
-    """Why a line that grants may not replace what is held; None where it may. `since`: the day of the withdrawal;
-    `due`: from when on the adult has to be asked."""
+    """Why a line that grants may not replace what is held; None where it may. `kind`, `since`: of the withdrawal, and
+    its day; `due`: from when on the adult has to be asked."""
+    if was == "withdrawn" and kind == "destroy":  # extracts would keep them as somebody who consents
+        return DESTRUCTION_ASKED
     if was == "withdrawn" and (given_at is None or since is None or given_at <= since):
         return WITHDRAWN_SINCE
     if was in HOLDING and due is not None and not by_proxy and (given_at is None or given_at < due):
@@ -179,6 +185,7 @@ def _held() -> ColumnElement[str]:
     grown = and_(line.given_at.is_not(None), line.given_at >= consent.adult_due)
     return case(
         (line.state == "withdrawn", None),
+        (and_(consent.state == "withdrawn", consent.kind == "destroy"), DESTRUCTION_ASKED),
         (and_(consent.state == "withdrawn", not_(later)), WITHDRAWN_SINCE),
         (
             and_(

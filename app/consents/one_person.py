@@ -96,7 +96,12 @@ class Writer:
         if same_day and since is not None:
             since -= timedelta(days=1)
         return held_back(
-            was=row.state, since=since, due=row.adult_due, given_at=said.given_at, by_proxy=said.by_proxy
+            was=row.state,
+            kind=row.kind,
+            since=since,
+            due=row.adult_due,
+            given_at=said.given_at,
+            by_proxy=said.by_proxy,
         )
 
     def _write(

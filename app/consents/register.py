@@ -32,6 +32,8 @@ HELD_BACK = {
     changes.WITHDRAWN_SINCE: "lines would grant again what was withdrawn; they say nothing that was given later",
     changes.RECONSENT_NEEDED: "lines would replace what others said for a minor; the adult's own word has to be given "
     "on or after the day on which it is due",
+    changes.DESTRUCTION_ASKED: "lines would grant again to somebody whose data are being destroyed; once they are "
+    "gone, the same lines enrol a new participant",
 }
 
 

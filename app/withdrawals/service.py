@@ -258,8 +258,11 @@ class WithdrawalService:
         # `carried`: the register has taken the consents back already, so they no longer count as held; it is not
         # asked to do it again, for meanwhile the person may have given a new word. `closing`: the extracts that hold
         # them, where the caller knows and orders their narrowing for all at once.
-        if kind == "destroy" and proof is None:
-            proof = of_hash(cohort.id, session.get_one(Participant, key).identity)
+        held = register.granted(session, key)
+        if kind == "destroy":
+            # All their rows go, so no extract keeps those of a domain that the word did not name.
+            domains = list(DOMAINS)
+            proof = proof or of_hash(cohort.id, session.get_one(Participant, key).identity)
         row = Withdrawal(
             id=id_ or new_id("wdr"),
             cohort_id=cohort.id,
@@ -273,8 +276,7 @@ class WithdrawalService:
             commitment=proof,
         )
         session.add(row)
-        held = register.granted(session, key)
-        if not carried:
+        if not carried or kind == "destroy":
             register.withdraw(session, cohort, key, domains, at=now, kind=kind)
         lost = [d for d in domains if d in held or carried]
         closed = holding(session, [key], kind) if closing is None else closing

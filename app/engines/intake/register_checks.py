@@ -77,7 +77,7 @@ def checks(ages: Ages) -> list[Check]:
         Check("missing_value", name, f"{name} IS NULL", "participant_id, domain and state must be there")
         for name in NEEDED
     ]
-    own = literal(USUAL_KIND), literal(KINDS[0])
+    contact, destroy = literal(KINDS[0]), literal(KINDS[2])
     found += [
         Check("bad_domain", "domain", f"domain NOT IN ({_list((*DOMAINS, EVERY_DOMAIN))})",
               f"the domain is one of {', '.join(DOMAINS)}, {EVERY_DOMAIN}"),
@@ -96,8 +96,10 @@ def checks(ages: Ages) -> list[Check]:
         Check("bad_assent", "assent", "assent NOT IN ('given', 'refused')", "a child's assent is given or refused"),
         Check("assent_refused", "assent", f"assent = 'refused' AND {grants}", "a child who refuses is not in"),
         Check("bad_withdrawal", "withdrawal", f"withdrawal NOT IN ({_list(KINDS)}) OR "
-              f"(withdrawal IS NOT NULL AND {grants}) OR (withdrawal = {own[1]} AND domain <> 'recontact')",
-              f"a withdrawal is one of {', '.join(KINDS)}, of a line that withdraws; no further contact of recontact"),
+              f"(withdrawal IS NOT NULL AND {grants}) OR (withdrawal = {contact} AND domain <> 'recontact') OR "
+              f"(withdrawal = {destroy} AND domain <> {literal(EVERY_DOMAIN)})",
+              f"a withdrawal is one of {', '.join(KINDS)}, of a line that withdraws; no further contact of recontact, "
+              f"and destroy of {EVERY_DOMAIN}: it is of the whole person, single domains leave by {USUAL_KIND}"),
         Check("missing_value", "given_at", f"by_proxy_said AND {grants} AND given_at IS NULL",
               "what others gave for someone needs its day"),
         Check("missing_value", "birth_month", f"by_proxy_said AND {grants} AND birth_month IS NULL",

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from app.db import Database
 from app.errors import Problem
 from app.models import Consent, ConsentChange, Participant, PersonChange
+from app.schemas.register import DOMAINS
 from tests.amounts import first
 from tests.integration.consents.world import FIRST, RegisterWorld, csv_of, line
 
@@ -25,9 +26,10 @@ LINES = [
     line("P1", "all", purposes="HMB;GRU", form_version="2.1", language="ko", given_at="2025-01-02",
          valid_until="2030-01-01", linkage_token="agency:0000000000000001", may_link="yes"),
     line("P2", "clinical", **CHILD),
-    line("P2", "genomic", "withdrawn", withdrawal="destroy"),
+    line("P2", "genomic", "withdrawn", withdrawal="no_further_use"),
     line("P3", "lifelog", purposes="DS:MONDO:0005148", deceased="yes"),
     line("P4", "recontact", "withdrawn", withdrawal="no_further_contact", given_at="2025-06-07"),
+    line("P5", "all", "withdrawn", withdrawal="destroy"),
 ]  # fmt: skip
 
 
@@ -86,10 +88,10 @@ def told(world: RegisterWorld) -> list[Any]:
 
 def test_three_formats_are_one_register(world: RegisterWorld) -> None:
     first = world.load(LINES)
-    assert (first.lines, first.people, first.withdrawn, first.epoch) == (5, 4, 1, 1)
-    assert first.changed == 9 + 2  # nine statements, and of two people something as a whole
+    assert (first.lines, first.people, first.withdrawn, first.epoch) == (6, 5, 1, 1)
+    assert first.changed == 14 + 2  # fourteen statements, and of two people something as a whole
     held = told(world)
-    assert len(held) == 9
+    assert len(held) == 14
     for content in (csv_of(LINES), ndjson(LINES), parquet(LINES)):
         again = world.load(content)
         assert (again.changed, again.epoch, again.withdrawn, again.held_back) == (0, 1, 0, [])
@@ -98,13 +100,11 @@ def test_three_formats_are_one_register(world: RegisterWorld) -> None:
     assert (one.purposes, one.form_version, one.language) == (["GRU", "HMB"], "2.1", "ko")
     assert (one.given_at, one.valid_until) == (date(2025, 1, 2), date(2030, 1, 1))
     assert (two.by_proxy, two.assent, two.adult_due) == (True, "given", date(2029, 8, 1))
-    assert (world.held("P2", "genomic").kind, world.held("P2", "genomic").given_at) == (
-        "destroy",
-        world.now.date(),
-    )
+    gone = world.held("P5", "genomic")
+    assert (gone.kind, gone.given_at) == ("destroy", world.now.date())
     with world.db.read() as session:
         assert session.scalar(select(PersonChange.epoch).where(PersonChange.deceased)) == 1
-        assert len(session.scalars(select(ConsentChange)).all()) == 9
+        assert len(session.scalars(select(ConsentChange)).all()) == 14
 
 
 @pytest.mark.again
@@ -135,6 +135,10 @@ def test_what_is_held_back_is_told_by_line(world: RegisterWorld) -> None:
     later = world.load([line("P1", given_at="2026-03-03"), line("P2", given_at="2025-09-01")])
     assert (later.changed, later.held_back) == (2, [])
     assert (world.held("P1").state, world.held("P2").adult_due) == ("granted", None)
+    world.load([line("P1", "all", "withdrawn", withdrawal="destroy")])
+    world.now += timedelta(days=40)
+    never = world.load([line("P1", given_at="2026-05-01")])  # no word is later than that
+    assert [(one.code, one.count, one.lines) for one in never.held_back] == [("destruction_asked", 1, (1,))]
 
 
 @pytest.mark.again
@@ -143,9 +147,9 @@ def test_destruction_follows_a_withdrawal_and_nothing_is_taken_back_twice(world:
     world.load([line("P1", "all", "withdrawn")])
     world.load([line("P1", "all", "withdrawn")])
     assert (world.withdrawn, world.epoch()) == ([], 2)
-    world.load([line("P1", "genomic", "withdrawn", withdrawal="destroy")])
-    assert world.withdrawn == [("destroy", world.key("P1"), ["genomic"])]
-    assert world.load([line("P1", "genomic", "withdrawn", withdrawal="destroy")]).changed == 0
+    world.load([line("P1", "all", "withdrawn", withdrawal="destroy")])
+    assert world.withdrawn == [("destroy", world.key("P1"), sorted(DOMAINS))]
+    assert world.load([line("P1", "all", "withdrawn", withdrawal="destroy")]).changed == 0
 
 
 @pytest.mark.again
@@ -218,6 +222,7 @@ BAD: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("kind", {"state": "withdrawn", "withdrawal": "please"}, "bad_withdrawal", "withdrawal"),
     ("kind of a grant", {"withdrawal": "destroy"}, "bad_withdrawal", "withdrawal"),
     ("contact", {"state": "withdrawn", "withdrawal": "no_further_contact"}, "bad_withdrawal", "withdrawal"),
+    ("one domain", {"state": "withdrawn", "withdrawal": "destroy"}, "bad_withdrawal", "withdrawal"),
     ("resident number", {"participant_id": "800101-1234567"}, "identifier", "participant_id"),
     ("resident number as token", {"linkage_token": "8001011234567"}, "identifier", "linkage_token"),
     ("CI as token", {"linkage_token": "A" * 86 + "=="}, "identifier", "linkage_token"),

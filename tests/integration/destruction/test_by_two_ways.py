@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.alarms.desk import JobDesk
-from app.consents import register
+from app.consents import epochs, register
 from app.errors import Problem
 from app.jobs import execute
 from app.ledger.parts import listed
@@ -30,10 +30,8 @@ def by_register(house: House, one: str, domains: list[str], kind: str = "no_furt
     """What the check of a register does in its transaction."""
     key, now = house.leaving[one], house.built.clock()
     with house.world.db.unit_of_work() as session:
-        said = register.Statement("withdrawn", kind=kind)
-        register.set_consent(
-            session, house.world.cohort_id, key, domains, said, at=now, actor="client:hospital"
-        )
+        cohort = epochs.lock(session, house.world.cohort_id)
+        register.withdraw(session, cohort, key, domains, at=now, kind=kind)
         house.built.house.withdrawals.leave(session, house.world.cohort_id, kind, [(key, domains)], now)
 
 
@@ -93,3 +91,32 @@ def test_nobody_is_destroyed_while_the_job_that_carries_their_register_has_not_e
     assert house.receipt(taken)["state"] == "closed"
     assert recalled(house, one) == 1
     assert not readable(house, one)
+
+
+def test_who_is_destroyed_leaves_every_domain_whatever_the_word_named(house: House) -> None:
+    """A line of a register once named one domain, and the rows of all went: what held only others stayed open."""
+    one = house.someone()
+    by_register(house, one, ["lifelog"], "destroy")
+    run(house, "take_withdrawals")
+    run(house, "narrow_block")
+    assert not readable(house, one)
+    house.work()
+    assert set(house.rows(house.leaving[one]).values()) == {0}
+    assert not readable(house, one)
+    assert recalled(house, one) == 1
+
+
+def test_whose_destruction_is_on_its_way_is_granted_nothing_again(house: House) -> None:
+    """The search would find somebody who consents and close nothing; what is destroyed then stays in the extract."""
+    one = house.someone()
+    key, now = house.leaving[one], house.built.clock()
+    house.withdraw(one)
+    said = register.Statement("granted", given_at=now.date())
+    with house.world.db.unit_of_work() as session, pytest.raises(Problem) as refused:
+        register.set_consent(
+            session, house.world.cohort_id, key, DOMAINS, said, at=now, actor="client:hospital"
+        )
+    assert [one.code for one in refused.value.findings] == ["destruction_asked"]
+    house.work()
+    assert not readable(house, one)
+    assert recalled(house, one) == 1
