@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Session
 from app.consents import laid
 from app.consents.cohorts import Behind
 from app.consents.linkage import linked
-from app.models import Dataset, DatasetVersion, LinkedPerson, Participant, VersionSource
+from app.consents.queries import in_force
+from app.models import Consent, Dataset, DatasetVersion, LinkedPerson, Participant, VersionSource
 
 Keys = npt.NDArray[np.int32]
 _BATCH = 100_000
@@ -148,6 +150,22 @@ def parted(session: Session, of: Behind, others: Mapping[int, list[int]]) -> dic
         key: [one for one in of_key if person.get(one) != person.get(key)] for key, of_key in others.items()
     }
     return {key: sorted(found) for key, found in parts.items() if found}
+
+
+def others_consent(session: Session, project_id: str, key: int | None, on: date) -> set[str]:
+    """The domains of which somebody else consents who has the pseudonym of this person in a project. Of whoever was
+    destroyed (None) it is not known whose it was as well: of anybody who was given there as linked."""
+    query = (
+        select(Consent.domain)
+        .join(LinkedPerson, LinkedPerson.participant_key == Consent.participant_key)
+        .where(LinkedPerson.project_id == project_id, in_force(on))
+    )
+    if key is not None:
+        own = select(LinkedPerson.seed).where(
+            LinkedPerson.project_id == project_id, LinkedPerson.participant_key == key
+        )
+        query = query.where(LinkedPerson.participant_key != key, LinkedPerson.seed == own.scalar_subquery())
+    return set(session.scalars(query.distinct()))
 
 
 def projects_of(session: Session, keys: Iterable[int]) -> list[str]:

@@ -13,12 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import ledger
+from app.consents import linking
 from app.consents.queries import in_force
 from app.errors import Problem
 from app.extracts.service import ExtractService
 from app.ledger.parts import listed
 from app.models import Consent, DatasetVersion, Extract, Permit, RecallNotice, Withdrawal
 from app.schemas.dictionary import Dictionary
+from app.schemas.mapping import SOURCE
 from app.schemas.plan import Plan
 
 MARK = "monitor"  # begins the marks that close an extract until a steward has looked; no withdrawal's id does
@@ -46,10 +48,11 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class _Sought:
-    """By table: the columns that hold pseudonyms, and the pseudonyms that must not stand in them."""
+    """By table: the columns that hold pseudonyms, and the pseudonyms that must not stand in them; by source, where
+    rows of others under the same pseudonym rightly stay (None: in no row at all)."""
 
     columns: dict[str, list[str]]
-    gone: dict[str, frozenset[str]]
+    gone: dict[str, dict[str | None, set[str]]]
 
 
 def watch(service: ExtractService, *, close: bool) -> Watched:
@@ -65,7 +68,7 @@ def watch(service: ExtractService, *, close: bool) -> Watched:
             sought = _sought(session, service, extract_id)
             parts = listed(session, extract_id, ("ready", "blocked", "replaced"))
         told.extracts += 1
-        told.people += len(frozenset().union(*sought.gone.values()))
+        told.people += len(set[str]().union(*(one for of in sought.gone.values() for one in of.values())))
         found, leaking = set[str](), 0
         for part in parts:
             seen = _people(service, extract_id, part["name"], int(part["bytes"]), part["table"], sought)
@@ -93,20 +96,30 @@ def _sought(session: Session, service: ExtractService, extract_id: str) -> _Soug
     plan = Plan.model_validate(session.get_one(Permit, row.permit_id).plan)
     dictionary = Dictionary.model_validate(session.get_one(DatasetVersion, row.version_id).dictionary)
     columns = {t.name: [c.name for c in t.columns if c.transform == "pseudonymise"] for t in plan.tables}
-    gone: dict[str, set[str]] = {t.name: set() for t in plan.tables}
+    tells = {
+        t.name for t in plan.tables if any(c.name == SOURCE and c.transform != "drop" for c in t.columns)
+    }
+    gone: dict[str, dict[str | None, set[str]]] = {t.name: {} for t in plan.tables}
+    on = service.clock().date()
     notices = (
-        select(RecallNotice.pseudonym, Withdrawal.domains, Withdrawal.participant_key)
+        select(RecallNotice.pseudonym, RecallNotice.source, Withdrawal.domains, Withdrawal.participant_key)
         .join(Withdrawal, Withdrawal.id == RecallNotice.withdrawal_id)
         .where(RecallNotice.extract_id == extract_id)
     )
-    for pseudonym, domains, key in session.execute(notices):
+    for pseudonym, source, domains, key in session.execute(notices):
         # Who has consented again since may stand there again; who was destroyed has nothing to consent with.
-        back = select(Consent.domain).where(Consent.participant_key == key, in_force(service.clock().date()))
+        back = select(Consent.domain).where(Consent.participant_key == key, in_force(on))
         lost = set(domains) - set(session.scalars(back) if key is not None else ())
+        shared = plan.linkage and source is not None
+        others = (
+            linking.others_consent(session, row.project_id, key, on) if shared and gone.keys() - tells else ()
+        )
         for name in gone:
-            if dictionary.table(name).domain in lost:
-                gone[name].add(pseudonym)
-    return _Sought(columns, {name: frozenset(people) for name, people in gone.items()})
+            domain = dictionary.table(name).domain
+            if domain not in lost or (shared and name not in tells and domain in others):
+                continue
+            gone[name].setdefault(source if shared and name in tells else None, set()).add(pseudonym)
+    return _Sought(columns, gone)
 
 
 def _people(
@@ -119,16 +132,24 @@ def _people(
     except Problem:
         return set()  # nobody reads it
     found: set[str] = set()
-    wanted = pa.array(sorted(sought.gone[table]), pa.string())
+    names, gone = sought.columns[table], sought.gone[table]
+    wanted = {source: pa.array(sorted(people), pa.string()) for source, people in gone.items()}
+    columns = names if wanted.keys() <= {None} else [*names, SOURCE]
     with tempfile.TemporaryFile() as file:
         for chunk in _bytes(service, f"{extract_id}/{name}", size):
             file.write(chunk)
         if file.tell() != size:
             return set()  # its bytes are gone
-        for batch in pq.ParquetFile(file).iter_batches(columns=sought.columns[table]):
-            for column in batch.columns:
-                texts = column.cast(pa.string())
-                found |= set(texts.filter(pc.is_in(texts, value_set=wanted)).to_pylist())
+        for batch in pq.ParquetFile(file).iter_batches(columns=columns):
+            for source, people in wanted.items():
+                rows = (
+                    batch
+                    if source is None
+                    else batch.filter(pc.equal(batch[SOURCE].cast(pa.string()), source))
+                )
+                for column in names:
+                    texts = rows[column].cast(pa.string())
+                    found |= set(texts.filter(pc.is_in(texts, value_set=people)).to_pylist())
     return found
 
 

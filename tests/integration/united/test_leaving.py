@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.auth.policy import ROLE_SCOPES, Actor
 from app.cohorts.consents import ConsentService
@@ -22,10 +23,21 @@ from app.crosswalk import project_ids
 from app.db import Database
 from app.deid import pseudonyms
 from app.errors import Problem
+from app.extracts.watching import watch
 from app.jobs.engine import InlineEngine
 from app.keyring import open_keyring
 from app.main import Built, build
-from app.models import Cohort, Extract, Participant, Permit, Project, RecallNotice, VaultTable, Withdrawal
+from app.models import (
+    Cohort,
+    Extract,
+    Part,
+    Participant,
+    Permit,
+    Project,
+    RecallNotice,
+    VaultTable,
+    Withdrawal,
+)
 from app.schemas.plan import Privacy
 from app.settings import Settings
 from tests import united
@@ -97,6 +109,41 @@ class Site:
     def names(self, extract: str, keys: list[int]) -> list[str]:
         """How the project knows these participants now."""
         return names_of(self.two, extract, keys)
+
+    def watched(self) -> list[tuple[str, int]]:
+        """What the monitor finds: (extract, people)."""
+        return [
+            (leak.extract_id, leak.people) for leak in watch(self.built.house.extracts, close=False).leaks
+        ]
+
+    @contextmanager
+    def planted(self, name: str, source: str) -> Iterator[None]:
+        """Meanwhile the linked extract hands out somebody's row in `people` as one of this source."""
+        with self.built.db.read() as session:
+            query = select(Part).where(
+                Part.extract_id == self.linked, Part.state == "ready", Part.table_name == "people"
+            )
+            parts = {
+                part: self.two.var / "outbox" / self.linked / part.name for part in session.scalars(query)
+            }
+        part, path = next((p, at) for p, at in parts.items() if name in pq.read_table(at)["id"].to_pylist())
+        whole, rows = path.read_bytes(), pq.read_table(path)
+        told = [
+            source if row["id"] == name else row["source"]
+            for row in rows.select(["id", "source"]).to_pylist()
+        ]
+        pq.write_table(rows.set_column(rows.column_names.index("source"), "source", [told]), path)
+        self._measure(part, path)
+        try:
+            yield
+        finally:
+            path.write_bytes(whole)
+            self._measure(part, path)
+
+    def _measure(self, part: Part, path: Path) -> None:
+        with self.built.db.unit_of_work() as session:
+            one = update(Part).where(Part.extract_id == part.extract_id, Part.name == part.name)
+            session.execute(one.values(bytes=path.stat().st_size))
 
     def vault_rows(self, key: int) -> int:
         with self.built.db.read() as session:
@@ -180,6 +227,31 @@ def test_who_is_destroyed_at_one_institution_keeps_nothing_there_and_everything_
         assert (row.state, row.participant_key) == ("closed", None)
     # Nobody is found on any way by the monitor, linked or apart.
     assert site.built.gate.look().seen == []
+    assert site.watched() == []
+    with site.planted(
+        shared, "hanbit"
+    ):  # a row of those that went, under the pseudonym that others rightly have
+        assert site.watched() == [(site.linked, 1)]
+
+
+@pytest.mark.again
+def test_a_shared_pseudonym_is_no_leak_where_no_column_tells_the_source(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    there, here = site.two.linked[9]
+    columns = {"people": ["id", "sex", "source"], "visits": ["id", "day"]}
+    bare = site.two.permit(site.two.plan_of(columns, 5).model_copy(update={"linkage": True}), "client:bare")
+    site.two.release(bare)
+    [shared, _same] = site.names(bare, [there, here])
+    site.withdraw(site.two.hanbit, "H9")
+    site.jobs.drain()
+    assert site.recalled(bare) == [(shared, "hanbit")]
+    assert site.two.rows(bare, "visits", f"SELECT count(*) > 0 FROM parts WHERE id = '{shared}'") == [(True,)]
+    assert site.watched() == []
+    site.two.withdraw(
+        site.two.saebom, here
+    )  # planted: nothing was closed, though nobody under it consents any more
+    assert site.watched() == [(bare, 1)]
+    site.built.db.dispose()
 
 
 @pytest.mark.again
