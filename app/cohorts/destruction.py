@@ -22,7 +22,7 @@ from app.engines.destruction import DestructionEngine, Rewritten
 from app.jobs import JobContext, enqueue
 from app.models import Cohort, DatasetVersion, Destruction, VaultTable
 from app.schemas.dictionary import Dictionary
-from app.schemas.register import ENDED
+from app.schemas.register import DESTROYING, ENDED
 from app.storage.held import objects_of
 
 SYSTEM = "system"
@@ -257,9 +257,9 @@ class DestructionService:
             session.flush()
             queries.forget_arguments(session, cohort.id, {row.id for row in concerned}, keys)
             queries.forget_answers(session, {row.id for row in concerned})
-            waited = set(held.withdrawals)
             for row in concerned:
-                if row.id in waited:
+                # Also what was ordered twice and is not settled yet: without its key nothing would pick it up again.
+                if row.kind in DESTROYING and "destroyed_at" not in row.receipt:
                     row.receipt = {**row.receipt, "destroyed_at": now.isoformat(), "destroyed": counts}
                     data = {**counts, "commitment": row.commitment}
                     self._note(session, cohort, "withdrawal.destroyed", row.id, data)

@@ -35,9 +35,12 @@ def by_register(house: House, one: str, domains: list[str], kind: str = "no_furt
         house.built.house.withdrawals.leave(session, house.world.cohort_id, kind, [(key, domains)], now)
 
 
-def run(house: House, kind: str) -> None:
+def run(house: House, kind: str, subject: str | None = None) -> None:
+    query = select(Job.id).where(Job.kind == kind, Job.state == "waiting")
+    if subject is not None:
+        query = query.where(Job.subject == subject)
     with house.world.db.read() as session:
-        waits = list(session.scalars(select(Job.id).where(Job.kind == kind, Job.state == "waiting")))
+        waits = list(session.scalars(query))
     for one in waits:
         execute(house.built.db, house.built.clock, house.built.tasks, one)
 
@@ -91,6 +94,19 @@ def test_nobody_is_destroyed_while_the_job_that_carries_their_register_has_not_e
     assert house.receipt(taken)["state"] == "closed"
     assert recalled(house, one) == 1
     assert not readable(house, one)
+
+
+def test_both_of_two_orders_are_closed_where_the_second_is_settled_after_the_rows_went(house: House) -> None:
+    one = house.someone()
+    orders = [house.withdraw(one), house.withdraw(one)]
+    run(house, "narrow_block")
+    run(house, "settle_withdrawal", orders[0]["id"])
+    run(house, "destroy_rows")
+    assert set(house.rows(house.leaving[one]).values()) == {0}
+    house.work()
+    receipts = [house.receipt(order) for order in orders]
+    assert [receipt["state"] for receipt in receipts] == ["closed", "closed"]
+    assert receipts[0]["receipt"]["destroyed"] == receipts[1]["receipt"]["destroyed"]
 
 
 def test_who_is_destroyed_leaves_every_domain_whatever_the_word_named(house: House) -> None:
