@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, record
@@ -24,8 +24,8 @@ from app.models import Cohort, Consent, Participant
 from app.schemas.register import DOMAINS, NARROWED, UNLINKED, USUAL_KIND
 
 __all__ = [
-    "DOMAINS", "Loaded", "Statement", "end", "ended", "find", "granted", "hasher_of", "load", "narrow", "of_age",
-    "purposes_of", "set_consent", "withdraw",
+    "DOMAINS", "Loaded", "Statement", "cohorts_due", "end", "ended", "find", "granted", "hasher_of", "load", "narrow",
+    "of_age", "purposes_of", "set_consent", "withdraw",
 ]  # fmt: skip
 
 HELD_BACK = {
@@ -196,15 +196,20 @@ def granted(session: Session, key: int) -> set[str]:
     return set(session.scalars(query))
 
 
-def ended(session: Session, on: date) -> dict[str, dict[int, list[str]]]:
-    """Cohort -> person -> domains whose consent ended by its own date before this day and still counts as held."""
-    return _due(session, Consent.state.in_(HOLDING), Consent.valid_until < on)
+def cohorts_due(session: Session, on: date) -> list[str]:
+    """The cohorts, by id, in which somebody is `ended` or `of_age`: who it is, is asked again when it is locked."""
+    query = select(Consent.cohort_id).where(or_(_has_ended(on), _is_of_age(on))).distinct()
+    return list(session.scalars(query.order_by(Consent.cohort_id)))
 
 
-def of_age(session: Session, on: date) -> dict[str, dict[int, list[str]]]:
-    """Cohort -> person -> domains granted for a minor whose own word is due on this day, or was before."""
-    alive = or_(Consent.valid_until.is_(None), Consent.valid_until >= on)  # what has ended is not due
-    return _due(session, Consent.state == "granted", Consent.adult_due <= on, alive)
+def ended(session: Session, cohort_id: str, on: date) -> dict[int, list[str]]:
+    """Person -> domains whose consent ended by its own date before this day and still counts as held."""
+    return _due(session, cohort_id, _has_ended(on))
+
+
+def of_age(session: Session, cohort_id: str, on: date) -> dict[int, list[str]]:
+    """Person -> domains granted for a minor whose own word is due on this day, or was before."""
+    return _due(session, cohort_id, _is_of_age(on))
 
 
 def end(
@@ -217,11 +222,20 @@ def end(
     return writer.count
 
 
-def _due(session: Session, *conditions: ColumnElement[bool]) -> dict[str, dict[int, list[str]]]:
-    query = select(Consent.cohort_id, Consent.participant_key, Consent.domain).where(*conditions)
-    found: dict[str, dict[int, list[str]]] = {}
-    for cohort_id, key, domain in session.execute(query.order_by(Consent.participant_key, Consent.domain)):
-        found.setdefault(cohort_id, {}).setdefault(key, []).append(domain)
+def _has_ended(on: date) -> ColumnElement[bool]:
+    return and_(Consent.state.in_(HOLDING), Consent.valid_until < on)
+
+
+def _is_of_age(on: date) -> ColumnElement[bool]:
+    alive = or_(Consent.valid_until.is_(None), Consent.valid_until >= on)  # what has ended is not due
+    return and_(Consent.state == "granted", Consent.adult_due <= on, alive)
+
+
+def _due(session: Session, cohort_id: str, due: ColumnElement[bool]) -> dict[int, list[str]]:
+    query = select(Consent.participant_key, Consent.domain).where(Consent.cohort_id == cohort_id, due)
+    found: dict[int, list[str]] = {}
+    for key, domain in session.execute(query.order_by(Consent.participant_key, Consent.domain)):
+        found.setdefault(key, []).append(domain)
     return found
 
 

@@ -157,27 +157,31 @@ class WithdrawalService:
                 )  # fmt: skip
         return done
 
-    @retried
     def end_by_date(self) -> int:
         """Consent that ends by its own date ends as a withdrawal does, in every copy; how many people it was.
 
         A minor who has come of age keeps what is there, and is in nothing new until their own word comes.
         """
-        now, ended = self.clock(), 0
+        with self.db.read() as session:
+            cohorts = register.cohorts_due(session, self.clock().date())
+        return sum(self._end_by_date(cohort_id) for cohort_id in cohorts)
+
+    @retried
+    def _end_by_date(self, cohort_id: str) -> int:
         with self.db.unit_of_work() as session:
-            for cohort_id, people in register.of_age(session, now.date()).items():
-                cohort = epochs.lock(session, cohort_id)
-                count = register.end(session, cohort, people, "reconsent_due", at=now)
+            # Read under the lock: a register that was being loaded until now may have renewed them.
+            cohort = epochs.lock(session, cohort_id)
+            now = self.clock()
+            if grown := register.of_age(session, cohort_id, now.date()):
+                count = register.end(session, cohort, grown, "reconsent_due", at=now)
                 self._note_ends(session, cohort, "consent.came_of_age", count, now)
-            for cohort_id, people in register.ended(session, now.date()).items():
-                cohort = epochs.lock(session, cohort_id)
+            if people := register.ended(session, cohort_id, now.date()):
                 leaving = sorted(people.items())
                 for start in range(0, len(leaving), MOST_AT_ONCE):
                     self.leave(session, cohort_id, USUAL_KIND, leaving[start : start + MOST_AT_ONCE], now)
                 count = register.end(session, cohort, people, "ended", at=now)
                 self._note_ends(session, cohort, "consent.ended_by_date", count, now)
-                ended += len(people)
-        return ended
+            return len(people)
 
     def get(self, actor: Actor, withdrawal_id: str) -> dict[str, Any]:
         """The receipt as it stands: counts and times, and no one's name."""

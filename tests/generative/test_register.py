@@ -184,12 +184,11 @@ class Register(RuleBasedStateMachine):
         now = self.world.clock()
         on = now.date()
         with self.db.unit_of_work() as session:
-            for due, state in (
-                (register.of_age(session, on), "reconsent_due"),
-                (register.ended(session, on), "ended"),
+            for people, state in (
+                (register.of_age(session, FIRST, on), "reconsent_due"),
+                (register.ended(session, FIRST, on), "ended"),
             ):
-                for people in due.values():
-                    register.end(session, session.get_one(Cohort, FIRST), people, state, at=now)
+                register.end(session, session.get_one(Cohort, FIRST), people, state, at=now)
         for held in self.model.values():
             if (
                 held.state == "granted"
