@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.audit import institution_stream, record
@@ -25,7 +25,7 @@ from app.schemas.register import DOMAINS, NARROWED, UNLINKED, USUAL_KIND
 
 __all__ = [
     "DOMAINS", "Loaded", "Statement", "cohorts_due", "end", "ended", "find", "granted", "hasher_of", "load", "narrow",
-    "of_age", "purposes_of", "set_consent", "withdraw",
+    "of_age", "purposes_of", "said_since", "set_consent", "withdraw", "withdraw_again",
 ]  # fmt: skip
 
 HELD_BACK = {
@@ -164,6 +164,36 @@ def withdraw(
     writer = Writer(session, cohort, at)
     writer.apply({(key, domain): Statement("withdrawn", kind=kind) for domain in domains})
     return writer.count
+
+
+def withdraw_again(
+    session: Session,
+    cohort: Cohort,
+    key: int,
+    domains: Iterable[str],
+    *,
+    said: datetime,
+    at: datetime,
+    kind: str,
+) -> None:
+    """`withdraw` by a word of the moment `said` that a restored database has forgotten: it is of its own day, so that
+    what was given since can be loaded again; what is held by a later word stays."""
+    left, day = sorted(set(domains) - said_since(session, key, said)), said.date()
+    Writer(session, cohort, at).apply(
+        {(key, domain): Statement("withdrawn", given_at=day, kind=kind) for domain in left}
+    )
+    # What was withdrawn before was given again in between, and that is not to come back.
+    before = (Consent.participant_key == key, Consent.domain.in_(left), Consent.state == "withdrawn")
+    session.execute(update(Consent).where(*before, Consent.given_at < day).values(given_at=day))
+
+
+def said_since(session: Session, key: int, moment: datetime) -> set[str]:
+    """The domains that a person holds by a word later than a moment: entered after it, and not of a day before."""
+    query = select(Consent.domain).where(
+        Consent.participant_key == key, Consent.state.in_(HOLDING), Consent.changed_at > moment,
+        Consent.given_at >= moment.date(),
+    )  # fmt: skip
+    return set(session.scalars(query))
 
 
 def narrow(

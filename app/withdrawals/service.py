@@ -207,9 +207,12 @@ class WithdrawalService:
 
     def _again(self, session: Session, entry: Entry, key: int) -> None:
         now, domains, kind = self.clock(), list(entry["domains"]), str(entry["kind"])
+        said = datetime.fromisoformat(entry["at"])
         cohort = session.get_one(Cohort, entry["cohort"], with_for_update=True, populate_existing=True)
         if kind == NARROWED and "purposes" in entry:
-            register.narrow(session, cohort, key, entry["purposes"], at=now)
+            since = register.said_since(session, key, said)
+            left = {domain: codes for domain, codes in entry["purposes"].items() if domain not in since}
+            register.narrow(session, cohort, key, left, at=now)
         elif kind == UNLINKED:
             persons.say(
                 session,
@@ -225,7 +228,7 @@ class WithdrawalService:
         else:
             # An old line knows no purposes: until the register comes again, who narrowed theirs has withdrawn.
             kind = USUAL_KIND if kind == NARROWED else kind
-            register.withdraw(session, cohort, key, domains, at=now, kind=kind)
+            register.withdraw_again(session, cohort, key, domains, said=said, at=now, kind=kind)
         proof = entry.get("commitment")
         self._carry(
             session, cohort, key, domains, kind, "platform", now, carried=True, id_=entry["id"], proof=proof

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -43,9 +44,20 @@ from app.models import (
 )
 from app.settings import Settings
 from app.storage.journal import Journal, JournalBroken
+from app.withdrawals.journal import entry_of
 from tests import world as worlds
 from tests.amounts import first
 from tests.world import World
+
+
+@dataclass
+class Moving:
+    """A clock that the test moves."""
+
+    at: datetime
+
+    def __call__(self) -> datetime:
+        return self.at
 
 
 def source(key: int) -> str:
@@ -186,6 +198,52 @@ def test_who_withdrew_after_the_backup_is_seen_by_nobody_after_the_restore(site:
         lines = session.scalars(select(AuditLine).where(AuditLine.event == "backup.restored")).all()
         assert [line.data["replayed"] for line in lines] == [2]
     assert prepare(site.built).taken == 0
+
+
+def test_consents_given_after_the_withdrawals_are_loaded_again_after_the_restore(site: Site) -> None:
+    """They are days later than what was taken back, and earlier than the restore."""
+    called, ended = site.world.keys[2], site.world.keys[4]
+    now = Moving(worlds.NOW)
+    site.world.clock = now
+    site.reopen()
+    with site.built.db.unit_of_work() as session:
+        for domain in worlds.DOMAINS:
+            session.get_one(Consent, (ended, domain)).valid_until = now().date()
+    folder = site.back_up()
+    now.at += timedelta(days=10)
+    day = now().date()
+    site.withdraw(called)
+    assert site.built.house.withdrawals.end_by_date() == 1
+    site.destroy()
+    site.restore(folder)
+    now.at += timedelta(days=50)
+    site.reopen()
+    assert prepare(site.built).taken == 2
+    for key in (called, ended):
+        with site.built.db.read() as session:
+            taken = session.get_one(Consent, (key, "clinical"))
+        assert (taken.state, taken.given_at) == ("withdrawn", day)
+        site.a_register_says(key, Statement("granted", given_at=day + timedelta(days=10)))
+        with site.built.db.read() as session:
+            assert session.get_one(Consent, (key, "clinical")).state == "granted"
+
+
+def test_a_word_that_is_later_than_a_line_of_the_journal_stays(site: Site) -> None:
+    """The line of a withdrawal whose commit failed: the person said otherwise before the next start. Who withdrew twice
+    is withdrawn from the second time on, whatever was given in between."""
+    key, before, since = site.world.keys[2], worlds.NOW - timedelta(days=5), worlds.NOW - timedelta(days=1)
+    with site.built.db.unit_of_work() as session:
+        identity = session.get_one(Participant, key).identity
+        said = session.get_one(Consent, (key, "clinical"))
+        said.given_at, said.changed_at = worlds.NOW.date() - timedelta(days=3), worlds.NOW - timedelta(days=3)
+    line = entry_of("wdr_lost", site.world.cohort_id, identity, worlds.DOMAINS, "no_further_use", before)
+    again = entry_of("wdr_again", site.world.cohort_id, identity, ["lifelog"], "no_further_use", since)
+    Journal(site.settings.journal_path).add(line, again)
+    assert prepare(site.built).taken == 2
+    with site.built.db.read() as session:
+        clinical, lifelog = (session.get_one(Consent, (key, domain)) for domain in worlds.DOMAINS)
+    assert clinical.state == "granted"
+    assert (lifelog.state, lifelog.given_at) == ("withdrawn", since.date())
 
 
 @pytest.mark.again
