@@ -96,6 +96,7 @@ def test_nobody_is_destroyed_while_the_job_that_carries_their_register_has_not_e
     assert not readable(house, one)
 
 
+@pytest.mark.again
 def test_both_of_two_orders_are_closed_where_the_second_is_settled_after_the_rows_went(house: House) -> None:
     one = house.someone()
     orders = [house.withdraw(one), house.withdraw(one)]
@@ -122,6 +123,7 @@ def test_who_is_destroyed_leaves_every_domain_whatever_the_word_named(house: Hou
     assert recalled(house, one) == 1
 
 
+@pytest.mark.again
 def test_whose_destruction_is_on_its_way_is_granted_nothing_again(house: House) -> None:
     """The search would find somebody who consents and close nothing; what is destroyed then stays in the extract."""
     one = house.someone()
