@@ -12,7 +12,7 @@ WHAT_TO_DO: dict[str, str] = {
     "data_damaged": "Tell the operator, who puts the object back from a backup; then order again.",
     "dictionary_invalid": "Mend every place in `problems` and send the dictionary again; the old one still stands.",
     "dry_run_required": "Order `POST /v1/requests/{id}/dry-run` for the present plan and purpose, anew if others were "
-    "given releases since, and wait until it is ready.",
+    "given releases since or an upgrade measures otherwise, and wait until it is ready.",
     "duo_denied": "Read `problems`: each names the data use term that denies. Change the purpose or ask elsewhere.",
     "engine_cannot": "The operator lets DuckDB build it (setting `engine`), or the plan leaves the column out.",
     "engine_unavailable": "The operator sees to Spark (`baekman doctor`); order again then.",

@@ -1,7 +1,8 @@
 """The numbers of a dry run move in batches: whoever orders one before and after a withdrawal cannot subtract the two.
 
 A dry run tells what an earlier one of the same plan told, whoever asked and for whatever purpose, unless at least
-`least` people differ in what may leave of them. Only then do its numbers become ones that later runs are held against.
+`least` people differ in what may leave of them, or the earlier one was measured otherwise. Only then do its numbers
+become ones that later runs are held against.
 """
 
 from __future__ import annotations
@@ -31,9 +32,17 @@ def differing(one: bytes, other: bytes) -> int:
 
 
 def may_repeat(before: Result, now: Result) -> bool:
-    """Whether the earlier numbers still say all that a decision rests on: they know of the same releases of others, and
-    were laid on all that these could be laid on. One that is being built anew is known from before."""
-    return laid_against(before) == laid_against(now) and _compared(before) >= _compared(now)
+    """Whether the earlier numbers still say all that a decision rests on: they were measured alike, know of the same
+    releases of others, and were laid on all that these could be laid on. One that is being built anew is known from
+    before."""
+    alike = measured_by(before) == measured_by(now) and laid_against(before) == laid_against(now)
+    return alike and _compared(before) >= _compared(now)
+
+
+def measured_by(result: Result | None) -> str | None:
+    """The profile by which the numbers were measured (`risk.PROFILE`)."""
+    profile: str | None = (result or {}).get("risk", {}).get("profile")
+    return profile
 
 
 def laid_against(result: Result | None) -> set[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.audit import project_stream, record
 from app.consents.cohorts import Behind, unusable
 from app.db import new_id
+from app.deid.risk import PROFILE
 from app.errors import Finding, Problem
 from app.models import AccessRequest, DryRun, Permit, Project
 from app.permits.others import in_hands
@@ -82,9 +83,12 @@ def conditions(session: Session, row: AccessRequest, of: Behind, on: date) -> It
     run = queries.present_dry_run(session, row, "ready")
     yield Condition(
         "dry_run",
-        run is not None and batches.laid_against(run.result) >= _holding(session, row),
+        run is not None
+        and batches.measured_by(run.result) == PROFILE
+        and batches.laid_against(run.result) >= _holding(session, row),
         "dry_run_required",
-        "a dry run of this very plan and purpose has come to a result, and knows of all that other projects hold",
+        "a dry run of this very plan and purpose has come to a result, measured as it is today, and knows of all that "
+        "other projects hold",
         "steward",
     )
     answer = judged(session, row, of, on)["answer"]

@@ -22,10 +22,15 @@ from app.schemas.dictionary import Dictionary
 from app.schemas.plan import Plan
 
 __all__ = [
-    "Bounds", "Intersection", "RiskReport", "Tables", "intersect", "intersect_recodings", "measure", "statement",
+    "PROFILE", "Bounds", "Intersection", "RiskReport", "Tables", "intersect", "intersect_recodings", "measure",
+    "statement",
 ]  # fmt: skip
 
 Progress = Callable[..., None]
+
+# Raised with whatever lets a dry run tell otherwise of the same rows: numbers of another profile are not told again,
+# and no approval rests on them.
+PROFILE = "baekman-risk/2"
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class RiskReport:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, fractions to six digits, with the few figures that are computed from others."""
         said: dict[str, Any] = _rounded(asdict(self))
-        said["profile"] = "baekman-risk/1"
+        said["profile"] = PROFILE
         said["suppressed_share"] = round(self.suppressed_share, 6)
         for entry, one in zip(said["inferences"], self.inferences, strict=True):
             entry["gain"] = round(one.gain, 6)

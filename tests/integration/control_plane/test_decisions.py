@@ -131,6 +131,27 @@ def test_numbers_move_in_batches_whoever_asks(world: World) -> None:
     assert told == [90, 90, 40, 90]
 
 
+def test_numbers_that_were_measured_otherwise_do_not_count(world: World) -> None:
+    """The same people, before and after an upgrade that mends the measuring: what was wrong is not told once more."""
+    request, plan_hash = submitted(world)
+    people, path = over(*range(90)), f"/v1/requests/{request}"
+    world.gate.tells = {**people, "risk": {"profile": "baekman-risk/1"}}
+    settle(world, request)
+    world.gate.tells = {**people, "people": 70}
+    world.ok("steward", "POST", f"{path}/dry-run")
+    world.drain()
+    assert world.ok("steward", "GET", f"{path}/dry-run")["result"]["people"] == 70
+    world.ok("steward", "POST", f"{path}/decision", approval(plan_hash))
+
+
+def test_an_approval_does_not_rest_on_numbers_that_were_measured_otherwise(world: World) -> None:
+    request, plan_hash = submitted(world)
+    world.gate.tells = {"risk": {"profile": "baekman-risk/1"}}
+    settle(world, request)
+    path = f"/v1/requests/{request}/decision"
+    world.problem(409, "dry_run_required", "steward", "POST", path, approval(plan_hash))
+
+
 def test_the_clock_runs_until_the_decision_that_stands(world: World) -> None:
     """A conditional approval is none yet: what is sent back, reviewed anew and approved took as long as that took."""
     request, plan_hash = submitted(world)

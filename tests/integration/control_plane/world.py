@@ -33,6 +33,7 @@ from app.cohorts.returns import ReturnService
 from app.cohorts.service import CohortService
 from app.cohorts.states import step
 from app.db import Database
+from app.deid.risk import PROFILE
 from app.errors import Problem
 from app.extracts.recalls import RecallService
 from app.findings.service import FindingService
@@ -133,7 +134,8 @@ class FakeGate:
         progress(step="run", done=1, total=1)
         if self.refuses:
             raise self.refuses
-        return {"people": 90, "smallest_k": 13, "tables": len(plan.tables), **self.tells}
+        found = {"profile": PROFILE, **self.tells.get("risk", {})}
+        return {"people": 90, "smallest_k": 13, "tables": len(plan.tables), **self.tells, "risk": found}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from app.deid.report import ANALYSES, page, per_cent
-from app.deid.risk import Bounds, RiskReport, measure, statement
+from app.deid.risk import PROFILE, Bounds, RiskReport, measure, statement
 from app.deid.risk.utility import CATALOGUE
 from tests.unit.deid.risk_tables import crosswalk, dictionary, files_of, plan
 
@@ -126,7 +126,7 @@ def test_the_page_never_says_anonymous(report: RiskReport):
 
 def test_the_document_is_json_and_repeats_the_page(report: RiskReport):
     document: dict[str, Any] = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert document["profile"] == "baekman-risk/1"
+    assert document["profile"] == PROFILE
     assert (document["people"], document["released"], document["suppressed_share"]) == (40, 36, 0.1)
     assert document["uniqueness"]["after"]["smallest"] == 18
     # The earlier release pairs people by twos; in this one each pair has one of either sex: crowds of one.

@@ -41,6 +41,13 @@ def test_a_release_that_is_being_built_anew_is_known_from_before():
     assert laid_against(None) == set()
 
 
+def test_numbers_that_were_measured_otherwise_are_not_repeated():
+    one, other = ({"people": 1, "risk": {"profile": f"baekman-risk/{n}"}} for n in (1, 2))
+    assert may_repeat(other, other)
+    assert not may_repeat(one, other)
+    assert not may_repeat({"people": 1}, other)
+
+
 def told(*others: str, unread: Sequence[str] = ()) -> dict[str, Any]:
     met = [{"other": one, "people": 4} for one in others]
     return {"people": 1, "risk": {"intersections": met, "not_compared": list(unread)}}
