@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.consents import laid
 from app.consents.cohorts import Behind
 from app.consents.linkage import linked
-from app.consents.queries import in_force
+from app.consents.states import HOLDING
 from app.models import Consent, Dataset, DatasetVersion, LinkedPerson, Participant, VersionSource
 
 Keys = npt.NDArray[np.int32]
@@ -152,13 +151,14 @@ def parted(session: Session, of: Behind, others: Mapping[int, list[int]]) -> dic
     return {key: sorted(found) for key, found in parts.items() if found}
 
 
-def others_consent(session: Session, project_id: str, key: int | None, on: date) -> set[str]:
-    """The domains of which somebody else consents who has the pseudonym of this person in a project. Of whoever was
-    destroyed (None) it is not known whose it was as well: of anybody who was given there as linked."""
+def others_hold(session: Session, project_id: str, key: int | None) -> set[str]:
+    """The domains of which rows of somebody else rightly stay who has the pseudonym of this person in a project: of a
+    minor who came of age, too. Of whoever was destroyed (None) it is not known whose it was as well: of anybody who was
+    given there as linked."""
     query = (
         select(Consent.domain)
         .join(LinkedPerson, LinkedPerson.participant_key == Consent.participant_key)
-        .where(LinkedPerson.project_id == project_id, in_force(on))
+        .where(LinkedPerson.project_id == project_id, Consent.state.in_(HOLDING))
     )
     if key is not None:
         own = select(LinkedPerson.seed).where(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -101,6 +102,7 @@ def _sought(session: Session, service: ExtractService, extract_id: str) -> _Soug
     }
     gone: dict[str, dict[str | None, set[str]]] = {t.name: {} for t in plan.tables}
     on = service.clock().date()
+    others_of = cache(partial(linking.others_hold, session, row.project_id))
     notices = (
         select(RecallNotice.pseudonym, RecallNotice.source, Withdrawal.domains, Withdrawal.participant_key)
         .join(Withdrawal, Withdrawal.id == RecallNotice.withdrawal_id)
@@ -110,15 +112,12 @@ def _sought(session: Session, service: ExtractService, extract_id: str) -> _Soug
         # Who has consented again since may stand there again; who was destroyed has nothing to consent with.
         back = select(Consent.domain).where(Consent.participant_key == key, in_force(on))
         lost = set(domains) - set(session.scalars(back) if key is not None else ())
-        shared = plan.linkage and source is not None
-        others = (
-            linking.others_consent(session, row.project_id, key, on) if shared and gone.keys() - tells else ()
-        )
+        others = others_of(key) if plan.linkage and source is not None else set[str]()
         for name in gone:
             domain = dictionary.table(name).domain
-            if domain not in lost or (shared and name not in tells and domain in others):
-                continue
-            gone[name].setdefault(source if shared and name in tells else None, set()).add(pseudonym)
+            stay = domain in others  # rows of others: only one that tells the recalled source is a leak
+            if domain in lost and (name in tells or not stay):
+                gone[name].setdefault(source if stay else None, set()).add(pseudonym)
     return _Sought(columns, gone)
 
 
@@ -142,6 +141,7 @@ def _people(
             return set()  # its bytes are gone
         for batch in pq.ParquetFile(file).iter_batches(columns=columns):
             for source, people in wanted.items():
+                # A source that few people have leaves as null: such a row may be one of the others, who stay.
                 rows = (
                     batch
                     if source is None
