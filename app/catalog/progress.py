@@ -20,7 +20,9 @@ def in_batches(shown: Mapping[str, int], now: Mapping[str, int], least: int) -> 
     for name in {*shown, *now}:
         before, after = shown.get(name, 0), now.get(name, 0)
         moved[name] = after if abs(after - before) >= least else before
-    return {name: count for name, count in sorted(moved.items()) if count >= least}
+    # What is taken off is no number of somebody's: without the rest of it, too many would be shown.
+    small = {name for name, count in moved.items() if count and name in (WITHIN, ACROSS)}
+    return {name: count for name, count in sorted(moved.items()) if count >= least or name in small}
 
 
 def shown(parts: Mapping[str, int], least: int, unit: int) -> tuple[int | None, dict[str, int | None]]:

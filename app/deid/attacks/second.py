@@ -174,6 +174,8 @@ def _prints(extract: Extract, other: Extract) -> str | None:
     for sheet in extract.sheets:
         match = next((s for s in other.sheets if s.name == sheet.name), None)
         owners = extract.owners(sheet) if match and sheet.kind != "reference" else None
+        if match is None or other.owners(match) is None:
+            continue  # a table that only one of them can trace would tell all their people apart
         names = sorted(leaf.name for leaf in sheet.leaves if match and _alike(leaf, match))
         if owners is None or not names:
             continue

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.catalog.progress import in_batches, shown
+from app.catalog.progress import ACROSS, in_batches, shown
 from app.deid.counts import mask_plain
 
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 80), max_size=6)
@@ -40,3 +40,10 @@ def test_what_is_hidden_is_never_a_few_people_or_one_institution(people: dict[st
         assert sum(people[name] for name in hidden) >= 11
     assert total == mask_plain(sum(people.values()), 11, 5).value
     assert all(value is None or value == 0 or value >= 11 for value in by_institution.values())
+
+
+def test_what_is_taken_off_is_taken_off_however_little_is_left_of_it() -> None:
+    before = {"a": 100, "b": 100, ACROSS: 20}
+    now = in_batches(before, before | {ACROSS: 9}, 11)
+    assert now == before | {ACROSS: 9}
+    assert (shown(now, 11, 1)[0] or 0) <= 191

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -46,3 +47,15 @@ def test_a_null_stays_in_its_column_and_a_value_in_its_table(tmp_path: Path) -> 
     theirs: dict[str, list[Row]] = {"people": [("1", "x", None), ("2", "y", "y")], "jobs": [("3", "z", "z")]}
     one, other = (_extract(tmp_path / n, t, ("first", "second")) for n, t in (("a", ours), ("b", theirs)))
     assert values_linked(one, other).figures["claimed_links"] == 1
+
+
+def test_a_table_whose_people_only_one_side_can_trace_hides_no_link(tmp_path: Path) -> None:
+    rows = {"people": PEOPLE, "jobs": JOBS}
+    one, other = (_extract(tmp_path / name, rows, ("first", "second")) for name in ("a", "b"))
+    people, jobs = other.sheets
+    other = replace(other, sheets=(people, replace(jobs, leaves=jobs.leaves[1:])))
+    assert (
+        values_linked(one, other).figures["claimed_links"]
+        == values_linked(other, one).figures["claimed_links"]
+        == 3
+    )
