@@ -186,8 +186,7 @@ class DuckDbRerun(DuckDbRun):
             return rare.tally(counted, texts)
         self._same.discard(name)
         self._lay(_was(name), was)
-        rare.gather_waiting(self.con, rollup, name, self._rows(rollup.table), counted)
-        return rare.settle(self.con, rollup, name, counted)
+        return rare.build_on(self.con, rollup, name, self._rows(rollup.table), counted)
 
     def _steps(self, rollup: rare.Rollup) -> pa.Table:
         """(v, d): how many more or fewer people have a code, where any of them moved."""

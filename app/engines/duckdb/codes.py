@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,26 +60,36 @@ def build(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str) 
     Codes that climb are judged together at each level: only the rows that need the parent carry its label, so
     it is their people that must be `at_least`. Answers how many codes were kept, rolled up, dropped.
     """
-    ranges = _ranges(con, rollup)
-    if len(ranges) > 1:  # who has a code need be known of those alone that wait for a parent
-        counted = _counted_by(ranges, con, rollup, rows)
-        gather_waiting(con, rollup, name, rows, counted)
-    else:
-        gather_pairs(con, rollup, name, rows)
-        query = f"SELECT v, count(*) AS n FROM {name}_people GROUP BY v ORDER BY v"
-        counted = con.sql(query).to_arrow_table()
-    return settle(con, rollup, name, counted)
+    if ranges := _ranges(con, rollup):
+        return _settled_by(ranges, con, rollup, name, rows, _counted_by(ranges, con, rollup, rows))
+    gather_pairs(con, rollup, name, rows)
+    query = f"SELECT v, count(*) AS n FROM {name}_people GROUP BY v ORDER BY v"
+    return settle(con, rollup, name, con.sql(query).to_arrow_table(), [f"{name}_people"])
 
 
-def gather_waiting(
+def build_on(
     con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, rows: str, counted: pa.Table
-) -> None:
-    """`gather_pairs` for those codes of `counted` alone that may climb."""
-    waits = counted.select(["v"]).filter(is_waiting(rollup, counted))
-    con.register("waits_in", waits)
+) -> dict[str, int]:
+    """`build` where the people of each code are counted already: who they are is asked for those that may climb."""
+    if ranges := _ranges(con, rollup):
+        return _settled_by(ranges, con, rollup, name, rows, counted)
+    con.register("waits_in", counted.select(["v"]).filter(is_waiting(rollup, counted)))
     con.execute("CREATE OR REPLACE TEMP TABLE waits AS FROM waits_in")
     con.unregister("waits_in")
     gather_pairs(con, rollup, name, rows, f"t.{quoted(rollup.column.name)} IN (SELECT v FROM waits)")
+    return settle(con, rollup, name, counted, [f"{name}_people"])
+
+
+def _settled_by(
+    ranges: list[Range],
+    con: duckdb.DuckDBPyConnection,
+    rollup: Rollup,
+    name: str,
+    rows: str,
+    counted: pa.Table,
+) -> dict[str, int]:
+    only = f"t.{quoted(rollup.column.name)} IN (SELECT v FROM {name}_labels)"
+    return settle(con, rollup, name, counted, [f"({_pairs(rollup, rows, only, some)})" for some in ranges])
 
 
 def _ranges(con: duckdb.DuckDBPyConnection, rollup: Rollup) -> list[Range]:
@@ -121,11 +133,14 @@ def _pairs(rollup: Rollup, rows: str, only: str = "true", within: Range | None =
     return f"SELECT DISTINCT v, key FROM ({' UNION ALL '.join(each)})"
 
 
-def settle(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table) -> dict[str, int]:
+def settle(
+    con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table, people: Sequence[str]
+) -> dict[str, int]:
     """Decide what becomes of each code from its people (`counted`: v, n), and lay it down as the table `name`.
 
-    Of the codes that wait for a parent, `<name>_people` must hold the people; it is dropped."""
-    released = _climb(con, rollup, name, counted)
+    `people`: SQL of (v, key), each pair once, between them at least those of the codes that wait for a parent; nobody
+    is in two of them. `<name>_people` is dropped."""
+    released = _climb(con, rollup, name, counted, people)
     lay(con, name, counted, released)
     con.execute(f"DROP TABLE IF EXISTS {name}_people")
     return tally(counted, released)
@@ -189,7 +204,9 @@ def _places(held: pa.Table, steps: pa.Table) -> tuple[npt.NDArray[np.int64], npt
     return place, place >= 0
 
 
-def _climb(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table) -> list[str | None]:
+def _climb(
+    con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: pa.Table, people: Sequence[str]
+) -> list[str | None]:
     values = counted["v"].to_pylist()
     released: list[str | None] = [None] * len(values)
     waiting = np.ones(len(values), dtype=bool)
@@ -202,7 +219,7 @@ def _climb(con: duckdb.DuckDBPyConnection, rollup: Rollup, name: str, counted: p
     fitted = hierarchies.fit(rollup.spec, values)
     for level in range(max(1, rollup.first_level), fitted.height):
         labels = [fitted.labels[level][node] for node in fitted.nodes[:, level]]
-        for label in _enough(con, name, counted, labels, waiting, rollup.at_least):
+        for label in _enough(con, name, counted, labels, waiting, rollup.at_least, people):
             for i in np.flatnonzero(waiting):
                 if labels[i] == label:
                     released[i], waiting[i] = label, False
@@ -216,14 +233,14 @@ def _enough(
     labels: list[str],
     waiting: Any,
     at_least: int,
+    people: Sequence[str],
 ) -> list[str]:
     chosen = np.flatnonzero(waiting)
     table = pa.table({"v": counted["v"].take(pa.array(chosen)), "label": [labels[i] for i in chosen]})
     con.register(f"{name}_labels", table)
-    query = (
-        f"SELECT label FROM {name}_people JOIN {name}_labels USING (v) GROUP BY label "
-        f"HAVING count(DISTINCT key) >= {at_least} ORDER BY label"
-    )
-    found = [row[0] for row in con.execute(query).fetchall()]
+    found = Counter[str]()
+    for some in people:
+        each = f"SELECT label, count(DISTINCT key) FROM {some} JOIN {name}_labels USING (v) GROUP BY label"
+        found.update(dict(con.execute(each).fetchall()))
     con.unregister(f"{name}_labels")
-    return found
+    return sorted(label for label, n in found.items() if n >= at_least)

@@ -62,7 +62,11 @@ def _judged(con: duckdb.DuckDBPyConnection, table: str, spec: Any, first: int) -
     of = DICTIONARY.table(table)
     rollup = codes.Rollup(of, of.column("code"), 11, spec, first)
     told = codes.build(con, rollup, "code_0", JOINED[table])
-    return con.execute("FROM code_0").fetchall(), told
+    found = con.execute("FROM code_0").fetchall()
+    counted = con.sql("SELECT v, n FROM code_0").to_arrow_table()
+    assert codes.build_on(con, rollup, "code_1", JOINED[table], counted) == told
+    assert con.execute("FROM code_1").fetchall() == found
+    return found, told
 
 
 @pytest.mark.parametrize("table", ["visit", "pair"])
