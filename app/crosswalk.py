@@ -169,31 +169,36 @@ def _seeded(
 ) -> tuple[pseudonyms.Ids, dict[int, bytes]]:
     """The ids that pseudonyms are derived from, those of linked people replaced by their seed; and these seeds by key.
 
-    Whose other participant has left keeps the seed, and so the pseudonym; who is linked no more, though both are still
-    here, goes back to their own. A seed that participants of several people have is nobody's: who is linked to others
-    than before gets a new one, of all their ids, and never a name that others had.
+    A seed stays with a person who is as they were, whose other participant left, or to whom somebody came while all are
+    still here. Who is linked no more, though both are still here, goes back to their own; who is linked to others than
+    before gets a new seed, of all their ids: a name that others had, and may have taken back, is never given to them.
     """
     made, given = ids.copy(), dict[int, bytes]()
     secret = pseudonyms.subkey(project_key, "linked")
     members: dict[int, list[int]] = {}
     for i, one in enumerate(person.tolist()):
         members.setdefault(one, []).append(i)
-    persons: dict[bytes, set[int]] = {}
-    for key, one in zip(keys.tolist(), person.tolist(), strict=True):
-        if key in held:
-            persons.setdefault(held[key], set()).add(one)
+    holders, here = dict[bytes, set[int]](), set(keys.tolist())
+    for key, seed in held.items():
+        holders.setdefault(seed, set()).add(key)
     for places in members.values():
-        own = [int(keys[i]) for i in places]
-        kept = sorted(held[key] for key in own if key in held and len(persons[held[key]]) == 1)
+        own = {int(keys[i]) for i in places}
+        kept = sorted({held[key] for key in own if key in held and _stays(own, holders[held[key]], here)})
         if kept:
             seed = kept[0]
         elif len(own) > 1:
             seed = hmac.digest(secret, ids[places].tobytes(), "sha256")[: pseudonyms.ID_BYTES]
         else:
             continue
-        for i, key in zip(places, own, strict=True):
-            made[i], given[key] = np.frombuffer(seed, dtype=np.uint8), seed
+        for i in places:
+            made[i], given[int(keys[i])] = np.frombuffer(seed, dtype=np.uint8), seed
     return made, given
+
+
+def _stays(own: set[int], holders: set[int], here: set[int]) -> bool:
+    """Whether a seed stays with those who hold it, of whom a person `own` has some: nobody of them is somebody else's
+    by now, and nobody came where one of them has gone."""
+    return holders & here <= own and (own <= holders or (holders <= own and len(holders) > 1))
 
 
 def _sets(sources: Names, person: Keys) -> Names:

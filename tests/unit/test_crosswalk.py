@@ -60,6 +60,21 @@ def test_a_corrected_token_gives_nobody_the_name_of_another(before: dict[int, by
     assert now[A2] == now[B1] != before[A1]
 
 
+@pytest.mark.parametrize("joined", [A2, C1])
+def test_nobody_comes_into_a_name_that_somebody_has_taken_back(before: dict[int, bytes], joined: int) -> None:
+    """A1 has withdrawn, and the name they shared with B1 was recalled; then B1 is found to be one with another."""
+    now = _seeded((joined, B1), (B2,), held=before)
+    assert now[joined] == now[B1] != before[A1]
+    assert _seeded((joined, B1), (B2,), held=before | {joined: now[B1], B1: now[B1]})[B1] == now[B1]
+
+
+def test_who_is_left_alone_and_found_anew_keeps_no_name_of_two(before: dict[int, bytes]) -> None:
+    """B1's other was destroyed, and nothing is known of them any more."""
+    held = {key: seed for key, seed in before.items() if key != A1}
+    assert _seeded((B1,), (A2, B2), held=held)[B1] == before[B1]
+    assert _seeded((C1, B1), (A2, B2), held=held)[C1] != before[B1]
+
+
 def test_people_that_become_one_have_one_name_of_theirs(before: dict[int, bytes]) -> None:
     now = _seeded((A1, B1, A2, B2), held=before)
     assert len(set(now.values())) == 1
