@@ -173,18 +173,39 @@ def withdraw_again(
     domains: Iterable[str],
     *,
     said: datetime,
+    day: date,
     at: datetime,
     kind: str,
 ) -> None:
-    """`withdraw` by a word of the moment `said` that a restored database has forgotten: it is of its own day, so that
-    what was given since can be loaded again; what is held by a later word stays."""
-    left, day = sorted(set(domains) - said_since(session, key, said)), said.date()
+    """`withdraw` by a word of a `day`, taken at the moment `said`, that a restored database has forgotten: it is of its
+    own day, so that what was given since can be loaded again; what is held by a later word stays."""
+    left = sorted(set(domains) - said_since(session, key, said))
     Writer(session, cohort, at).apply(
         {(key, domain): Statement("withdrawn", given_at=day, kind=kind) for domain in left}
     )
     # What was withdrawn before was given again in between, and that is not to come back.
     before = (Consent.participant_key == key, Consent.domain.in_(left), Consent.state == "withdrawn")
     session.execute(update(Consent).where(*before, Consent.given_at < day).values(given_at=day))
+
+
+def end_again(
+    session: Session, cohort: Cohort, key: int, domains: Iterable[str], *, said: datetime, at: datetime
+) -> None:
+    """`end` at the moment `said`, that a restored database has forgotten; what is held by a later word stays."""
+    held = (granted(session, key) & set(domains)) - said_since(session, key, said)
+    Writer(session, cohort, at).move(key, held, "ended")
+
+
+def withdrawn_on(session: Session, people: Sequence[tuple[int, list[str]]]) -> dict[int, date]:
+    """By person the day of the latest word by which one of the domains named is withdrawn, where it tells one."""
+    query = select(Consent.participant_key, Consent.domain, Consent.given_at).where(
+        Consent.state == "withdrawn"
+    )
+    keys, found = {key: set(domains) for key, domains in people}, dict[int, date]()
+    for key, domain, day in session.execute(query.where(Consent.participant_key.in_(keys))):
+        if domain in keys[key] and day is not None:
+            found[key] = max(day, found.get(key, day))
+    return found
 
 
 def said_since(session: Session, key: int, moment: datetime) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -41,10 +41,17 @@ def entry_of(
     *,
     commitment: str | None = None,
     purposes: Mapping[str, Sequence[str]] | None = None,
+    said: date | None = None,
+    ended: bool = False,
 ) -> Entry:
     """The line of a withdrawal. `commitment`: of a destruction, so that it is the same one after a restore; `purposes`:
-    by domain, what those who narrowed their purposes agree to still."""
+    by domain, what those who narrowed their purposes agree to still; `said`: the day of the word, where it was written
+    down later; `ended`: nobody took anything back, a consent ended by its own date."""
     more: Entry = {"commitment": commitment} if commitment else {}
+    if said is not None:
+        more["said"] = said.isoformat()
+    if ended:
+        more["ended"] = True
     if purposes is not None:
         more["purposes"] = {domain: list(codes) for domain, codes in purposes.items()}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -83,11 +83,14 @@ class WithdrawalService:
         kind: str,
         people: Sequence[tuple[int, list[str]]],
         at: datetime,
+        *,
+        ended: bool = False,
     ) -> None:
         """Who left by a register or one person's word, `(key, domains)` each, in the transaction of that word: the
-        consents have changed already. When it commits, every extract that holds one of them is closed and the journal
-        has them; a job does the rest."""
+        consents have changed already, but where they have `ended` by their date. When it commits, every extract that
+        holds one of them is closed and the journal has them; a job does the rest."""
         purposes = register.purposes_of(session, people) if kind == NARROWED else {}
+        said = {} if kind in (NARROWED, UNLINKED) or ended else register.withdrawn_on(session, people)
         query = select(Participant.key, Participant.identity).where(
             Participant.key.in_([k for k, _ in people])
         )
@@ -99,7 +102,7 @@ class WithdrawalService:
             leaving.append([key, list(domains), new_id("wdr"), proof])
             lines.append(
                 entry_of(leaving[-1][2], cohort_id, identities[key], domains, kind, at, commitment=proof,
-                         purposes=purposes.get(key))
+                         purposes=purposes.get(key), said=said.get(key), ended=ended)
             )  # fmt: skip
         mark = new_id("lvg")
         for extract_id in holding(session, list(identities), kind):
@@ -164,7 +167,15 @@ class WithdrawalService:
         """
         with self.db.read() as session:
             cohorts = register.cohorts_due(session, self.clock().date())
-        return sum(self._end_by_date(cohort_id) for cohort_id in cohorts)
+        people, failed = 0, list[Exception]()
+        for cohort_id in cohorts:
+            try:
+                people += self._end_by_date(cohort_id)
+            except Exception as error:  # the consents of the others end on their day all the same
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return people
 
     @retried
     def _end_by_date(self, cohort_id: str) -> int:
@@ -178,7 +189,8 @@ class WithdrawalService:
             if people := register.ended(session, cohort_id, now.date()):
                 leaving = sorted(people.items())
                 for start in range(0, len(leaving), MOST_AT_ONCE):
-                    self.leave(session, cohort_id, USUAL_KIND, leaving[start : start + MOST_AT_ONCE], now)
+                    self.leave(session, cohort_id, USUAL_KIND, leaving[start : start + MOST_AT_ONCE], now,
+                               ended=True)  # fmt: skip
                 count = register.end(session, cohort, people, "ended", at=now)
                 self._note_ends(session, cohort, "consent.ended_by_date", count, now)
             return len(people)
@@ -212,7 +224,9 @@ class WithdrawalService:
         if kind == NARROWED and "purposes" in entry:
             since = register.said_since(session, key, said)
             left = {domain: codes for domain, codes in entry["purposes"].items() if domain not in since}
-            register.narrow(session, cohort, key, left, at=now)
+            register.narrow(
+                session, cohort, key, left, at=said
+            )  # else the next line would take it for a later word
         elif kind == UNLINKED:
             persons.say(
                 session,
@@ -228,7 +242,11 @@ class WithdrawalService:
         else:
             # An old line knows no purposes: until the register comes again, who narrowed theirs has withdrawn.
             kind = USUAL_KIND if kind == NARROWED else kind
-            register.withdraw_again(session, cohort, key, domains, said=said, at=now, kind=kind)
+            if entry.get("ended"):
+                register.end_again(session, cohort, key, domains, said=said, at=now)
+            else:
+                day = date.fromisoformat(entry["said"]) if "said" in entry else said.date()
+                register.withdraw_again(session, cohort, key, domains, said=said, day=day, at=now, kind=kind)
         proof = entry.get("commitment")
         self._carry(
             session, cohort, key, domains, kind, "platform", now, carried=True, id_=entry["id"], proof=proof

@@ -47,6 +47,6 @@ def build(
             f"CREATE OR REPLACE TABLE {name}_people AS SELECT v, n AS key FROM counted_in WHERE false"
         )
         con.unregister("counted_in")
-    found = rare.settle(con, rollup, name, counted)
+    found = rare.settle(con, rollup, name, counted, [f"{name}_people"])
     session.lay(name, con, f"FROM {name}")
     return found

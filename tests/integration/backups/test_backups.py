@@ -219,11 +219,16 @@ def test_consents_given_after_the_withdrawals_are_loaded_again_after_the_restore
     now.at += timedelta(days=50)
     site.reopen()
     assert prepare(site.built).taken == 2
+    with site.built.db.read() as session:
+        given = session.get_one(Consent, (ended, "clinical")).given_at
+    said = {called: ("withdrawn", day), ended: ("ended", given)}
     for key in (called, ended):
         with site.built.db.read() as session:
             taken = session.get_one(Consent, (key, "clinical"))
-        assert (taken.state, taken.given_at) == ("withdrawn", day)
-        site.a_register_says(key, Statement("granted", given_at=day + timedelta(days=10)))
+        assert (taken.state, taken.given_at) == said[key]
+        # Who has withdrawn gives their consent anew; what ended by its date may have been renewed before that.
+        days = 10 if key == called else -2
+        site.a_register_says(key, Statement("granted", given_at=day + timedelta(days=days)))
         with site.built.db.read() as session:
             assert session.get_one(Consent, (key, "clinical")).state == "granted"
 
@@ -244,6 +249,38 @@ def test_a_word_that_is_later_than_a_line_of_the_journal_stays(site: Site) -> No
         clinical, lifelog = (session.get_one(Consent, (key, domain)) for domain in worlds.DOMAINS)
     assert clinical.state == "granted"
     assert (lifelog.state, lifelog.given_at) == ("withdrawn", since.date())
+
+
+def test_lines_of_one_day_are_replayed_in_their_order(site: Site) -> None:
+    """A consent of that day was narrowed, then taken back: the narrowing that is replayed is no later word."""
+    key, narrowed = site.world.keys[2], worlds.NOW - timedelta(hours=2)
+    with site.built.db.unit_of_work() as session:
+        identity = session.get_one(Participant, key).identity
+        said = session.get_one(Consent, (key, "clinical"))
+        said.given_at, said.changed_at = worlds.NOW.date(), worlds.NOW - timedelta(hours=3)
+    cohort, left = site.world.cohort_id, {"clinical": ["GRU"]}
+    Journal(site.settings.journal_path).add(
+        entry_of("wdr_1", cohort, identity, ["clinical"], "narrowed", narrowed, purposes=left),
+        entry_of("wdr_2", cohort, identity, ["clinical"], "no_further_use", narrowed + timedelta(hours=1)),
+    )
+    assert prepare(site.built).taken == 2
+    with site.built.db.read() as session:
+        assert session.get_one(Consent, (key, "clinical")).state == "withdrawn"
+
+
+def test_a_replayed_withdrawal_is_of_the_day_that_the_register_told(site: Site) -> None:
+    """It came ten days later; a consent of a day in between is later than the word."""
+    key, folder, day = site.world.keys[2], site.back_up(), worlds.NOW.date() - timedelta(days=10)
+    site.a_register_says(key, Statement("withdrawn", given_at=day))
+    site.destroy()
+    site.restore(folder)
+    site.reopen()
+    assert prepare(site.built).taken == 1
+    with site.built.db.read() as session:
+        assert session.get_one(Consent, (key, "clinical")).given_at == day
+    site.a_register_says(key, Statement("granted", given_at=day + timedelta(days=4)))
+    with site.built.db.read() as session:
+        assert session.get_one(Consent, (key, "clinical")).state == "granted"
 
 
 @pytest.mark.again

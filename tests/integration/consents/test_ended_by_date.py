@@ -66,24 +66,29 @@ def test_a_word_that_is_being_taken_meanwhile_is_not_ended(
         assert session.scalars(select(Job)).all() == []
 
 
-def test_each_cohort_is_ended_for_itself(world: RegisterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("failing", "other"), [(FIRST, SECOND), (SECOND, FIRST)])
+def test_each_cohort_is_ended_for_itself(
+    world: RegisterWorld, monkeypatch: pytest.MonkeyPatch, failing: str, other: str
+) -> None:
     for cohort in (FIRST, SECOND):
         world.load([line("P1", valid_until="2026-03-01"), line("P2")], cohort)
     chore, leave = WithdrawalService(world.db, world.clock, world.keyring), WithdrawalService.leave
 
-    def fails(self: WithdrawalService, session: object, cohort_id: str, *more: object) -> None:
-        if cohort_id == SECOND:
+    def fails(
+        self: WithdrawalService, session: object, cohort_id: str, *more: object, **named: object
+    ) -> None:
+        if cohort_id == failing:
             raise OSError
-        leave(self, session, cohort_id, *more)  # type: ignore[arg-type]
+        leave(self, session, cohort_id, *more, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr(WithdrawalService, "leave", fails)
         with pytest.raises(OSError):  # noqa: PT011
             chore.end_by_date()
-    assert [world.held("P1", cohort_id=one).state for one in (FIRST, SECOND)] == ["ended", "granted"]
+    assert [world.held("P1", cohort_id=one).state for one in (other, failing)] == ["ended", "granted"]
     world.now += timedelta(hours=1)
     assert chore.end_by_date() == 1
-    assert [world.held(one, cohort_id=SECOND).state for one in ("P1", "P2")] == ["ended", "granted"]
+    assert [world.held(one, cohort_id=failing).state for one in ("P1", "P2")] == ["ended", "granted"]
 
 
 def until_somebody_waits(db: Database) -> None:
