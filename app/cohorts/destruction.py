@@ -28,6 +28,9 @@ from app.storage.held import objects_of
 SYSTEM = "system"
 FORGOTTEN_AT_ONCE = 2_000  # people a transaction
 WAIT = timedelta(seconds=2)  # until it is looked again whether those who still read have ended
+MOST_WAIT = timedelta(
+    minutes=5
+)  # where it has been waited for long: each look is a job, and a parked one ends by hand
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ class DestructionService:
             row for row in waiting if (settled if row.kind == ENDED else row.participant_key not in not_yet)
         ]
         if len(leaving) < len(waiting):
-            self._later(session, cohort.id)
+            since = self.clock() - min(row.taken_at for row in waiting)
+            self._later(session, cohort.id, min(max(WAIT, since / 20), MOST_WAIT))
         if not leaving:
             return None
         run = Destruction(
@@ -268,10 +272,10 @@ class DestructionService:
             if queries.waiting(session, cohort.id):
                 self._later(session, cohort.id)
 
-    def _later(self, session: Session, cohort_id: str) -> None:
+    def _later(self, session: Session, cohort_id: str, wait: timedelta = WAIT) -> None:
         if not queries.waits_already(session, cohort_id):
             now = self.clock()
-            enqueue(session, "destroy_rows", subject=cohort_id, at=now, not_before=now + WAIT)
+            enqueue(session, "destroy_rows", subject=cohort_id, at=now, not_before=now + wait)
 
     def _note(
         self, session: Session, cohort: Cohort, event: str, object_id: str, data: dict[str, object]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from app.consents import epochs, register
 from app.errors import Problem
 from app.jobs import execute
 from app.ledger.parts import listed
-from app.models import Job, RecallNotice
+from app.models import Job, RecallNotice, Withdrawal
 from tests.integration.destruction.house import House, make
 
 DOMAINS = ["clinical", "lifelog"]
@@ -67,6 +68,20 @@ def recalled(house: House, one: str) -> int:
         return list(session.scalars(select(RecallNotice.pseudonym))).count(name)
 
 
+def waits_after(house: House, order: str, waited: timedelta) -> float:
+    """How many seconds later it is looked again, where it has been waited for so long: each look is a job."""
+    query, now = select(Job).where(Job.kind == "destroy_rows", Job.state == "waiting"), house.built.clock()
+    with house.world.db.unit_of_work() as session:
+        session.get_one(Withdrawal, order).taken_at = now - waited
+    run(house, "destroy_rows")
+    with house.world.db.unit_of_work() as session:
+        again = session.scalars(query).one()
+        assert again.not_before is not None
+        session.get_one(Withdrawal, order).taken_at = now
+        told, again.not_before = (again.not_before - now).total_seconds(), None
+    return told
+
+
 @pytest.mark.parametrize("state", ["parked", pytest.param("running", marks=pytest.mark.again)])
 def test_nobody_is_destroyed_while_the_job_that_carries_their_register_has_not_ended(
     house: House, state: str
@@ -88,6 +103,8 @@ def test_nobody_is_destroyed_while_the_job_that_carries_their_register_has_not_e
     if state == "parked":
         told = house.receipt(taken)["held_up"]
         assert told["job"] == held.id
+        assert waits_after(house, taken["id"], timedelta(hours=1)) == pytest.approx(180, abs=20)
+        assert waits_after(house, taken["id"], timedelta(days=3)) == pytest.approx(300, abs=20)
         JobDesk(house.world.db, house.built.clock).release(held.id)
     house.work()
     assert set(house.rows(key).values()) == {0}
