@@ -526,7 +526,7 @@ def texts(path: Path) -> set[str]:
 
 def people_of(path: Path) -> set[str]:
     """The participants whose rows a table of the vault holds."""
-    if path.suffix != ".parquet" or path.parent.parent.name != "vault":
+    if path.suffix != ".parquet" or "vault" not in path.parts:
         return set()
     table = pq.read_table(path)
     columns = [table[name] for name in table.column_names if name.startswith("__participant")]
