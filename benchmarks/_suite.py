@@ -141,16 +141,21 @@ def table(results: Path) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     about: dict[str, Any] = {}
+    machines: dict[str, list[str]] = {}
     for place in sorted(results.glob("*.json")):
         told = json.loads(place.read_text("utf-8"))
         about = max(about, told["about"], key=lambda one: one.get("date", ""))
+        machines.setdefault(told["about"]["machine"], []).append(told["about"]["date"])
         for one in told["figures"]:
             lines.append(_row(one, told["about"]))
     if not about:
         lines[-2:] = ["Nothing was taken on a quiet machine yet: docs/performance.md has the first figures."]
     else:
         versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-        lines += ["", f"Machine: {about['machine']}; Python {about['python']}; {versions}."]
+        taken = "; ".join(
+            f"{name} ({min(dates)} to {max(dates)})" for name, dates in sorted(machines.items())
+        )
+        lines += ["", f"Machine: {taken}. Of the newest: Python {about['python']}; {versions}."]
     return "\n".join(lines) + "\n"
 
 
