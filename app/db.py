@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
@@ -32,6 +32,7 @@ LOCKS = (
 GIVEN_UP = frozenset({"40001", "40P01"})
 """SQLSTATEs of what PostgreSQL gives up so that another goes on: a serialization failure, a deadlock."""
 _TRIES = 5
+IDS_A_STATEMENT = 400
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _numbering = threading.Lock()
 _last = 0
@@ -47,6 +48,13 @@ def new_id(prefix: str) -> str:
             number = now << 80 | secrets.randbits(80)
         _last = number
     return f"{prefix}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def batches(ids: Collection[Any]) -> Iterator[list[Any]]:
+    """Ids in their order, as many at once as a statement takes: a database binds tens of thousands at most."""
+    held = sorted(ids)
+    for start in range(0, len(held), IDS_A_STATEMENT):
+        yield held[start : start + IDS_A_STATEMENT]
 
 
 class _HasDb(Protocol):

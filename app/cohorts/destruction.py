@@ -28,9 +28,8 @@ from app.storage.held import objects_of
 SYSTEM = "system"
 FORGOTTEN_AT_ONCE = 2_000  # people a transaction
 WAIT = timedelta(seconds=2)  # until it is looked again whether those who still read have ended
-MOST_WAIT = timedelta(
-    minutes=5
-)  # where it has been waited for long: each look is a job, and a parked one ends by hand
+MOST_WAIT = timedelta(minutes=5)
+"""Where it has been waited for long: each look is a job, and what is parked ends by hand."""
 
 
 @dataclass(frozen=True)

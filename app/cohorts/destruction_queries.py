@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, s
 from sqlalchemy.orm import Session
 
 from app.cohorts.upload_queries import stopped
+from app.db import batches
 from app.models import (
     BlockMark,
     Dataset,
@@ -35,7 +36,6 @@ READERS = (
     "submit_version",
 )
 """Kinds of jobs that read the vault for longer than a moment."""
-_BATCH = 400  # ids a statement
 _TOLD: ColumnElement[bool] = and_(Upload.state == "complete", Upload.purpose == "consents")
 
 
@@ -69,7 +69,7 @@ def is_settled(session: Session, cohort_id: str) -> bool:
 def of_everybody(session: Session, withdrawals: Sequence[str]) -> bool:
     """Whether one of the withdrawals is of the whole cohort."""
     ended = select(Withdrawal.id).where(Withdrawal.kind == ENDED).limit(1)
-    return any(session.scalar(ended.where(Withdrawal.id.in_(some))) for some in _batches(withdrawals))
+    return any(session.scalar(ended.where(Withdrawal.id.in_(some))) for some in batches(withdrawals))
 
 
 def not_forgotten(session: Session, cohort_id: str, most: int) -> list[int]:
@@ -83,7 +83,7 @@ def not_forgotten(session: Session, cohort_id: str, most: int) -> list[int]:
 def unsettled(session: Session, keys: Collection[int]) -> set[int]:
     """Those of the people of whom some extract is not yet told: it takes their rows and pseudonym to find out where."""
     found: set[int] = set()
-    for some in _batches(keys):
+    for some in batches(keys):
         query = (
             select(Withdrawal.participant_key)
             .join(BlockMark, BlockMark.withdrawal_id == Withdrawal.id)
@@ -134,9 +134,7 @@ def removed(session: Session, destruction_id: str) -> list[str]:
 def named(session: Session, names: Collection[str]) -> set[str]:
     """Those of the objects that a held table names."""
     found: set[str] = set()
-    wanted = sorted(names)
-    for start in range(0, len(wanted), _BATCH):
-        batch = wanted[start : start + _BATCH]
+    for batch in batches(names):
         for of in (VaultTable, VaultSegment):
             for column in (of.object_name, of.left_out_name):
                 query = select(column).where(column.in_(batch), VaultTable.removed_by.is_(None))
@@ -160,9 +158,9 @@ def _joined(query: Select[Any], of: type[VaultTable | VaultSegment]) -> Select[A
 
 def known_versions(session: Session, ids: Collection[str]) -> set[str]:
     """Those of the ids that are dataset versions."""
-    wanted, found = sorted(ids), set[str]()
-    for start in range(0, len(wanted), _BATCH):
-        query = select(DatasetVersion.id).where(DatasetVersion.id.in_(wanted[start : start + _BATCH]))
+    found = set[str]()
+    for some in batches(ids):
+        query = select(DatasetVersion.id).where(DatasetVersion.id.in_(some))
         found |= set(session.scalars(query))
     return found
 
@@ -185,7 +183,7 @@ def still_checked(session: Session, ids: Sequence[str]) -> list[str]:
 def newest_taken(session: Session, withdrawals: Sequence[str]) -> datetime:
     """When the last of the withdrawals was taken."""
     newest = select(func.max(Withdrawal.taken_at))
-    return max(session.scalars(newest.where(Withdrawal.id.in_(some))).one() for some in _batches(withdrawals))
+    return max(session.scalars(newest.where(Withdrawal.id.in_(some))).one() for some in batches(withdrawals))
 
 
 def readers(session: Session) -> list[str]:
@@ -214,7 +212,7 @@ def withdrawals_of(session: Session, cohort_id: str, keys: Collection[int] | Non
         return list(session.scalars(query.where(Withdrawal.cohort_id == cohort_id)))
     theirs = [
         row
-        for some in _batches(keys)
+        for some in batches(keys)
         for row in session.scalars(query.where(Withdrawal.participant_key.in_(some)))
     ]
     return sorted(theirs, key=lambda row: row.id)
@@ -226,7 +224,7 @@ def forget_arguments(
     """Jobs that named the people by key name them no more: of what has ended, that it ran is kept. Without keys it is
     everybody in the cohort."""
     named = Job.arguments["withdrawal_id"].as_string()
-    for some in _batches(withdrawals):
+    for some in batches(withdrawals):
         for job in session.scalars(select(Job).where(Job.kind == "narrow_block", named.in_(some))):
             job.arguments = {"withdrawal_id": job.arguments["withdrawal_id"]}
     taking = select(Job).where(Job.kind == "take_withdrawals", Job.subject == cohort_id)
@@ -241,16 +239,9 @@ def forget_arguments(
 def forget_answers(session: Session, withdrawals: Collection[str]) -> None:
     """Answers kept for a repeated order of these withdrawals hold the digest of a body that named somebody."""
     told = IdempotentAnswer.answer["id"].as_string()
-    for some in _batches(withdrawals):
+    for some in batches(withdrawals):
         gone = delete(IdempotentAnswer).where(told.in_(some))
         session.execute(gone.execution_options(synchronize_session=False))
-
-
-def _batches(ids: Collection[Any]) -> Iterator[list[Any]]:
-    """As many at once as a statement takes: of very many withdrawals it is one destruction all the same."""
-    held = sorted(ids)
-    for start in range(0, len(held), _BATCH):
-        yield held[start : start + _BATCH]
 
 
 def versions(cohort_id: str) -> Select[str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.consents.return_tokens import text_of
+from app.db import batches
 from app.models import Consent, ConsentChange, Finding, LinkedPerson, Participant, PersonChange
 
-_BATCH = 400  # people a statement
 # Column by column, what becomes of it when its person is destroyed. tests/architecture/test_forgetting.py finds every
 # column that speaks of a participant, so that a new one is decided on before it lands.
 FORGOTTEN = {
@@ -53,10 +52,10 @@ def forget(session: Session, keys: Sequence[int], at: datetime) -> int:
     told from anything kept here.
     """
     people: list[Participant] = []
-    for some in _batches(sorted(keys)):
+    for some in batches(keys):
         query = select(Participant).where(Participant.key.in_(some), Participant.destroyed_at.is_(None))
         people += session.scalars(query.order_by(Participant.key).with_for_update())
-    for tokens in _batches([text_of(one.return_token) for one in people if one.return_token is not None]):
+    for tokens in batches([text_of(one.return_token) for one in people if one.return_token is not None]):
         findings = update(Finding).where(Finding.return_token.in_(tokens)).values(return_token=None, text="")
         session.execute(findings.execution_options(synchronize_session=False))
     for person in people:
@@ -64,7 +63,7 @@ def forget(session: Session, keys: Sequence[int], at: datetime) -> int:
         person.return_token, person.linkage = secrets.token_bytes(16), None
         person.may_link, person.deceased, person.destroyed_at = False, False, at
     session.flush()
-    for some in _batches(sorted(keys)):
+    for some in batches(keys):
         for table in (Consent, LinkedPerson, PersonChange):
             session.execute(delete(table).where(table.participant_key.in_(some)))
         session.execute(
@@ -74,12 +73,6 @@ def forget(session: Session, keys: Sequence[int], at: datetime) -> int:
             .execution_options(synchronize_session=False)
         )
     return len(people)
-
-
-def _batches(held: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """As many at once as a statement takes."""
-    for start in range(0, len(held), _BATCH):
-        yield held[start : start + _BATCH]
 
 
 def is_forgotten(session: Session, key: int) -> bool:

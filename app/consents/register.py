@@ -24,8 +24,9 @@ from app.models import Cohort, Consent, Participant
 from app.schemas.register import DOMAINS, NARROWED, UNLINKED, USUAL_KIND
 
 __all__ = [
-    "DOMAINS", "Loaded", "Statement", "cohorts_due", "end", "ended", "find", "granted", "hasher_of", "load", "narrow",
-    "of_age", "purposes_of", "said_since", "set_consent", "withdraw", "withdraw_again",
+    "DOMAINS", "Loaded", "Statement", "cohorts_due", "end", "end_again", "ended", "find", "granted", "hasher_of",
+    "load", "narrow", "of_age", "purposes_of", "said_since", "set_consent", "withdraw", "withdraw_again",
+    "withdrawn_on",
 ]  # fmt: skip
 
 HELD_BACK = {

@@ -224,9 +224,8 @@ class WithdrawalService:
         if kind == NARROWED and "purposes" in entry:
             since = register.said_since(session, key, said)
             left = {domain: codes for domain, codes in entry["purposes"].items() if domain not in since}
-            register.narrow(
-                session, cohort, key, left, at=said
-            )  # else the next line would take it for a later word
+            # At its own moment: else the next line would take it for a later word.
+            register.narrow(session, cohort, key, left, at=said)
         elif kind == UNLINKED:
             persons.say(
                 session,

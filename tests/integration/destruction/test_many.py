@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, insert, select
 
-from app.cohorts import destruction_queries
 from app.cohorts.destruction import DestructionService
-from app.consents import forgetting
 from app.db import Database
 from app.engines.destruction import DestructionEngine
 from app.jobs import execute
@@ -65,8 +63,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 def test_more_people_than_a_statement_takes_are_destroyed_in_one_run(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (destruction_queries, forgetting):
-        monkeypatch.setattr(room, "_BATCH", 40)
+    monkeypatch.setattr("app.db.IDS_A_STATEMENT", 40)
     engine = DestructionEngine(Vault.open((tmp_path / "vault").as_uri()), tmp_path / "work", "512MB", 1)
     service = DestructionService(db, lambda: NOW, engine, lambda *_: 0)
     execute(db, lambda: NOW, {"destroy_rows": service.destroy_rows}, JOB)
